@@ -1,0 +1,44 @@
+# The same words for people and for CI. Everything lives in .venv; nothing else is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help install demo run test test-long check format bench clean
+
+help: ## List these commands.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+$(INSTALLED): requirements-development.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-development.txt
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
+
+install: $(INSTALLED) ## Set up .venv with everything needed.
+
+demo: install ## A recorded day on one shared number, shown in the terminal.
+	@$(BIN)/trunkline demo
+
+run: install ## The server, with its own PostgreSQL under .trunkline.
+	@$(BIN)/trunkline serve
+
+test: install ## Every test, against a real PostgreSQL.
+	@$(BIN)/python -m pytest -m "not long"
+
+test-long: install ## More seeds, longer campaigns.
+	@TRUNKLINE_TEST_PROFILE=long $(BIN)/python -m pytest
+
+check: install ## Formatting, lint, types.
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: install ## Mend formatting and what lint can mend.
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: install ## The benchmarks: one table of ratios, and JSON beside it.
+	@$(BIN)/python -m benchmarks
+
+clean: ## Remove what install made.
+	rm -rf .venv *.egg-info
