@@ -1,0 +1,79 @@
+"""Facts: how an event is written down, and how it is found again."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A fact. Once stored it never changes meaning; new facts get new types or optional fields."""
+
+    stored_type: ClassVar[str]
+    schema_version: ClassVar[int]
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """Personal data, encrypted once for one person; destroying that person's key erases it.
+
+    The associated data of the encryption is org, stream, event type and `id`.
+    """
+
+    key: str  # Whose key: `contact:<id>`, `user:<id>` or `delivery:<id>`.
+    id: bytes  # 16 random bytes; the first 12 are the nonce.
+    box: bytes
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """An event with its place in the log of one organisation."""
+
+    position: int
+    stream: str
+    version: int
+    recorded_at: datetime
+    event: Event
+
+
+EventClass = TypeVar("EventClass", bound=type[Event])
+
+EVENT_CLASSES: dict[tuple[str, int], type[Event]] = {}
+
+
+class UnknownEventType(LookupError):
+    """The log holds a type that this code does not know: an older program reads a newer log."""
+
+
+def stored_as(name: str, *, version: int = 1) -> Callable[[EventClass], EventClass]:
+    """Give an event class the type name and schema version it is stored under, for ever."""
+
+    def register(event_class: EventClass) -> EventClass:
+        assert (name, version) not in EVENT_CLASSES, f"{name}/{version} is taken"
+        event_class.stored_type = name
+        event_class.schema_version = version
+        EVENT_CLASSES[name, version] = event_class
+        return event_class
+
+    return register
+
+
+_encoder = msgspec.json.Encoder()
+_decoders: dict[tuple[str, int], msgspec.json.Decoder[Any]] = {}
+
+
+def encode(event: Event) -> bytes:
+    """The stored bytes of an event: JSON without its type, which has a column of its own."""
+    return _encoder.encode(event)
+
+
+def decode(stored_type: str, schema_version: int, data: bytes) -> Event:
+    """Read a stored event back. Raises UnknownEventType. Spec E5."""
+    key = (stored_type, schema_version)
+    decoder = _decoders.get(key)
+    if decoder is None:
+        event_class = EVENT_CLASSES.get(key)
+        if event_class is None:
+            raise UnknownEventType(f"{stored_type}/{schema_version}")
+        decoder = _decoders[key] = msgspec.json.Decoder(event_class)
+    event: Event = decoder.decode(data)
+    return event

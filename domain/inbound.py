@@ -1,0 +1,111 @@
+"""What a platform tells us, in Trunkline's words: the one vocabulary every adapter speaks.
+
+An adapter turns a verified webhook into a list of occurrences. It never refuses one for its
+shape: what it does not understand becomes `NotUnderstood`, with its raw JSON.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+
+class Address(msgspec.Struct, frozen=True):
+    """One way in which a platform names a person: `phone`, `bsuid:<business account>`, `group:…`."""
+
+    kind: str
+    value: str
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """A customer as a webhook shows them. The first address is the one to prefer."""
+
+    addresses: tuple[Address, ...]
+    name: str | None = None
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a message says. Stored sealed, as a whole; only `text` and `media` need no platform."""
+
+    text: str | None = None  # Body, caption, title of the pressed button, emoji.
+    media: dict[str, Any] | None = None
+    payload: str | None = None  # What a pressed button stands for.
+    location: dict[str, Any] | None = None
+    contacts: list[Any] | None = None
+    order: dict[str, Any] | None = None
+    form: dict[str, Any] | None = None
+    template: dict[str, Any] | None = None
+    forwarded: bool = False
+    error: dict[str, Any] | None = None  # The platform's own note on why it shows nothing.
+    platform_id: str | None = None  # The platform's id of this message.
+    raw_type: str | None = None  # The platform's name for a kind we do not know.
+    raw: Any = None  # As received, so that nothing is lost.
+
+
+class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that happened. `kind` is the name in the neutral vocabulary (`message.text`).
+
+    `account_id` is None for what concerns a whole business account. `dedupe` holds the parts
+    that make the occurrence one: the platform's id and what happened to it.
+    """
+
+    kind: str
+    account_id: str | None
+    business_account_id: str | None
+    at: datetime | None
+    dedupe: tuple[str, ...]
+
+
+class MessageOccurred(Occurrence, frozen=True, kw_only=True):
+    """A customer's message (`message.*`), or with `echo` one that the business wrote elsewhere."""
+
+    platform_id: str
+    person: Person  # The customer; for an echo its recipient.
+    content: Content
+    group: Address | None = None
+    quotes: str | None = None  # The platform's id of the message it answers.
+    echo: bool = False
+    sent_by_us: str | None = None  # Our own mark, where the platform gives it back.
+
+
+class MessageChanged(Occurrence, frozen=True, kw_only=True):
+    """A reaction, an edit or an unsending of a message that may not have arrived yet (C17)."""
+
+    target: str  # The platform's id of the message it is about.
+    person: Person
+    content: Content | None  # None: reaction taken back, message unsent.
+    group: Address | None = None
+    echo: bool = False
+
+
+class ReceiptOccurred(Occurrence, frozen=True, kw_only=True):
+    """What became of a message we sent (`status.*`)."""
+
+    platform_id: str
+    status: str  # sent, delivered, read, played, failed; others are kept as they are.
+    person: Person
+    group: Address | None = None
+    sent_by_us: str | None = None
+    error_code: int | None = None
+    detail: Any = None  # Pricing, conversation, errors: as received.
+
+
+class AddressesChanged(Occurrence, frozen=True, kw_only=True):
+    """A person's number or id at the platform became another one (`contact.*_changed`)."""
+
+    person: Person  # Under the old addresses; may be empty.
+    added: tuple[Address, ...]
+    raw: Any = None
+
+
+class AccountNoticed(Occurrence, frozen=True, kw_only=True):
+    """News about an account or business account (`account.*`), or one with no sender."""
+
+    raw: Any
+
+
+class NotUnderstood(Occurrence, frozen=True, kw_only=True):
+    """Authentic and unknown: kept raw and acknowledged (P2)."""
+
+    raw: Any
+    person: Person | None = None

@@ -1,0 +1,73 @@
+"""What we ask a platform to send, and the ways in which it can answer."""
+
+import msgspec
+
+from domain.inbound import Address, Content
+
+
+class OutboundMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """One message, ready to be sent. `mark` is our own id, given back by platforms that can."""
+
+    mark: str
+    account_id: str
+    recipient: tuple[Address, ...]  # The first that the platform takes is used.
+    kind: str  # text, template, …
+    content: Content
+    quotes: str | None = None  # The platform's id of the message it answers.
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """The platform has it; what becomes of it comes as receipts."""
+
+    platform_id: str
+    recipient: tuple[Address, ...] = ()  # As the platform names the recipient.
+
+
+class Rejected(msgspec.Struct, frozen=True, kw_only=True):
+    """The platform refused this message for good."""
+
+    reason: str  # undeliverable, window_closed, opted_out, template, invalid, …
+    code: int | None
+    detail: str
+
+
+class Deferred(msgspec.Struct, frozen=True, kw_only=True):
+    """Not now: the platform limits us or is down, and has certainly not taken the message (N3)."""
+
+    reason: str
+    retry_after_seconds: float | None = None
+
+
+class AccountStopped(msgspec.Struct, frozen=True, kw_only=True):
+    """Nothing can be sent from this account until somebody acts: a dead token, a block."""
+
+    reason: str
+    code: int | None
+
+
+class Unsettled(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer was lost: the platform may or may not have taken the message (N3)."""
+
+    reason: str
+
+
+SendAnswer = Accepted | Rejected | Deferred | AccountStopped | Unsettled
+
+
+class Verified(msgspec.Struct, frozen=True, kw_only=True):
+    """The platform accepts the credentials for this account."""
+
+
+class NotVerified(msgspec.Struct, frozen=True, kw_only=True):
+    """The platform does not accept them; `reason` names the missing prerequisite."""
+
+    reason: str
+
+
+class NotReached(msgspec.Struct, frozen=True, kw_only=True):
+    """The platform did not answer; ask again later."""
+
+    reason: str
+
+
+VerificationAnswer = Verified | NotVerified | NotReached

@@ -1,0 +1,131 @@
+"""Refusals: commands that we understood and do not allow. The domain knows no status codes."""
+
+from typing import Any, ClassVar
+
+
+class Refusal(Exception):  # noqa: N818 - A refusal is an answer, not an error.
+    """Not allowed."""
+
+    code: ClassVar[str] = "refused"
+
+    def __init__(self, detail: str | None = None, **facts: Any) -> None:
+        self.detail = detail or (type(self).__doc__ or "").strip()
+        self.facts = facts
+        super().__init__(self.detail)
+
+
+class Invalid(Refusal):
+    """The request does not follow the rules of its fields."""
+
+    code = "invalid"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}", errors=[{"field": field, "message": message}])
+
+
+class NotFound(Refusal):
+    """There is no such thing in this organisation."""
+
+    code = "not_found"
+
+
+class NotConnected(Refusal):
+    """This service is not connected to the channel of this chat; connect or enable it first."""
+
+    code = "not_connected"
+
+
+class Forbidden(Refusal):
+    """Your role does not allow this."""
+
+    code = "forbidden"
+
+
+class ViewOnly(Refusal):
+    """You may read this service's chats but not answer them."""
+
+    code = "view_only"
+
+
+class NotOwner(Refusal):
+    """In this service only the owner of a chat may reply; assign it to yourself first."""
+
+    code = "not_owner"
+
+
+class NotParent(Refusal):
+    """Only the parent service manages the channel itself."""
+
+    code = "not_parent"
+
+
+class OwnedHere(Refusal):
+    """The chat already has an owner in this service; repeat with confirm to replace them."""
+
+    code = "owned_here"
+
+
+class OwnedElsewhere(Refusal):
+    """The chat has an owner in another service; repeat with confirm to take it in this one."""
+
+    code = "owned_elsewhere"
+
+
+class AnsweredMeanwhile(Refusal):
+    """Another reply was queued since; repeat with confirm to send yours as well."""
+
+    code = "answered_meanwhile"
+
+
+class AccountTaken(Refusal):
+    """This account belongs to another organisation until its admin releases it."""
+
+    code = "account_taken"
+
+
+class ChannelDormant(Refusal):
+    """No service is connected to this channel, so nothing can be sent."""
+
+    code = "channel_dormant"
+
+
+class ChannelActive(Refusal):
+    """Services are still connected to this channel; disconnect them before you release it."""
+
+    code = "channel_active"
+
+
+class ChatBlocked(Refusal):
+    """This service has blocked the customer; unblock the chat before you write."""
+
+    code = "chat_blocked"
+
+
+class WindowClosed(Refusal):
+    """The customer last wrote too long ago for a free message; send an approved template."""
+
+    code = "window_closed"
+
+
+class CannotStart(Refusal):
+    """On this platform the business cannot write first."""
+
+    code = "cannot_start"
+
+
+class TemplateNotApproved(Refusal):
+    """Only an approved template can be sent."""
+
+    code = "template_not_approved"
+
+
+class ParameterMissing(Refusal):
+    """A template needs every one of its parameters filled."""
+
+    code = "parameter_missing"
+
+
+class ServiceNotEligible(Refusal):
+    """This service cannot be connected to a messaging account."""
+
+    code = "service_not_eligible"
