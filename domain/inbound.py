@@ -11,7 +11,7 @@ import msgspec
 
 
 class Address(msgspec.Struct, frozen=True):
-    """One way in which a platform names a person: `phone`, `bsuid:<business account>`, `group:…`."""
+    """How a platform names a person: `phone`, `bsuid:<business account>`, `group:<account>`."""
 
     kind: str
     value: str

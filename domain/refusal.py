@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 
-class Refusal(Exception):  # noqa: N818 - A refusal is an answer, not an error.
+class Refusal(Exception):
     """Not allowed."""
 
     code: ClassVar[str] = "refused"

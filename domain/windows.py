@@ -49,9 +49,7 @@ def closes_at(rule: WindowRule, last_customer_message_at: datetime | None) -> da
     return last_customer_message_at + rule.length
 
 
-def is_open(
-    rule: WindowRule, last_customer_message_at: datetime | None, *, now: datetime
-) -> bool:
+def is_open(rule: WindowRule, last_customer_message_at: datetime | None, *, now: datetime) -> bool:
     """Whether a free-form message may be sent now. At exactly the end it may not. Spec C0, N1."""
     if last_customer_message_at is None:
         return False

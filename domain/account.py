@@ -1,0 +1,175 @@
+"""An account: the business identity on a platform. Stream `account:{platform}:{account_id}`.
+
+It owns what its channels have in common: credentials, their verification, its health. It knows
+its channels, so that an account never gets two shared ones (S1).
+"""
+
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from domain.event import Event, Sealed, stored_as
+
+Verification = Literal["pending", "verified", "failed"]
+
+
+def stream_of(platform: str, account_id: str) -> str:
+    """The stream that holds one account's events."""
+    return f"account:{platform}:{account_id}"
+
+
+@stored_as("account.claimed")
+class AccountClaimed(Event, frozen=True, kw_only=True):
+    """The account belongs to this org until it is released (S15)."""
+
+    platform: str
+    account_id: str
+    business_account_id: str | None = None
+    user_id: str | None = None
+
+
+@stored_as("account.channel_opened")
+class ChannelOpened(Event, frozen=True, kw_only=True):
+    """A channel uses this account: the one shared channel, or a service's separate one."""
+
+    channel_id: str
+    shared: bool
+    service: str | None = None
+
+
+@stored_as("account.credentials_changed")
+class CredentialsChanged(Event, frozen=True, kw_only=True):
+    """Which secrets were replaced; the secrets themselves are never in the log (P4)."""
+
+    fields: tuple[str, ...]
+    user_id: str | None = None
+
+
+@stored_as("account.verified")
+class AccountVerified(Event, frozen=True, kw_only=True):
+    """The platform accepts the credentials."""
+
+
+@stored_as("account.verification_failed")
+class VerificationFailed(Event, frozen=True, kw_only=True):
+    """It does not; the reason names what is missing (S15)."""
+
+    reason: str
+
+
+@stored_as("account.stopped")
+class AccountStopped(Event, frozen=True, kw_only=True):
+    """The platform takes nothing from this account until somebody acts."""
+
+    reason: str
+    error_code: int | None = None
+
+
+@stored_as("account.resumed")
+class AccountResumed(Event, frozen=True, kw_only=True):
+    """It takes messages again."""
+
+
+@stored_as("account.released")
+class AccountReleased(Event, frozen=True, kw_only=True):
+    """Another org may connect it now (S15)."""
+
+    user_id: str | None = None
+
+
+@stored_as("account.notice_received")
+class NoticeReceived(Event, frozen=True, kw_only=True):
+    """What a platform says about the account itself, or what we did not understand: kept raw."""
+
+    kind: str
+    notice: Sealed
+
+
+@stored_as("account.receipt_received")
+class StrayReceiptReceived(Event, frozen=True, kw_only=True):
+    """A receipt for a message to somebody who has no chat here: another program sent it."""
+
+    status: str
+    receipt: Sealed
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """The account as its decisions see it."""
+
+    claimed: bool = False
+    business_account_id: str | None = None
+    shared_channel: str | None = None
+    separate_channels: dict[str, str] = {}  # By service, in the order they were opened.
+    verification: Verification = "pending"
+    stopped: str | None = None
+
+    @property
+    def channels(self) -> list[str]:
+        """All channels, the shared one first."""
+        shared = [self.shared_channel] if self.shared_channel else []
+        return shared + list(self.separate_channels.values())
+
+
+def evolve(account: Account, event: Event) -> Account:
+    """The account after one more fact."""
+    match event:
+        case AccountClaimed():
+            return replace(account, claimed=True, business_account_id=event.business_account_id)
+        case ChannelOpened(shared=True):
+            return replace(account, shared_channel=event.channel_id)
+        case ChannelOpened():
+            separate = {**account.separate_channels, event.service or "": event.channel_id}
+            return replace(account, separate_channels=separate)
+        case CredentialsChanged():
+            return replace(account, verification="pending", stopped=None)
+        case AccountVerified():
+            return replace(account, verification="verified")
+        case VerificationFailed():
+            return replace(account, verification="failed")
+        case AccountStopped():
+            return replace(account, stopped=event.reason)
+        case AccountResumed():
+            return replace(account, stopped=None)
+        case AccountReleased():
+            return replace(account, claimed=False)
+        case _:
+            return account
+
+
+def channel_for(account: Account, *, service: str, shared: bool) -> str | None:
+    """The channel that a service's connection to this account belongs to, if there is one. S1."""
+    return account.shared_channel if shared else account.separate_channels.get(service)
+
+
+def claim(
+    account: Account,
+    *,
+    platform: str,
+    account_id: str,
+    business_account_id: str | None,
+    user_id: str,
+) -> list[Event]:
+    """Take the account for this org, once. Spec S15."""
+    if account.claimed:
+        return []
+    return [
+        AccountClaimed(
+            platform=platform,
+            account_id=account_id,
+            business_account_id=business_account_id,
+            user_id=user_id,
+        )
+    ]
+
+
+def stop(account: Account, *, reason: str, error_code: int | None) -> list[Event]:
+    """Note, once, that the platform takes nothing more."""
+    if account.stopped == reason:
+        return []
+    return [AccountStopped(reason=reason, error_code=error_code)]
+
+
+def resume(account: Account) -> list[Event]:
+    """Note, once, that it does again."""
+    return [AccountResumed()] if account.stopped else []

@@ -1,0 +1,403 @@
+"""A chat: one customer on one account. Facts and state; what may be done stands in
+`ownership.py` (who looks after it) and `sending.py` (what is written to the customer).
+
+Stream `chat:{id}`. Every service sees the same chat with its own owner, status and block (S5, C7).
+"""
+
+from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
+
+from domain.event import Event, Sealed, stored_as
+
+# How many of a chat's newest outbound messages can still be retried, discarded or matched.
+OUTBOUND_REMEMBERED_MAX = 200
+
+# C15: the status of a message is the greatest of what is known. `failed` ends it.
+STATUS_RANK = {
+    "queued": 0,
+    "uncertain": 1,
+    "sent": 2,
+    "delivered": 3,
+    "read": 4,
+    "played": 5,
+    "failed": 6,
+}
+
+
+def stream_of(chat_id: str) -> str:
+    """The stream that holds one chat's events."""
+    return f"chat:{chat_id}"
+
+
+@stored_as("chat.started")
+class ChatStarted(Event, frozen=True, kw_only=True):
+    """A customer and an account met for the first time, or a group did (C19)."""
+
+    chat_id: str
+    platform: str
+    account_id: str
+    contact_id: str
+    group: bool = False
+    started_by: str | None = (
+        None  # The service whose agent wrote first, if it was not the customer.
+    )
+
+
+@stored_as("chat.message_received")
+class MessageReceived(Event, frozen=True, kw_only=True):
+    """A customer's message. `key` is a keyed hash of the platform's id, which stays sealed."""
+
+    message_id: str
+    kind: str
+    at: datetime  # The platform's time, unless it lies too far ahead (C0).
+    content: Sealed
+    key: bytes
+    quotes: bytes | None = None  # Key of the message it answers.
+    member: str | None = None  # In a group: the contact who wrote (C19).
+
+
+@stored_as("chat.echo_received")
+class EchoReceived(Event, frozen=True, kw_only=True):
+    """The business wrote this outside of every service, on the phone for instance (C17)."""
+
+    message_id: str
+    kind: str
+    at: datetime
+    content: Sealed
+    key: bytes
+    quotes: bytes | None = None
+
+
+@stored_as("chat.reaction_received")
+class ReactionReceived(Event, frozen=True, kw_only=True):
+    """A reaction to the message `target`, which may come later; None takes it back (C17)."""
+
+    target: bytes
+    at: datetime
+    content: Sealed | None = None
+    member: str | None = None
+    echo: bool = False
+
+
+@stored_as("chat.edit_received")
+class EditReceived(Event, frozen=True, kw_only=True):
+    """The message `target` reads otherwise from now on; the latest edit holds (C17)."""
+
+    target: bytes
+    at: datetime
+    content: Sealed
+    echo: bool = False
+
+
+@stored_as("chat.unsend_received")
+class UnsendReceived(Event, frozen=True, kw_only=True):
+    """Its author took the message `target` back; nobody is shown it any more (C17)."""
+
+    target: bytes
+    at: datetime
+    echo: bool = False
+
+
+@stored_as("chat.reply_requested")
+class ReplyRequested(Event, frozen=True, kw_only=True):
+    """A message to the customer is to be sent: durable first, then sent (N3)."""
+
+    message_id: str
+    channel_id: str
+    service: str
+    user_id: str
+    kind: str
+    at: datetime
+    content: Sealed
+    template: str | None = None  # `<name>/<language>`; templates may leave outside the window.
+    category: str | None = None
+    quotes: bytes | None = None
+    retry_of: str | None = None
+
+
+@stored_as("chat.send_started")
+class SendStarted(Event, frozen=True, kw_only=True):
+    """A dispatcher took the message: from here until the answer, its fate is unknown (N3)."""
+
+    message_id: str
+    attempt: int
+    dispatcher: str
+
+
+@stored_as("chat.send_deferred")
+class SendDeferred(Event, frozen=True, kw_only=True):
+    """The platform has not taken it and is to be asked again (N3)."""
+
+    message_id: str
+    reason: str
+    retry_at: datetime
+
+
+@stored_as("chat.message_sent")
+class MessageSent(Event, frozen=True, kw_only=True):
+    """The platform took it under the id whose keyed hash is `key`."""
+
+    message_id: str
+    key: bytes
+    platform: Sealed | None = None  # The id itself.
+
+
+@stored_as("chat.send_uncertain")
+class SendUncertain(Event, frozen=True, kw_only=True):
+    """The answer was lost; only a receipt, an echo or a person can tell (N3)."""
+
+    message_id: str
+    reason: str
+
+
+@stored_as("chat.message_failed")
+class MessageFailed(Event, frozen=True, kw_only=True):
+    """It was not sent and will not be: refused by the platform, too late, or discarded."""
+
+    message_id: str
+    reason: str
+    error_code: int | None = None
+    user_id: str | None = None  # Who discarded it.
+
+
+@stored_as("chat.receipt_received")
+class ReceiptReceived(Event, frozen=True, kw_only=True):
+    """What the platform says became of a message, known to us yet or not (C15)."""
+
+    key: bytes
+    status: str
+    at: datetime
+    message_id: str | None = None  # Where the platform gave our own mark back.
+    participant: bytes | None = None  # In a group: keyed hash of the member's address.
+    error_code: int | None = None
+    detail: Sealed | None = None
+
+
+@stored_as("chat.assigned")
+class ChatAssigned(Event, frozen=True, kw_only=True):
+    """The chat has this owner in this service (S5)."""
+
+    service: str
+    owner: str
+    at: datetime
+    user_id: str | None = None
+    previous: str | None = None
+
+
+@stored_as("chat.unassigned")
+class ChatUnassigned(Event, frozen=True, kw_only=True):
+    """The chat has no owner in this service."""
+
+    service: str
+    previous: str
+    user_id: str | None = None
+
+
+@stored_as("chat.closed")
+class ChatClosed(Event, frozen=True, kw_only=True):
+    """Done with, in this service; a customer's message opens it everywhere (C4)."""
+
+    service: str
+    user_id: str | None = None
+
+
+@stored_as("chat.opened")
+class ChatOpened(Event, frozen=True, kw_only=True):
+    """An agent opened it again in this service."""
+
+    service: str
+    user_id: str | None = None
+
+
+@stored_as("chat.blocked")
+class CustomerBlocked(Event, frozen=True, kw_only=True):
+    """This service wants to hear nothing more from the customer (C7)."""
+
+    service: str
+    user_id: str | None = None
+
+
+@stored_as("chat.unblocked")
+class CustomerUnblocked(Event, frozen=True, kw_only=True):
+    """This service listens to the customer again."""
+
+    service: str
+    user_id: str | None = None
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Who owns a chat in one service. `version` orders owners across services."""
+
+    user_id: str
+    since: datetime
+    version: int
+
+
+class Outbound(msgspec.Struct, frozen=True, kw_only=True):
+    """What decisions need of a message to the customer."""
+
+    service: str
+    channel_id: str
+    requested: int  # Version of the request, where its content stands.
+    requested_at: datetime
+    is_template: bool
+    status: str = "queued"
+    sending: bool = False
+    attempt: int = 0
+    retried: bool = False
+    key: bytes | None = None
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The newest reply that went through one channel."""
+
+    version: int
+    message_id: str
+
+
+class Chat(msgspec.Struct, frozen=True, kw_only=True):
+    """The chat as decisions see it. Bounded: it remembers no message that is settled for long."""
+
+    version: int = 0
+    chat_id: str | None = None
+    platform: str = ""
+    account_id: str = ""
+    contact_id: str = ""
+    group: bool = False
+    last_customer_message_at: datetime | None = None
+    owners: dict[str, Owner] = {}  # By service.
+    closed: frozenset[str] = frozenset()  # Services.
+    blocked: frozenset[str] = frozenset()  # Services.
+    last_reply: dict[str, Reply] = {}  # By channel.
+    outbound: dict[str, Outbound] = {}  # By message id, oldest first.
+
+    @property
+    def queue(self) -> list[str]:
+        """The messages that wait to be sent, in their order (N4)."""
+        return [key for key, message in self.outbound.items() if message.status == "queued"]
+
+
+def evolve(chat: Chat, event: Event) -> Chat:
+    """The chat after one more fact. It copes with every fact and refuses none."""
+    version = chat.version + 1
+    match event:
+        case MessageReceived():
+            return replace(
+                chat,
+                version=version,
+                last_customer_message_at=max(chat.last_customer_message_at or event.at, event.at),
+                closed=frozenset(),
+            )
+        case ChatStarted():
+            return replace(
+                chat,
+                version=version,
+                chat_id=event.chat_id,
+                platform=event.platform,
+                account_id=event.account_id,
+                contact_id=event.contact_id,
+                group=event.group,
+            )
+        case ReplyRequested():
+            return _with_reply(chat, version, event)
+        case SendStarted():
+            return _with_outbound(
+                chat, version, event.message_id, sending=True, attempt=event.attempt
+            )
+        case SendDeferred():
+            return _with_outbound(chat, version, event.message_id, sending=False)
+        case MessageSent():
+            return _with_status(chat, version, event.message_id, "sent", key=event.key)
+        case SendUncertain():
+            return _with_status(chat, version, event.message_id, "uncertain")
+        case MessageFailed():
+            return _with_status(chat, version, event.message_id, "failed")
+        case ReceiptReceived():
+            message_id = find_outbound(chat, key=event.key, mark=event.message_id)
+            return _with_status(chat, version, message_id, event.status, key=event.key)
+        case ChatAssigned():
+            owner = Owner(event.owner, event.at, version)
+            return replace(chat, version=version, owners={**chat.owners, event.service: owner})
+        case ChatUnassigned():
+            rest = {name: each for name, each in chat.owners.items() if name != event.service}
+            return replace(chat, version=version, owners=rest)
+        case ChatClosed():
+            return replace(chat, version=version, closed=chat.closed | {event.service})
+        case ChatOpened():
+            return replace(chat, version=version, closed=chat.closed - {event.service})
+        case CustomerBlocked():
+            return replace(chat, version=version, blocked=chat.blocked | {event.service})
+        case CustomerUnblocked():
+            return replace(chat, version=version, blocked=chat.blocked - {event.service})
+        case _:
+            return replace(chat, version=version)
+
+
+def find_outbound(chat: Chat, *, key: bytes | None, mark: str | None) -> str | None:
+    """The message that a receipt or an echo is about: by our own mark, else by its key."""
+    if mark in chat.outbound:
+        return mark
+    for message_id, message in chat.outbound.items():
+        if key is not None and message.key == key:
+            return message_id
+    return None
+
+
+def _with_reply(chat: Chat, version: int, event: ReplyRequested) -> Chat:
+    outbound = dict(chat.outbound)
+    if event.retry_of in outbound:
+        outbound[event.retry_of] = replace(outbound[event.retry_of], retried=True)
+    outbound[event.message_id] = Outbound(
+        service=event.service,
+        channel_id=event.channel_id,
+        requested=version,
+        requested_at=event.at,
+        is_template=event.template is not None,
+    )
+    if len(outbound) > OUTBOUND_REMEMBERED_MAX:
+        _forget_oldest_settled(outbound)
+    return replace(
+        chat,
+        version=version,
+        closed=chat.closed - {event.service},  # C4: writing opens it, in this service only.
+        last_reply={**chat.last_reply, event.channel_id: Reply(version, event.message_id)},
+        outbound=outbound,
+    )
+
+
+def _forget_oldest_settled(outbound: dict[str, Outbound]) -> None:
+    for message_id, message in outbound.items():
+        if message.status != "queued":
+            del outbound[message_id]
+            return
+
+
+def _with_outbound(chat: Chat, version: int, message_id: str | None, **changes: object) -> Chat:
+    message = chat.outbound.get(message_id) if message_id else None
+    if message is None or message_id is None:
+        return replace(chat, version=version)
+    changed = replace(message, **changes)
+    return replace(chat, version=version, outbound={**chat.outbound, message_id: changed})
+
+
+def _with_status(
+    chat: Chat, version: int, message_id: str | None, status: str, *, key: bytes | None = None
+) -> Chat:
+    message = chat.outbound.get(message_id) if message_id else None
+    if message is None:
+        return replace(chat, version=version)
+    return _with_outbound(
+        chat,
+        version,
+        message_id,
+        status=greatest(message.status, status),
+        sending=False,
+        key=message.key or key,
+    )
+
+
+def greatest(known: str, reported: str) -> str:
+    """The greater of two statuses; one that is not in the order changes nothing. Spec C15."""
+    return reported if STATUS_RANK.get(reported, -1) > STATUS_RANK[known] else known

@@ -1,0 +1,79 @@
+"""A contact: a customer as a person, or a group, found by a set of addresses. `contact:{id}`."""
+
+import msgspec
+from msgspec.structs import replace
+
+from domain.event import Event, Sealed, stored_as
+
+
+def stream_of(contact_id: str) -> str:
+    """The stream that holds one contact's events."""
+    return f"contact:{contact_id}"
+
+
+@stored_as("contact.created")
+class ContactCreated(Event, frozen=True, kw_only=True):
+    """Somebody we had not met before, or a group of people (C19)."""
+
+    contact_id: str
+    group: bool = False
+
+
+@stored_as("contact.address_added")
+class AddressAdded(Event, frozen=True, kw_only=True):
+    """The contact is found by this address from now on. `key` is a keyed hash of it (P5)."""
+
+    kind: str
+    key: bytes
+    address: Sealed
+
+
+@stored_as("contact.address_removed")
+class AddressRemoved(Event, frozen=True, kw_only=True):
+    """The address leads to somebody else, or to nobody."""
+
+    key: bytes
+
+
+@stored_as("contact.named")
+class ContactNamed(Event, frozen=True, kw_only=True):
+    """The name that the platform shows. `key` is a keyed hash, to see when it changes."""
+
+    key: bytes
+    profile: Sealed
+
+
+@stored_as("contact.chat_started")
+class ContactChatStarted(Event, frozen=True, kw_only=True):
+    """The contact's one chat on an account (C19: for ever)."""
+
+    account: str  # `<platform>:<account id>`
+    chat_id: str
+
+
+class Contact(msgspec.Struct, frozen=True, kw_only=True):
+    """The contact as decisions see it."""
+
+    contact_id: str | None = None
+    group: bool = False
+    addresses: dict[bytes, str] = {}  # Keyed hash -> kind of address.
+    name_key: bytes | None = None
+    chats: dict[str, str] = {}  # Account -> chat.
+
+
+def evolve(contact: Contact, event: Event) -> Contact:
+    """The contact after one more fact."""
+    match event:
+        case ContactCreated():
+            return replace(contact, contact_id=event.contact_id, group=event.group)
+        case AddressAdded():
+            return replace(contact, addresses={**contact.addresses, event.key: event.kind})
+        case AddressRemoved():
+            rest = {key: kind for key, kind in contact.addresses.items() if key != event.key}
+            return replace(contact, addresses=rest)
+        case ContactNamed():
+            return replace(contact, name_key=event.key)
+        case ContactChatStarted():
+            return replace(contact, chats={**contact.chats, event.account: event.chat_id})
+        case _:
+            return contact

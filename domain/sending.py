@@ -1,0 +1,250 @@
+"""What is written to a customer: requested, sent, settled (N1–N4, C15, C17, S14)."""
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from domain import windows
+from domain.channel import Channel, require_active
+from domain.chat import (
+    Chat,
+    MessageFailed,
+    MessageSent,
+    Outbound,
+    ReceiptReceived,
+    ReplyRequested,
+    SendDeferred,
+    SendStarted,
+    SendUncertain,
+    find_outbound,
+)
+from domain.event import Event, Sealed
+from domain.organisation import Organisation, require_reply
+from domain.outbound import Accepted, AccountStopped, Deferred, Rejected, SendAnswer, Unsettled
+from domain.refusal import (
+    AnsweredMeanwhile,
+    ChatBlocked,
+    NotFound,
+    NotOwner,
+    Refusal,
+    WindowClosed,
+)
+from domain.windows import TEMPLATE_LIFETIME, window_rule
+
+# Waits between attempts when the platform names none: 1, 2, 4 … 60 seconds.
+BACK_OFF_FIRST = timedelta(seconds=1)
+BACK_OFF_MAX = timedelta(seconds=60)
+
+
+class NotSettled(Refusal):
+    """Only a message that is uncertain or failed can be retried or discarded, and only once."""
+
+    code = "not_retryable"
+
+
+class RequestReply(msgspec.Struct, frozen=True, kw_only=True):
+    """A reply as an agent wrote it; its content is sealed already."""
+
+    message_id: str
+    service: str
+    kind: str
+    content: Sealed
+    template: str | None = None
+    category: str | None = None
+    quotes: bytes | None = None
+    retry_of: str | None = None
+    seen_version: int | None = None  # What of the chat its writer had seen (S14).
+    confirm: bool = False
+
+
+def request_reply(
+    chat: Chat,
+    channel: Channel,
+    organisation: Organisation,
+    command: RequestReply,
+    *,
+    approved_templates: list[str],
+    user_id: str,
+    now: datetime,
+) -> list[Event]:
+    """Queue a reply, or refuse it before anything is sent. Spec C5, C7, N1, N2, S14."""
+    require_may_write(chat, channel, organisation, service=command.service, user_id=user_id)
+    _require_unanswered(chat, channel, command)
+    if command.template is None:
+        _require_open_window(chat, approved_templates=approved_templates, now=now)
+    return [
+        ReplyRequested(
+            message_id=command.message_id,
+            channel_id=channel.channel_id or "",
+            service=command.service,
+            user_id=user_id,
+            kind=command.kind,
+            at=now,
+            content=command.content,
+            template=command.template,
+            category=command.category,
+            quotes=command.quotes,
+            retry_of=command.retry_of,
+        )
+    ]
+
+
+def require_may_write(
+    chat: Chat, channel: Channel, organisation: Organisation, *, service: str, user_id: str
+) -> None:
+    """Raises unless this user may write to this customer in this service. Spec C5, C7, S16."""
+    require_active(channel, service)
+    require_reply(organisation, user_id, service)
+    owner = chat.owners.get(service)
+    if organisation.services[service].owner_replies and (owner is None or owner.user_id != user_id):
+        raise NotOwner(owner=owner.user_id if owner else None)
+    if service in chat.blocked:
+        raise ChatBlocked
+
+
+def _require_unanswered(chat: Chat, channel: Channel, command: RequestReply) -> None:
+    newest = chat.last_reply.get(channel.channel_id or "")
+    if (
+        command.seen_version is not None
+        and not command.confirm
+        and newest is not None
+        and newest.version > command.seen_version
+    ):
+        raise AnsweredMeanwhile(message_id=newest.message_id)
+
+
+def _require_open_window(chat: Chat, *, approved_templates: list[str], now: datetime) -> None:
+    rule = window_rule(chat.platform)
+    if not windows.is_open(rule, chat.last_customer_message_at, now=now):
+        raise WindowClosed(
+            closed_at=windows.closes_at(rule, chat.last_customer_message_at),
+            templates=approved_templates,
+        )
+
+
+def require_retryable(chat: Chat, message_id: str, *, service: str) -> Outbound:
+    """The message to send again; raises unless its fate allows it. Spec N3."""
+    message = _outbound_of(chat, message_id, service)
+    if message.status not in ("uncertain", "failed") or message.retried:
+        raise NotSettled(status=message.status)
+    return message
+
+
+def discard(
+    chat: Chat,
+    channel: Channel,
+    organisation: Organisation,
+    message_id: str,
+    *,
+    service: str,
+    user_id: str,
+) -> list[Event]:
+    """Give an uncertain message up. It ends as failed; that is no refusal. Spec C15."""
+    require_active(channel, service)
+    require_reply(organisation, user_id, service)
+    message = _outbound_of(chat, message_id, service)
+    if message.status == "failed":
+        return []
+    if message.status != "uncertain":
+        raise NotSettled(status=message.status)
+    return [MessageFailed(message_id=message_id, reason="discarded", user_id=user_id)]
+
+
+def _outbound_of(chat: Chat, message_id: str, service: str) -> Outbound:
+    message = chat.outbound.get(message_id)
+    if message is None or message.service != service:
+        raise NotFound("This service has no such message in this chat.")
+    return message
+
+
+# What the dispatcher decides.
+
+
+def start_sending(
+    chat: Chat, channel: Channel, message_id: str, *, dispatcher: str, now: datetime
+) -> list[Event]:
+    """Take the next message of the chat, or end it if its time is over. Spec N3, N4.
+
+    No event when it is not this message's turn: another one is before it, or a dispatcher has it.
+    """
+    message = chat.outbound.get(message_id)
+    if message is None or message.status != "queued" or message.sending:
+        return []
+    reason = _reason_to_give_up(chat, channel, message, now=now)
+    if reason is not None:
+        return [MessageFailed(message_id=message_id, reason=reason)]
+    if chat.queue[0] != message_id:
+        return []
+    return [SendStarted(message_id=message_id, attempt=message.attempt + 1, dispatcher=dispatcher)]
+
+
+def _reason_to_give_up(
+    chat: Chat, channel: Channel, message: Outbound, *, now: datetime
+) -> str | None:
+    if not channel.is_active(message.service):
+        return "service_left"
+    if message.is_template:
+        return "window_closed" if now >= message.requested_at + TEMPLATE_LIFETIME else None
+    rule = window_rule(chat.platform)
+    is_open = windows.is_open(rule, chat.last_customer_message_at, now=now)
+    return None if is_open else "window_closed"
+
+
+def give_up_claim(chat: Chat, message_id: str) -> list[Event]:
+    """The dispatcher that had the message is gone: nobody knows whether it was sent. Spec N3."""
+    message = chat.outbound.get(message_id)
+    if message is None or message.status != "queued" or not message.sending:
+        return []
+    return [SendUncertain(message_id=message_id, reason="dispatcher_lost")]
+
+
+def record_answer(
+    chat: Chat,
+    message_id: str,
+    answer: SendAnswer,
+    *,
+    key: bytes | None,
+    platform: Sealed | None,
+    now: datetime,
+) -> list[Event]:
+    """What the platform's answer means for the message. `key` comes with Accepted. Spec N3."""
+    message = chat.outbound.get(message_id)
+    if message is None:
+        return []
+    match answer:
+        case Accepted():
+            assert key is not None
+            return [MessageSent(message_id=message_id, key=key, platform=platform)]
+        case Rejected():
+            failed = MessageFailed(
+                message_id=message_id, reason=answer.reason, error_code=answer.code
+            )
+            return [failed]
+        case Unsettled():
+            return [SendUncertain(message_id=message_id, reason=answer.reason)]
+        case Deferred() | AccountStopped():
+            named = answer.retry_after_seconds if isinstance(answer, Deferred) else None
+            wait = timedelta(seconds=named) if named is not None else _back_off(message.attempt)
+            return [SendDeferred(message_id=message_id, reason=answer.reason, retry_at=now + wait)]
+
+
+def _back_off(attempt: int) -> timedelta:
+    doubled = 1 << min(max(attempt - 1, 0), 6)
+    return min(BACK_OFF_FIRST * doubled, BACK_OFF_MAX)
+
+
+# What the platform reports later.
+
+
+def record_receipt(chat: Chat, receipt: ReceiptReceived) -> list[Event]:
+    """Keep every receipt; one that carries our mark also settles an uncertain send. Spec C15."""
+    message_id = find_outbound(chat, key=receipt.key, mark=receipt.message_id)
+    message = chat.outbound.get(message_id) if message_id else None
+    if message_id is not None and message is not None and message.key is None:
+        return [MessageSent(message_id=message_id, key=receipt.key), receipt]
+    return [receipt]
+
+
+def is_own_echo(chat: Chat, *, key: bytes, mark: str | None) -> str | None:
+    """The message of ours that an echo repeats, if it does. Spec C17."""
+    return find_outbound(chat, key=key, mark=mark)
