@@ -1,0 +1,13 @@
+"""SQL lives in .sql files, in sections headed by a line `-- name --`."""
+
+import re
+from pathlib import Path
+
+_HEADING = re.compile(r"^-- ([a-z_]+) --$", re.MULTILINE)
+
+
+def load(python_file: str) -> dict[str, str]:
+    """The sections of the .sql file beside a Python file, by name."""
+    text = Path(python_file).with_suffix(".sql").read_text()
+    _, *parts = _HEADING.split(text)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
