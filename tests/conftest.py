@@ -1,0 +1,75 @@
+"""What every test may ask for: a real PostgreSQL, and fresh databases on it."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from migrations.apply import migrate
+
+
+@dataclass(frozen=True)
+class Database:
+    """A migrated database of one test module."""
+
+    superuser: str  # Connection string of the server's superuser.
+    url: str  # Connection string that the application uses.
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Connection string of a superuser on a server of this test run."""
+    given = os.environ.get("TRUNKLINE_TEST_SERVER_URL")
+    if given:
+        yield given
+        return
+    from adapters.postgres.embedded import embedded_postgres
+
+    with embedded_postgres(tmp_path_factory.mktemp("home")) as embedded:
+        yield embedded.superuser_url
+
+
+@pytest.fixture(scope="session")
+def template(server: str) -> str:
+    """The name of a migrated database that tests copy."""
+    from api.main import projection_tables
+
+    name = f"template_{secrets.token_hex(4)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(
+            "DO $$ BEGIN CREATE ROLE trunkline LOGIN NOINHERIT; "
+            "EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+        )
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    url = make_conninfo(server, dbname=name)
+    migrate(url, login="trunkline", projection_tables=projection_tables())
+    return name
+
+
+@pytest.fixture(scope="module")
+def database(server: str, template: str) -> Iterator[Database]:
+    """A fresh migrated database."""
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
+        )
+        superuser = make_conninfo(server, dbname=name)
+        yield Database(superuser=superuser, url=make_conninfo(superuser, user="trunkline"))
+        connection.execute(
+            sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
+        )
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The project's own folder."""
+    return Path(__file__).parent.parent
