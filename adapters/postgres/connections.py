@@ -1,0 +1,67 @@
+"""Connections, each with the one role that its work needs."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+from psycopg import AsyncConnection, sql
+from psycopg_pool import AsyncConnectionPool
+
+Role = Literal[
+    "trunkline_append",
+    "trunkline_read",
+    "trunkline_project",
+    "trunkline_audit",
+    "trunkline_directory",
+]
+Connection = AsyncConnection[Any]
+Pool = AsyncConnectionPool[Connection]
+
+# How long somebody waits for a free connection before the answer is 503.
+POOL_TIMEOUT_SECONDS = 5.0
+
+
+class TooPowerful(Exception):
+    """The effective role is a superuser or bypasses row security, so tenants have no walls."""
+
+
+async def assume(connection: Connection, role: Role) -> None:
+    """Take on a role for the life of the connection. Raises TooPowerful."""
+    await connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+    await connection.execute("SET search_path = projections, trunkline")
+    cursor = await connection.execute(
+        "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
+    )
+    row = await cursor.fetchone()
+    if row is None or row[0]:
+        raise TooPowerful(f"{role} may not be a superuser nor bypass row security.")
+
+
+def pool(url: str, role: Role, *, size_max: int) -> Pool:
+    """A pool, not opened yet, whose connections have the role and commit each statement."""
+
+    async def configure(connection: Connection) -> None:
+        await assume(connection, role)
+
+    return AsyncConnectionPool(
+        url,
+        min_size=1,
+        max_size=size_max,
+        open=False,
+        configure=configure,
+        kwargs={"autocommit": True},
+        timeout=POOL_TIMEOUT_SECONDS,
+        name=role,
+    )
+
+
+@asynccontextmanager
+async def within(pool: Pool, org: int) -> AsyncIterator[Connection]:
+    """A transaction that sees one organisation; its setting travels with the first query."""
+    async with (
+        pool.connection() as connection,
+        connection.pipeline(),
+        connection.transaction(),
+    ):
+        await connection.execute("SELECT set_config('app.org', %s, true)", [str(org)])
+        yield connection
