@@ -98,6 +98,14 @@ class AddressesChanged(Occurrence, frozen=True, kw_only=True):
     raw: Any = None
 
 
+class PreferenceChanged(Occurrence, frozen=True, kw_only=True):
+    """A person wants no marketing any more, or wants it again (`contact.preference`, N5)."""
+
+    person: Person
+    wants_marketing: bool
+    raw: Any = None
+
+
 class AccountNoticed(Occurrence, frozen=True, kw_only=True):
     """News about an account or business account (`account.*`), or one with no sender."""
 

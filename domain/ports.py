@@ -1,12 +1,13 @@
 """What the decisions' surroundings need from outside, as protocols with more than one maker."""
 
-from collections.abc import Sequence
+from asyncio import Future
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
-from domain.event import Event, Recorded
+from domain.event import Event, Recorded, Sealed
 
 
 class Org(msgspec.Struct, frozen=True):
@@ -99,11 +100,156 @@ class Clock(Protocol):
 class Log(Protocol):
     """The log, as commands use it."""
 
-    async def append(self, append: Append) -> Appended:
-        """Write a command durably. Raises AlreadyDone, Conflict, RequestKnown, Unavailable."""
+    on_changed: Callable[[int, Collection[str] | None], None]
+
+    def submit(self, append: Append) -> Future[Appended]:
+        """Queue a command; the future raises AlreadyDone, Conflict, RequestKnown, Unavailable."""
+
+    async def is_current(self, org: Org, *, at_least: int | None = None) -> bool:
+        """Whether nobody else has written to the org unseen; afterwards it is known."""
+
+    async def settled(self) -> None:
+        """Wait until everything that is queued now is written or lost."""
 
     async def read_stream(self, org: Org, stream: str, *, after: int = 0) -> list[Recorded]:
         """One stream's events behind version `after`, in order."""
 
+    async def version_at(self, org: Org, stream: str, *, position: int) -> int:
+        """The stream's version as of a position of its org; 0 before it began."""
+
     async def position(self, org: Org) -> int:
         """The position of the org's newest event; 0 for none."""
+
+
+class StoredAnswer(msgspec.Struct, frozen=True):
+    """What an Idempotency-Key led to."""
+
+    request: bytes
+    status: int
+    position: int
+    ids: bytes
+
+
+class KeyHolder(msgspec.Struct, frozen=True):
+    """Whom an API key belongs to, and how far the org's log had come when it was looked up."""
+
+    org: int
+    user_id: str
+    hash: bytes
+    scopes: frozenset[str]
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    position: int
+
+
+class ApiKey(msgspec.Struct, frozen=True):
+    """An API key as it is listed."""
+
+    id: str
+    user_id: str
+    name: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+class AccountHolder(msgspec.Struct, frozen=True):
+    """Which org an account belongs to or, when it is not held, belonged to last."""
+
+    org: int
+    held: bool
+    secrets: bytes | None
+
+
+class Keys(Protocol):
+    """One organisation's keys, and those of its people that this process has used."""
+
+    org: Org
+
+    def hash(self, *parts: str) -> bytes:
+        """A keyed hash of some texts: 32 bytes, the same in this org only, for ever."""
+
+    def new_key(self, key_id: str, *, expires_at: datetime | None = None) -> NewKey:
+        """Make a person's key; it must be stored with the first event that it seals."""
+
+    def has(self, key_id: str) -> bool:
+        """Whether `seal` can use this key without looking it up."""
+
+    def learn(self, key_id: str, wrapped: bytes) -> None:
+        """Take in a key as the database has it."""
+
+    def seal(self, data: bytes, *, stream: str, event: type[Event], key_id: str) -> Sealed:
+        """Encrypt for one person, bound to its org, stream and event type."""
+
+    def open(
+        self, sealed: Sealed, *, stream: str, stored_type: str, wrapped: bytes | None
+    ) -> bytes:
+        """Decrypt with the wrapped key as the database has it now. Raises Unreadable."""
+
+    def seal_secret(self, data: bytes, *, about: str) -> bytes:
+        """Encrypt credentials with the org's own key."""
+
+    def open_secret(self, sealed: bytes, *, about: str) -> bytes:
+        """Decrypt credentials. Raises Unreadable."""
+
+
+class Unreadable(Exception):
+    """The key is gone (erased), is another one, or the data was moved or changed."""
+
+
+class Directory(Protocol):
+    """What spans organisations: who has a key, who holds an account, whose keys."""
+
+    async def keys(self, number: int) -> Keys:
+        """An organisation's keys."""
+
+    async def key_holder(self, key_id: str) -> KeyHolder | None:
+        """Who an API key belongs to."""
+
+    async def add_api_key(self, org: Org, key: ApiKey, *, digest: bytes) -> None:
+        """Store a key; only the digest of its secret is kept."""
+
+    async def revoke_api_key(self, org: Org, key_id: str, *, now: datetime) -> bool:
+        """Close a key; False if the org has no such key."""
+
+    async def api_keys(self, org: Org, *, after: str, limit: int) -> list[ApiKey]:
+        """The org's keys by id, behind `after`."""
+
+    async def account(self, platform: str, account_id: str) -> AccountHolder | None:
+        """Who holds an account, or held it last."""
+
+    async def claim_account(
+        self, org: Org, platform: str, account_id: str, *, business_account_id: str | None
+    ) -> bool:
+        """Take an account that nobody else holds; False if another org does. Spec S15."""
+
+    async def release_account(self, org: Org, platform: str, account_id: str) -> None:
+        """Let another org take the account, and forget its credentials. Spec S15."""
+
+    async def store_secrets(
+        self, org: Org, platform: str, account_id: str, *, sealed: bytes
+    ) -> None:
+        """Keep an account's credentials, sealed."""
+
+    async def business_account(
+        self, platform: str, business_account_id: str
+    ) -> list[AccountHolder]:
+        """The orgs that hold accounts of a business account, one row each."""
+
+
+class Requests(Protocol):
+    """Remembered Idempotency-Keys."""
+
+    async def find(self, org: Org, key: bytes) -> StoredAnswer | None:
+        """What was answered under this key in the last 24 hours."""
+
+
+class Addresses(Protocol):
+    """Whom addresses lead to."""
+
+    async def contacts(self, org: Org, keys: Sequence[bytes]) -> dict[bytes, str]:
+        """The contacts of those keyed hashes that lead to one."""
+
+    async def wrapped_keys(self, org: Org, ids: Sequence[str]) -> dict[str, bytes]:
+        """People's keys, wrapped; those that are erased are missing."""

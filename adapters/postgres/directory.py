@@ -2,12 +2,11 @@
 
 import hashlib
 import secrets
-from dataclasses import dataclass
 from datetime import datetime
 
 from adapters.postgres.connections import Pool
 from adapters.postgres.keys import KEY_BYTES, MasterKey, OrgKeys
-from domain.ports import Org
+from domain.ports import AccountHolder, ApiKey, KeyHolder, Org
 
 PARTITIONS = 64
 SYSTEM = "system"  # The installation's own organisation, for deliveries nobody claims.
@@ -16,41 +15,6 @@ SYSTEM = "system"  # The installation's own organisation, for deliveries nobody 
 def partition_of(org_id: str) -> int:
     """Which of the 64 partitions an organisation belongs to, for ever."""
     return int.from_bytes(hashlib.sha256(org_id.encode()).digest()[:8], "big") % PARTITIONS
-
-
-@dataclass(frozen=True)
-class KeyHolder:
-    """Whom an API key belongs to, and how far the org's log had come when it was looked up."""
-
-    org: int
-    user_id: str
-    hash: bytes
-    scopes: frozenset[str]
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    position: int
-
-
-@dataclass(frozen=True)
-class ApiKey:
-    """An API key as it is listed."""
-
-    id: str
-    user_id: str
-    name: str
-    scopes: list[str]
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-
-
-@dataclass(frozen=True)
-class AccountHolder:
-    """Which org an account belongs to or, when it is not held, belonged to last."""
-
-    org: int
-    held: bool
-    secrets: bytes | None
 
 
 class Directory:

@@ -17,17 +17,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from domain.event import Event, Sealed
-from domain.ports import NewKey, Org
+from domain.ports import NewKey, Org, Unreadable
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
 CIPHERS_KEPT_MAX = 100_000
 
 Kept = TypeVar("Kept")
-
-
-class Unreadable(Exception):
-    """The key is gone (erased), is another one, or the data was moved or changed."""
 
 
 class MasterKey:

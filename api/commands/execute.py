@@ -1,0 +1,209 @@
+"""Loads, decides, appends: what every command goes through, once for all of them.
+
+A decision is a function of a Unit. It asks for states; where one is not at hand, the state is
+fetched and the decision starts anew, so it needs no waiting inside and its reads are known. What
+it records is queued at once, on top of everything decided before it.
+"""
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import msgspec
+
+from api.commands.states import States
+from api.commands.unit import Missing, Unit
+from domain.ports import (
+    AlreadyDone,
+    Append,
+    Appended,
+    Conflict,
+    IdempotentRequest,
+    Log,
+    Org,
+    RequestKnown,
+    Requests,
+    StoredAnswer,
+    Unavailable,
+)
+from domain.refusal import Refusal
+
+# A command that is overtaken this often stands in a queue that does not move.
+ATTEMPTS_MAX = 100
+
+# Redeliveries mostly come soon: those of this many newest commands need no look at the log.
+DONE_KEPT_MAX = 100_000
+
+Value = TypeVar("Value")
+Decide = Callable[[Unit], Value]
+
+
+class IdempotencyKeyReused(Refusal):
+    """This Idempotency-Key was used for another request; use a new one."""
+
+    code = "idempotency_key_reused"
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A client's Idempotency-Key with user, method and path, and its body: both hashed."""
+
+    key: bytes
+    request: bytes
+    status: int
+
+
+class Outcome(msgspec.Struct, Generic[Value]):
+    """What became of a command. `value` is None for one that had been answered before."""
+
+    position: int  # Of its last event, or at which it was decided that there is nothing to do.
+    ids: dict[str, str]
+    value: Value | None = None
+    repeated: bool = False
+
+
+class Executor:
+    """Executes commands, each wholly or not at all."""
+
+    def __init__(self, log: Log, states: States, requests: Requests) -> None:
+        self._log = log
+        self._states = states
+        self._requests = requests
+        self._in_flight: dict[tuple[int, bytes], asyncio.Event] = {}
+        self._done: OrderedDict[tuple[int, bytes], int] = OrderedDict()
+
+    async def execute(
+        self,
+        org: Org,
+        decide: Decide[Value],
+        *,
+        command: bytes | None = None,
+        request: Request | None = None,
+    ) -> Outcome[Value]:
+        """Decide and append. Raises the decision's Refusal, AlreadyDone, Unavailable.
+
+        `command` is the id of a command that may come again, as a webhook does; a `request` that
+        comes again gets what it got before.
+        """
+        unique = request.key if request else command
+        if unique is None:
+            return await self._decide(org, decide, secrets.token_bytes(16), None)
+        async with _Turn(self._in_flight, (org.number, unique)):
+            if request is not None:
+                answered = await self._requests.find(org, request.key)
+                if answered is not None:
+                    return _as_before(answered, request)
+                return await self._decide(org, decide, secrets.token_bytes(16), request)
+            return await self._once(org, decide, unique)
+
+    async def _once(self, org: Org, decide: Decide[Value], command: bytes) -> Outcome[Value]:
+        known = self._done.get((org.number, command))
+        if known is not None:
+            raise AlreadyDone(known)
+        outcome = await self._decide(org, decide, command, None)
+        self._done[org.number, command] = outcome.position
+        if len(self._done) > DONE_KEPT_MAX:
+            self._done.popitem(last=False)
+        return outcome
+
+    async def _decide(
+        self, org: Org, decide: Decide[Value], command: bytes, request: Request | None
+    ) -> Outcome[Value]:
+        for _ in range(ATTEMPTS_MAX):
+            unit = Unit(org, self._states)
+            try:
+                value = decide(unit)
+            except Missing as missing:
+                await missing.fetch()
+                continue
+            except Refusal:
+                if await self._still_so(unit):
+                    raise
+                continue
+            if not unit.events and request is None:
+                if await self._still_so(unit):
+                    return Outcome(await self._log.position(org), unit.ids, value)
+                continue
+            try:
+                appended = await self._append(unit, command, request)
+            except Conflict:
+                continue
+            except RequestKnown:
+                assert request is not None
+                answered = await self._requests.find(org, request.key)
+                if answered is None:
+                    continue
+                return _as_before(answered, request)
+            return Outcome(appended.last, unit.ids, value)
+        raise Unavailable("Too many others are changing the same thing.")
+
+    async def _append(self, unit: Unit, command: bytes, request: Request | None) -> Appended:
+        future = self._log.submit(
+            Append(
+                org=unit.org,
+                command=command,
+                events=unit.events,
+                read=unit.read,
+                keys=unit.keys,
+                dropped_addresses=unit.dropped_addresses,
+                addresses=unit.addresses,
+                idempotent=_remembered(request, unit),
+            )
+        )
+        entries = [
+            self._states.advance(unit.org, stream, state, version)
+            for stream, (state, version) in unit.written().items()
+        ]
+
+        def settle(_: object) -> None:
+            for entry in entries:
+                entry.writing -= 1
+
+        future.add_done_callback(settle)
+        # Whoever waits may go away; the command is written all the same.
+        return await asyncio.shield(future)
+
+    async def _still_so(self, unit: Unit) -> bool:
+        """Whether what the decision read is still the newest, here and in the log."""
+        await self._log.settled()
+        current = await self._log.is_current(unit.org)
+        for stream, version in unit.read:
+            entry = self._states.get(unit.org, stream)
+            if entry is None or entry.version != version:
+                return False
+        return current
+
+
+class _Turn:
+    """One at a time per key: a repetition waits for the first (contract, Idempotency-Key)."""
+
+    def __init__(
+        self, in_flight: dict[tuple[int, bytes], asyncio.Event], key: tuple[int, bytes]
+    ) -> None:
+        self._in_flight = in_flight
+        self._key = key
+        self._over = asyncio.Event()
+
+    async def __aenter__(self) -> None:
+        while (other := self._in_flight.get(self._key)) is not None:
+            await other.wait()
+        self._in_flight[self._key] = self._over
+
+    async def __aexit__(self, *_: object) -> None:
+        del self._in_flight[self._key]
+        self._over.set()
+
+
+def _remembered(request: Request | None, unit: Unit) -> IdempotentRequest | None:
+    if request is None:
+        return None
+    ids = msgspec.json.encode(unit.ids)
+    return IdempotentRequest(request.key, request.request, request.status, ids)
+
+
+def _as_before(answered: StoredAnswer, request: Request) -> Outcome[Value]:
+    if answered.request != request.request:
+        raise IdempotencyKeyReused
+    ids = msgspec.json.decode(answered.ids, type=dict[str, str])
+    return Outcome(answered.position, ids, repeated=True)

@@ -1,0 +1,71 @@
+"""One command's unit of work: what it reads, what it records, what is stored with it."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from api.commands.states import States
+from domain.aggregates import aggregate_of
+from domain.event import Event
+from domain.ports import AddressClaim, NewEvent, NewKey, Org
+
+State = TypeVar("State")
+
+
+class Missing(Exception):
+    """Something the decision needs is not at hand; `fetch` gets it, then it is decided again."""
+
+    def __init__(self, fetch: Callable[[], Awaitable[None]]) -> None:
+        super().__init__()
+        self.fetch = fetch
+
+
+class Unit:
+    """What a decision sees of the log, and what it leaves behind. Nothing in it waits."""
+
+    def __init__(self, org: Org, states: States) -> None:
+        self.org = org
+        self._states = states
+        self._seen: dict[str, int] = {}
+        self._now: dict[str, Any] = {}
+        self.events: list[NewEvent] = []
+        self.keys: list[NewKey] = []
+        self.addresses: list[AddressClaim] = []
+        self.dropped_addresses: list[bytes] = []
+        self.ids: dict[str, str] = {}
+
+    def state(self, stream: str, kind: type[State]) -> State:
+        """The stream's state, with what this unit has recorded. Raises Missing."""
+        if stream not in self._now:
+            entry = self._states.get(self.org, stream)
+            if entry is None:
+                raise Missing(lambda: self._states.load(self.org, stream))
+            self._seen[stream] = entry.version
+            self._now[stream] = entry.state
+        state = self._now[stream]
+        assert isinstance(state, kind)
+        return state
+
+    def record(self, stream: str, events: Sequence[Event]) -> None:
+        """Add facts to a stream; its state here includes them from now on."""
+        if not events:
+            return
+        self.state(stream, object)
+        _, evolve = aggregate_of(stream)
+        for event in events:
+            version = self._version(stream) + 1
+            self.events.append(NewEvent(stream, version, event))
+            self._now[stream] = evolve(self._now[stream], event)
+
+    def _version(self, stream: str) -> int:
+        written = sum(new.stream == stream for new in self.events)
+        return self._seen[stream] + written
+
+    @property
+    def read(self) -> list[tuple[str, int]]:
+        """Every stream that was read, with the version that was seen."""
+        return list(self._seen.items())
+
+    def written(self) -> dict[str, tuple[Any, int]]:
+        """The streams that were written, with the state and version they are left in."""
+        streams = {new.stream for new in self.events}
+        return {stream: (self._now[stream], self._version(stream)) for stream in streams}

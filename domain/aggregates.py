@@ -1,0 +1,36 @@
+"""Every kind of stream, with its empty state and how it evolves."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from domain import account, channel, chat, contact, organisation, template
+from domain.event import Event
+
+Evolve = Callable[[Any, Event], Any]
+
+
+class Nothing(msgspec.Struct, frozen=True):
+    """The state of a stream that no decision looks at."""
+
+
+def _unmoved(state: Nothing, _event: Event) -> Nothing:
+    return state
+
+
+AGGREGATES: Mapping[str, tuple[Any, Evolve]] = {
+    "organisation": (organisation.Organisation(), organisation.evolve),
+    "account": (account.Account(), account.evolve),
+    "channel": (channel.Channel(), channel.evolve),
+    "chat": (chat.Chat(), chat.evolve),
+    "contact": (contact.Contact(), contact.evolve),
+    "template": (template.Templates(), template.evolve),
+    "reader": (Nothing(), _unmoved),
+    "unrouted": (Nothing(), _unmoved),
+}
+
+
+def aggregate_of(stream: str) -> tuple[Any, Evolve]:
+    """The empty state and the evolve function of a stream."""
+    return AGGREGATES[stream.partition(":")[0]]
