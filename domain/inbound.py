@@ -56,7 +56,7 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
     dedupe: tuple[str, ...]
 
 
-class MessageOccurred(Occurrence, frozen=True, kw_only=True):
+class MessageOccurred(Occurrence, frozen=True, kw_only=True, tag="message"):
     """A customer's message (`message.*`), or with `echo` one that the business wrote elsewhere."""
 
     platform_id: str
@@ -68,7 +68,7 @@ class MessageOccurred(Occurrence, frozen=True, kw_only=True):
     sent_by_us: str | None = None  # Our own mark, where the platform gives it back.
 
 
-class MessageChanged(Occurrence, frozen=True, kw_only=True):
+class MessageChanged(Occurrence, frozen=True, kw_only=True, tag="message_change"):
     """A reaction, an edit or an unsending of a message that may not have arrived yet (C17)."""
 
     target: str  # The platform's id of the message it is about.
@@ -78,7 +78,7 @@ class MessageChanged(Occurrence, frozen=True, kw_only=True):
     echo: bool = False
 
 
-class ReceiptOccurred(Occurrence, frozen=True, kw_only=True):
+class ReceiptOccurred(Occurrence, frozen=True, kw_only=True, tag="receipt"):
     """What became of a message we sent (`status.*`)."""
 
     platform_id: str
@@ -90,7 +90,7 @@ class ReceiptOccurred(Occurrence, frozen=True, kw_only=True):
     detail: Any = None  # Pricing, conversation, errors: as received.
 
 
-class AddressesChanged(Occurrence, frozen=True, kw_only=True):
+class AddressesChanged(Occurrence, frozen=True, kw_only=True, tag="addresses"):
     """A person's number or id at the platform became another one (`contact.*_changed`)."""
 
     person: Person  # Under the old addresses; may be empty.
@@ -98,7 +98,7 @@ class AddressesChanged(Occurrence, frozen=True, kw_only=True):
     raw: Any = None
 
 
-class PreferenceChanged(Occurrence, frozen=True, kw_only=True):
+class PreferenceChanged(Occurrence, frozen=True, kw_only=True, tag="preference"):
     """A person wants no marketing any more, or wants it again (`contact.preference`, N5)."""
 
     person: Person
@@ -106,14 +106,26 @@ class PreferenceChanged(Occurrence, frozen=True, kw_only=True):
     raw: Any = None
 
 
-class AccountNoticed(Occurrence, frozen=True, kw_only=True):
+class AccountNoticed(Occurrence, frozen=True, kw_only=True, tag="account"):
     """News about an account or business account (`account.*`), or one with no sender."""
 
     raw: Any
 
 
-class NotUnderstood(Occurrence, frozen=True, kw_only=True):
+class NotUnderstood(Occurrence, frozen=True, kw_only=True, tag="unknown"):
     """Authentic and unknown: kept raw and acknowledged (P2)."""
 
     raw: Any
     person: Person | None = None
+
+
+# What an adapter hands over; the tags are stored with deliveries that wait for their account.
+AnyOccurrence = (
+    MessageOccurred
+    | MessageChanged
+    | ReceiptOccurred
+    | AddressesChanged
+    | PreferenceChanged
+    | AccountNoticed
+    | NotUnderstood
+)

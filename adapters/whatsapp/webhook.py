@@ -1,0 +1,185 @@
+"""WhatsApp's webhook: who may call it, and what a call says. Bytes in, occurrences out, no I/O.
+
+`parse` is only for bodies that `verify` accepted. It raises for none of them: what is not
+understood becomes `NotUnderstood`, and what stands beside it is read as if nothing had happened.
+"""
+
+import base64
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from adapters.whatsapp.items import READERS
+from adapters.whatsapp.readers import (
+    contacts_by_id,
+    digest,
+    first_error,
+    identifier,
+    moment,
+)
+from adapters.whatsapp.source import Source
+from adapters.whatsapp.tolerant import NotJson, decode
+from domain.inbound import AccountNoticed, AnyOccurrence, MessageOccurred, NotUnderstood
+
+# Fields whose values hold lists of messages, statuses and the like, each with its own account.
+ITEM_FIELDS = frozenset({"messages", "smb_message_echoes", "user_preferences"})
+
+LISTS = (*READERS, "errors")
+
+# Fields that concern the business account. What else there is may speak of customers
+# (`history`, `smb_app_state_sync`, `calls`, `group_participants_update`): it is kept as unknown,
+# so that it is sealed and forgotten like everything whose person we cannot name.
+ACCOUNT_KINDS: Mapping[str, str] = {
+    "account_alerts": "account.alert",
+    "account_review_update": "account.review",
+    "account_settings_update": "account.settings",
+    "account_update": "account.update",
+    "business_capability_update": "account.capability",
+    "business_status_update": "account.business_status",
+    "business_username_update": "account.username",
+    "flows": "account.flow_status",
+    "message_template_components_update": "account.template_components",
+    "message_template_quality_update": "account.template_quality",
+    "message_template_status_update": "account.template_status",
+    "partner_solutions": "account.partner_solution",
+    "payment_configuration_update": "account.payment_configuration",
+    "phone_number_name_update": "account.name",
+    "phone_number_quality_update": "account.quality",
+    "security": "account.security",
+    "template_category_update": "account.template_category",
+    "template_correct_category_detection": "account.template_category",
+}
+
+
+def verify(
+    body: bytes, signature_headers: Sequence[bytes], *, app_secrets: Sequence[bytes]
+) -> bool:
+    """Whether Meta signed exactly these bytes, with one of the secrets that are live.
+
+    `signature_headers` are all values of X-Hub-Signature-256: two are as good as none, because
+    a proxy and we might look at different ones. Every refusal takes the same path.
+    """
+    signature = signature_headers[0] if len(signature_headers) == 1 else b""
+    genuine = False
+    for secret in app_secrets:
+        expected = b"sha256=" + hmac.digest(secret, body, "sha256").hex().encode()
+        # Anybody can sign with an empty secret: it stands for one that was not configured.
+        genuine |= hmac.compare_digest(expected, signature) and bool(secret)
+    return genuine
+
+
+def handshake(query: Mapping[str, str], *, verify_token: str) -> str | None:
+    """The challenge to answer with when Meta registers our address, or None to refuse it."""
+    given = query.get("hub.verify_token", "").encode("utf-8", "surrogatepass")
+    expected = verify_token.encode("utf-8", "surrogatepass")
+    if not hmac.compare_digest(expected, given) or not expected:
+        return None
+    return query.get("hub.challenge") if query.get("hub.mode") == "subscribe" else None
+
+
+def parse(body: bytes) -> list[AnyOccurrence]:
+    """Everything that a body tells, in its own order, before any removal of duplicates."""
+    try:
+        document, exact = decode(body)
+    except NotJson:
+        document, exact = None, False
+    entries = document.get("entry") if isinstance(document, dict) else None
+    if isinstance(entries, list):
+        return [occurrence for entry in entries for occurrence in _read_entry(entry)]
+    raw = document if exact else base64.b64encode(body).decode()
+    return [_not_understood(raw)]
+
+
+def _read_entry(entry: Any) -> Iterable[AnyOccurrence]:
+    if not isinstance(entry, dict) or not isinstance(entry.get("changes"), list):
+        return [_not_understood(entry)]
+    return chain.from_iterable(_read_change(entry, change) for change in entry["changes"])
+
+
+def _read_change(entry: dict[str, Any], change: Any) -> Iterable[AnyOccurrence]:
+    named, value = (
+        (change.get("field"), change.get("value")) if isinstance(change, dict) else (None, None)
+    )
+    field = identifier(named) or ""
+    if field in ITEM_FIELDS and isinstance(value, dict) and any(map(value.get, LISTS)):
+        return _read_items(entry, field, value)
+    kind = ACCOUNT_KINDS.get(field)
+    if kind is None:
+        return [_not_understood(change, entry=entry, field=field)]
+    return [
+        AccountNoticed(
+            kind=kind,
+            account_id=_account_id(value),
+            business_account_id=identifier(entry.get("id")),
+            at=moment(entry.get("time")),
+            dedupe=_dedupe(entry, field, change),
+            raw=change,
+        )
+    ]
+
+
+def _read_items(entry: dict[str, Any], field: str, value: dict[str, Any]) -> list[AnyOccurrence]:
+    source = Source(
+        business_account_id=identifier(entry.get("id")),
+        time=entry.get("time"),
+        field=field,
+        account_id=_account_id(value),
+        contacts=contacts_by_id(value.get("contacts")),
+        error=first_error(value.get("errors")),
+    )
+    found: list[AnyOccurrence] = []
+    for name, items in value.items():
+        reader = READERS.get(name)
+        if reader is None or items is None:
+            continue
+        if not isinstance(items, list):
+            found.append(source.not_understood(name, items))
+            continue
+        found.extend(
+            reader(source, item) if isinstance(item, dict) else source.not_understood(name, item)
+            for item in items
+        )
+    return found + _read_errors(source, value.get("errors"), found)
+
+
+def _read_errors(source: Source, errors: Any, found: list[AnyOccurrence]) -> list[AnyOccurrence]:
+    """The errors of a whole value, unless a message that was not understood has taken them."""
+    if errors is None or any(
+        isinstance(each, MessageOccurred) and each.content.error is source.error is not None
+        for each in found
+    ):
+        return []
+    if not isinstance(errors, list):
+        return [source.not_understood("errors", errors)]
+    return [
+        source.account_error(each)
+        if isinstance(each, dict)
+        else source.not_understood("errors", each)
+        for each in errors
+    ]
+
+
+def _account_id(value: Any) -> str | None:
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    return identifier(metadata.get("phone_number_id")) if isinstance(metadata, dict) else None
+
+
+def _dedupe(entry: dict[str, Any], field: str, change: Any) -> tuple[str, ...]:
+    return ("change", field, digest(identifier(entry.get("id")), entry.get("time"), change))
+
+
+def _not_understood(
+    raw: Any, *, entry: dict[str, Any] | None = None, field: str = ""
+) -> NotUnderstood:
+    """Keep a change as it came; without `entry` the entry itself, or the whole body."""
+    around = entry if entry is not None else raw if isinstance(raw, dict) else {}
+    value = raw.get("value") if isinstance(raw, dict) else None
+    return NotUnderstood(
+        kind="unknown",
+        account_id=_account_id(value),
+        business_account_id=identifier(around.get("id")),
+        at=moment(around.get("time")),
+        dedupe=_dedupe(around, field, raw),
+        raw=raw,
+    )
