@@ -111,8 +111,10 @@ class Log(Protocol):
     async def settled(self) -> None:
         """Wait until everything that is queued now is written or lost."""
 
-    async def read_stream(self, org: Org, stream: str, *, after: int = 0) -> list[Recorded]:
-        """One stream's events behind version `after`, in order."""
+    async def read_stream(
+        self, org: Org, stream: str, *, after: int = 0, limit: int | None = None
+    ) -> list[Recorded]:
+        """One stream's events behind version `after`, in order; all of them without a limit."""
 
     async def version_at(self, org: Org, stream: str, *, position: int) -> int:
         """The stream's version as of a position of its org; 0 before it began."""

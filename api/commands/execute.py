@@ -8,8 +8,8 @@ it records is queued at once, on top of everything decided before it.
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -97,6 +97,15 @@ class Executor:
                 return await self._decide(org, decide, secrets.token_bytes(16), request)
             return await self._once(org, decide, unique)
 
+    async def look(self, org: Org, decide: Decide[Value]) -> Value:
+        """What a decision would see now, without recording anything."""
+        facts: dict[Hashable, Any] = {}
+        while True:
+            try:
+                return decide(Unit(org, self._states, facts))
+            except Missing as missing:
+                await missing.fetch()
+
     async def _once(self, org: Org, decide: Decide[Value], command: bytes) -> Outcome[Value]:
         known = self._done.get((org.number, command))
         if known is not None:
@@ -110,8 +119,9 @@ class Executor:
     async def _decide(
         self, org: Org, decide: Decide[Value], command: bytes, request: Request | None
     ) -> Outcome[Value]:
+        facts: dict[Hashable, Any] = {}
         for _ in range(ATTEMPTS_MAX):
-            unit = Unit(org, self._states)
+            unit = Unit(org, self._states, facts)
             try:
                 value = decide(unit)
             except Missing as missing:
@@ -120,14 +130,17 @@ class Executor:
             except Refusal:
                 if await self._still_so(unit):
                     raise
+                facts.clear()
                 continue
             if not unit.events and request is None:
                 if await self._still_so(unit):
                     return Outcome(await self._log.position(org), unit.ids, value)
+                facts.clear()
                 continue
             try:
                 appended = await self._append(unit, command, request)
             except Conflict:
+                facts.clear()
                 continue
             except RequestKnown:
                 assert request is not None

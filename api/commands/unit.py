@@ -1,6 +1,6 @@
 """One command's unit of work: what it reads, what it records, what is stored with it."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 from api.commands.states import States
@@ -9,6 +9,7 @@ from domain.event import Event
 from domain.ports import AddressClaim, NewEvent, NewKey, Org
 
 State = TypeVar("State")
+Fact = TypeVar("Fact")
 
 
 class Missing(Exception):
@@ -22,9 +23,10 @@ class Missing(Exception):
 class Unit:
     """What a decision sees of the log, and what it leaves behind. Nothing in it waits."""
 
-    def __init__(self, org: Org, states: States) -> None:
+    def __init__(self, org: Org, states: States, facts: dict[Hashable, Any]) -> None:
         self.org = org
         self._states = states
+        self._facts = facts
         self._seen: dict[str, int] = {}
         self._now: dict[str, Any] = {}
         self.events: list[NewEvent] = []
@@ -44,6 +46,17 @@ class Unit:
         state = self._now[stream]
         assert isinstance(state, kind)
         return state
+
+    def fact(self, name: Hashable, fetch: Callable[[], Awaitable[Fact]]) -> Fact:
+        """Something else that is looked up, once per attempt. Raises Missing."""
+        if name not in self._facts:
+
+            async def keep() -> None:
+                self._facts[name] = await fetch()
+
+            raise Missing(keep)
+        fact: Fact = self._facts[name]
+        return fact
 
     def record(self, stream: str, events: Sequence[Event]) -> None:
         """Add facts to a stream; its state here includes them from now on."""

@@ -1,0 +1,68 @@
+"""What every command needs to know and to have at hand."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from api.commands.execute import Executor, Request
+from api.commands.people import People
+from api.commands.unit import Unit
+from domain import account as accounts
+from domain import channel as channels
+from domain import chat as chats
+from domain import organisation
+from domain.account import Account
+from domain.channel import Channel
+from domain.chat import Chat
+from domain.identifiers import NewId
+from domain.organisation import Organisation
+from domain.ports import Clock, Directory, Keys, Log, Org
+from domain.refusal import NotConnected, NotFound
+
+
+@dataclass(frozen=True)
+class Context:
+    """The machinery, the same for all commands."""
+
+    log: Log
+    executor: Executor
+    people: People
+    directory: Directory
+    clock: Clock
+    new_id: NewId
+
+
+class Actor(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks: a user of an organisation, and whether the request may be a repetition."""
+
+    keys: Keys
+    user_id: str
+    request: Request | None = None
+
+    @property
+    def org(self) -> Org:
+        """The actor's organisation."""
+        return self.keys.org
+
+
+def the_organisation(unit: Unit) -> Organisation:
+    """The actor's organisation as it stands."""
+    return unit.state(organisation.STREAM, Organisation)
+
+
+def the_chat(unit: Unit, chat_id: str) -> Chat:
+    """A chat of the organisation. Raises NotFound."""
+    chat = unit.state(chats.stream_of(chat_id), Chat)
+    if chat.chat_id is None:
+        raise NotFound("There is no such chat.")
+    return chat
+
+
+def channel_of(unit: Unit, chat: Chat, service: str) -> Channel:
+    """The channel through which a service sees a chat. Raises NotConnected. Spec S16."""
+    account = unit.state(accounts.stream_of(chat.platform, chat.account_id), Account)
+    for channel_id in account.channels:
+        channel = unit.state(channels.stream_of(channel_id), Channel)
+        if channel.is_active(service):
+            return channel
+    raise NotConnected

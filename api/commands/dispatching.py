@@ -1,0 +1,169 @@
+"""What the dispatcher and the verifier write down (N3, N4, S10, S15)."""
+
+import msgspec
+
+from api.commands.context import Context
+from api.commands.inbound import Inbound, mark_of, message_key
+from api.commands.unit import Unit
+from domain import account as accounts
+from domain import channel as channels
+from domain import chat as chats
+from domain import delivery, sending
+from domain.account import Account, AccountVerified, VerificationFailed
+from domain.channel import Channel
+from domain.chat import Chat, MessageSent, SendStarted
+from domain.delivery import DeliveriesHandedOver, DeliveryKept
+from domain.inbound import AnyOccurrence
+from domain.outbound import (
+    Accepted,
+    AccountStopped,
+    NotReached,
+    NotVerified,
+    SendAnswer,
+    VerificationAnswer,
+    Verified,
+)
+from domain.ports import Keys, Unreadable
+
+
+class Dispatching:
+    """Commands of the processes that talk to platforms."""
+
+    def __init__(self, context: Context, inbound: Inbound, *, system: Keys) -> None:
+        self._context = context
+        self._inbound = inbound
+        self._system = system
+
+    async def start_sending(
+        self, keys: Keys, chat_id: str, message_id: str, *, dispatcher: str
+    ) -> bool:
+        """Take a message to send it; False if it is not its turn or its time is over. Spec N4.
+
+        Two dispatchers that try at once are decided one after the other: the second gets False.
+        """
+
+        def decide(unit: Unit) -> bool:
+            chat = unit.state(chats.stream_of(chat_id), Chat)
+            message = chat.outbound.get(message_id)
+            if message is None:
+                return False
+            channel = unit.state(channels.stream_of(message.channel_id), Channel)
+            events = sending.start_sending(
+                chat,
+                channel,
+                message_id,
+                dispatcher=dispatcher,
+                now=self._context.clock.now(),
+            )
+            unit.record(chats.stream_of(chat_id), events)
+            return any(isinstance(event, SendStarted) for event in events)
+
+        outcome = await self._context.executor.execute(keys.org, decide)
+        return outcome.value is True
+
+    async def record_answer(
+        self, keys: Keys, chat_id: str, message_id: str, answer: SendAnswer
+    ) -> None:
+        """Write down what the platform answered."""
+        stream = chats.stream_of(chat_id)
+
+        def decide(unit: Unit) -> None:
+            chat = unit.state(stream, Chat)
+            key = platform = None
+            if isinstance(answer, Accepted):
+                key = message_key(keys, chat.platform, chat.account_id, answer.platform_id)
+                platform = self._context.people.seal(
+                    unit, keys, chat.contact_id, answer.platform_id.encode(), stream, MessageSent
+                )
+            events = sending.record_answer(
+                chat,
+                message_id,
+                answer,
+                key=key,
+                platform=platform,
+                now=self._context.clock.now(),
+            )
+            unit.record(stream, events)
+            account_stream = accounts.stream_of(chat.platform, chat.account_id)
+            account = unit.state(account_stream, Account)
+            if isinstance(answer, AccountStopped):
+                stopped = accounts.stop(account, reason=answer.reason, error_code=answer.code)
+                unit.record(account_stream, stopped)
+            elif isinstance(answer, Accepted):
+                unit.record(account_stream, accounts.resume(account))
+
+        await self._context.executor.execute(keys.org, decide)
+
+    async def give_up_claim(self, keys: Keys, chat_id: str, message_id: str) -> None:
+        """The dispatcher that had the message is gone. Spec N3."""
+        stream = chats.stream_of(chat_id)
+
+        def decide(unit: Unit) -> None:
+            unit.record(stream, sending.give_up_claim(unit.state(stream, Chat), message_id))
+
+        await self._context.executor.execute(keys.org, decide)
+
+    @staticmethod
+    def mark(chat_id: str, message_id: str) -> str:
+        """What the platform gives back with everything about this message."""
+        return mark_of(chat_id, message_id)
+
+    # Verification and what waited for it.
+
+    async def record_verification(
+        self, keys: Keys, platform: str, account_id: str, answer: VerificationAnswer
+    ) -> None:
+        """Write down whether the credentials hold; then hand over what waited. Spec S10, S15."""
+        if isinstance(answer, NotReached):
+            return
+        stream = accounts.stream_of(platform, account_id)
+
+        def decide(unit: Unit) -> None:
+            account = unit.state(stream, Account)
+            if not account.claimed or account.verification != "pending":
+                return
+            match answer:
+                case Verified():
+                    unit.record(stream, [AccountVerified()])
+                case NotVerified():
+                    unit.record(stream, [VerificationFailed(reason=answer.reason)])
+
+        await self._context.executor.execute(keys.org, decide)
+        if isinstance(answer, Verified):
+            await self.hand_over(keys, platform, account_id)
+
+    async def hand_over(self, keys: Keys, platform: str, account_id: str) -> int:
+        """Append what waited for this account as ordinary messages; safe to repeat. Spec S10."""
+        system = self._system.org
+        stream = delivery.stream_of(platform, account_id)
+        waiting = await self._waiting(stream)
+        for occurrence in waiting:
+            await self._inbound.receive_for(keys, platform, occurrence)
+        if waiting:
+            handed = DeliveriesHandedOver(organisation_id=keys.org.id, count=len(waiting))
+            await self._context.executor.execute(system, lambda unit: unit.record(stream, [handed]))
+        return len(waiting)
+
+    async def _waiting(self, stream: str) -> list[AnyOccurrence]:
+        recorded = await self._context.log.read_stream(self._system.org, stream)
+        kept: list[DeliveryKept] = []
+        for each in recorded:
+            if isinstance(each.event, DeliveriesHandedOver):
+                kept.clear()
+            elif isinstance(each.event, DeliveryKept):
+                kept.append(each.event)
+        ids = [event.delivery.key for event in kept]
+        wrapped = await self._context.people.wrapped_keys(self._system.org, ids)
+        waiting: list[AnyOccurrence] = []
+        for event in kept:
+            try:
+                data = self._system.open(
+                    event.delivery,
+                    stream=stream,
+                    stored_type=DeliveryKept.stored_type,
+                    wrapped=wrapped.get(event.delivery.key),
+                )
+            except Unreadable:
+                continue  # It waited for more than 30 days (E4).
+            waiting.append(msgspec.json.decode(data, type=AnyOccurrence))
+        return waiting
