@@ -1,0 +1,167 @@
+-- chats_page --
+-- Each channel on which the service is active gives its newest chats, from an index of its own
+-- order; they are merged and cut. So a page costs the same however many chats there are, and a
+-- channel on which the service is away costs nothing.
+WITH page AS MATERIALIZED (
+    SELECT c.*
+      FROM inbox_connections_v1 n
+      JOIN inbox_channels_v1 a ON a.org = n.org AND a.channel_id = n.channel_id
+     CROSS JOIN LATERAL (
+           SELECT *
+             FROM inbox_chats_v1 c
+            WHERE c.org = %(org)s AND c.service = %(service)s AND c.channel_id = n.channel_id
+              AND c.last_activity_at IS NOT NULL
+              AND {chats}
+            ORDER BY c.last_activity_at DESC, c.chat_id DESC
+            LIMIT %(limit)s) c
+     WHERE n.org = %(org)s AND n.service = %(service)s AND n.active
+       AND {channels}
+     ORDER BY c.last_activity_at DESC, c.chat_id DESC
+     LIMIT %(limit)s
+)
+SELECT true AS connected, {chat_columns}, {message_columns}
+  FROM page c
+  {chat_joins}
+  {message_joins}
+ ORDER BY c.last_activity_at DESC, c.chat_id DESC
+
+-- chat --
+-- A service that is away gets its row too, marked: the answer differs from that for a chat that
+-- does not exist (S16).
+SELECT n.active AS connected, {chat_columns}, {message_columns}
+  FROM inbox_chats_v1 c
+  JOIN inbox_connections_v1 n
+    ON n.org = c.org AND n.service = c.service AND n.channel_id = c.channel_id
+  {chat_joins}
+  {message_joins}
+ WHERE c.org = %(org)s AND c.service = %(service)s AND c.chat_id = %(chat_id)s
+
+-- counts --
+WITH here AS MATERIALIZED (
+    SELECT channel_id
+      FROM inbox_connections_v1
+     WHERE org = %(org)s AND service = %(service)s AND active
+)
+SELECT (SELECT count(*) FROM here JOIN inbox_chats_v1 c USING (channel_id)
+         WHERE c.org = %(org)s AND c.service = %(service)s
+           AND NOT c.blocked AND c.last_activity_at IS NOT NULL) AS "all",
+       (SELECT count(*) FROM here JOIN inbox_chats_v1 c USING (channel_id)
+         WHERE c.org = %(org)s AND c.service = %(service)s AND c.owner = %(viewer)s
+           AND NOT c.blocked AND c.last_activity_at IS NOT NULL) AS mine,
+       (SELECT count(*) FROM here JOIN inbox_chats_v1 c USING (channel_id)
+         WHERE c.org = %(org)s AND c.service = %(service)s AND c.owner = ''
+           AND NOT c.blocked AND c.last_activity_at IS NOT NULL) AS unassigned,
+       (SELECT count(*) FROM here JOIN inbox_chats_v1 c USING (channel_id)
+         WHERE c.org = %(org)s AND c.service = %(service)s
+           AND c.blocked AND c.last_activity_at IS NOT NULL) AS blocked,
+       (SELECT count(*) FROM here JOIN inbox_chats_v1 c USING (channel_id)
+         WHERE c.org = %(org)s AND c.service = %(service)s AND c.closed
+           AND NOT c.blocked AND c.last_activity_at IS NOT NULL) AS closed,
+       (SELECT count(*) FROM here JOIN inbox_chats_v1 c USING (channel_id)
+         WHERE c.org = %(org)s AND c.service = %(service)s AND NOT c.answered
+           AND NOT c.blocked AND c.last_activity_at IS NOT NULL) AS unanswered
+
+-- messages_page --
+-- Two index scans, newest first, merged: what concerns the account, and what went through the
+-- viewer's channel. Replies through other channels do not exist for it (S2, S3).
+WITH page AS MATERIALIZED (
+    SELECT * FROM (
+        (SELECT * FROM inbox_messages_v1 m
+          WHERE m.org = %(org)s AND m.chat_id = %(chat_id)s AND m.channel_id = ''
+            AND m.position >= %(sees_from)s
+            AND {older}
+          ORDER BY m.at DESC, m.position DESC
+          LIMIT %(limit)s)
+        UNION ALL
+        (SELECT * FROM inbox_messages_v1 m
+          WHERE m.org = %(org)s AND m.chat_id = %(chat_id)s AND m.channel_id = %(channel_id)s
+            AND {older}
+          ORDER BY m.at DESC, m.position DESC
+          LIMIT %(limit)s)) seen
+     ORDER BY at DESC, position DESC
+     LIMIT %(limit)s
+)
+SELECT {message_columns}
+  FROM page m
+ CROSS JOIN (VALUES (%(channel_id)s, %(sees_from)s)) v (channel_id, sees_from)
+  {message_joins}
+ ORDER BY m.at DESC, m.position DESC
+
+-- message --
+SELECT {message_columns}
+  FROM inbox_messages_v1 m
+ CROSS JOIN (VALUES (%(channel_id)s, %(sees_from)s)) v (channel_id, sees_from)
+  {message_joins}
+ WHERE m.org = %(org)s AND m.chat_id = %(chat_id)s AND m.message_id = %(message_id)s
+   AND (m.channel_id = v.channel_id OR m.channel_id = '' AND m.position >= v.sees_from)
+
+-- receipts --
+-- Everything a platform said about one message, in the order in which we heard it (C15).
+SELECT r.position, r.status, r.at, r.participant, r.error_code, r.detail, k.wrapped
+  FROM inbox_messages_v1 m
+  JOIN inbox_receipts_v1 r ON r.org = m.org AND r.chat_id = m.chat_id AND r.key = m.key
+  LEFT JOIN trunkline.keys k ON k.org = r.org AND k.id = r.detail_key
+ WHERE m.org = %(org)s AND m.chat_id = %(chat_id)s AND m.message_id = %(message_id)s
+ ORDER BY r.position
+ LIMIT %(limit)s
+
+-- chat_columns --
+c.chat_id, c.channel_id AS view_channel_id, v.sees_from, t.platform, t.account_id, t.contact_id,
+t.is_group, t.last_customer_message_at, c.closed, c.blocked, c.owner, c.owner_since, c.answered,
+c.started_at, c.last_activity_at,
+coalesce(c.reopened_position, greatest(t.started_position, v.sees_from)) AS session_position,
+coalesce(c.reopened_at, c.started_at) AS session_started_at, seen.last_read_at,
+p.name, pk.wrapped AS name_wrapped,
+d.kind AS address_kind, d.address, dk.wrapped AS address_wrapped
+
+-- chat_joins --
+JOIN inbox_channels_v1 a ON a.org = c.org AND a.channel_id = c.channel_id
+CROSS JOIN LATERAL (
+     SELECT a.channel_id, CASE WHEN a.shared THEN 0 ELSE a.created_position END AS sees_from) v
+JOIN inbox_threads_v1 t ON t.org = c.org AND t.chat_id = c.chat_id
+JOIN inbox_messages_v1 m
+  ON m.org = c.org AND m.chat_id = c.chat_id AND m.message_id = c.last_message_id
+LEFT JOIN LATERAL (
+     SELECT max(r.last_read_at) AS last_read_at
+       FROM inbox_reads_v1 r
+      WHERE r.org = c.org AND r.chat_id = c.chat_id
+        AND (r.channel_id = c.channel_id OR a.shared AND r.channel_id = '')) seen ON true
+LEFT JOIN inbox_contacts_v1 p ON p.org = c.org AND p.contact_id = t.contact_id
+LEFT JOIN trunkline.keys pk ON pk.org = c.org AND pk.id = p.name_key
+LEFT JOIN LATERAL (
+     SELECT d.kind, d.address, d.address_key
+       FROM inbox_addresses_v1 d
+      WHERE d.org = c.org AND d.contact_id = t.contact_id
+      ORDER BY (d.kind = 'phone') DESC, d.position DESC
+      LIMIT 1) d ON true
+LEFT JOIN trunkline.keys dk ON dk.org = c.org AND dk.id = d.address_key
+
+-- message_columns --
+m.chat_id, m.message_id, m.position, m.at, m.rank, m.kind, m.channel_id, m.service, m.user_id,
+m.key, m.member, m.retry_of, m.failure_reason, m.failure_code,
+m.content, m.content_type, mk.wrapped AS content_wrapped,
+m.edited_at, m.edit, ek.wrapped AS edit_wrapped, m.unsent_at,
+w.name AS member_name, wk.wrapped AS member_name_wrapped, q.message_id AS quotes,
+e.reaction_authors, e.reaction_times, e.reactions, e.reactions_wrapped
+
+-- message_joins --
+-- A quoted message that the viewer's channel cannot see is not named either.
+LEFT JOIN trunkline.keys mk ON mk.org = m.org AND mk.id = m.content_key
+LEFT JOIN trunkline.keys ek ON ek.org = m.org AND ek.id = m.edit_key
+LEFT JOIN inbox_contacts_v1 w ON w.org = m.org AND w.contact_id = m.member
+LEFT JOIN trunkline.keys wk ON wk.org = m.org AND wk.id = w.name_key
+LEFT JOIN LATERAL (
+     SELECT o.message_id
+       FROM inbox_messages_v1 o
+      WHERE o.org = m.org AND o.chat_id = m.chat_id AND o.key = m.quotes
+        AND (o.channel_id = v.channel_id OR o.channel_id = '' AND o.position >= v.sees_from)
+      LIMIT 1) q ON true
+LEFT JOIN LATERAL (
+     SELECT array_agg(r.author ORDER BY r.at, r.position) AS reaction_authors,
+            array_agg(r.at ORDER BY r.at, r.position) AS reaction_times,
+            array_agg(r.content ORDER BY r.at, r.position) AS reactions,
+            array_agg(rk.wrapped ORDER BY r.at, r.position) AS reactions_wrapped
+       FROM inbox_reactions_v1 r
+       LEFT JOIN trunkline.keys rk ON rk.org = r.org AND rk.id = r.content_key
+      WHERE r.org = m.org AND r.chat_id = m.chat_id AND r.target = m.key
+        AND r.content IS NOT NULL) e ON m.unsent_at IS NULL
