@@ -17,6 +17,7 @@ from domain.organisation import (
     ApiKeyRevoked,
     ChangeUser,
     ConfigureService,
+    Organisation,
     OrganisationCreated,
     Permission,
     Role,
@@ -75,6 +76,10 @@ class Organisations:
         )
         assert made.value is not None
         return user_id, made.value
+
+    async def current(self, actor: Actor) -> Organisation:
+        """The organisation as it stands."""
+        return await self._context.executor.look(actor.org, the_organisation)
 
     async def configure_service(self, actor: Actor, command: ConfigureService) -> Outcome[None]:
         """Add a service or change its settings."""
@@ -164,8 +169,7 @@ class Organisations:
             require_role(the_organisation(unit), actor.user_id, "admin")
             unit.record(organisation.STREAM, [ApiKeyRevoked(key_id=key_id, user_id=actor.user_id)])
 
-        organisation_now = await self._context.executor.look(actor.org, the_organisation)
-        require_role(organisation_now, actor.user_id, "admin")
+        require_role(await self.current(actor), actor.user_id, "admin")
         now = self._context.clock.now()
         if not await self._context.directory.revoke_api_key(actor.org, key_id, now=now):
             raise NotFound("There is no such API key.")

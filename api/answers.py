@@ -1,0 +1,97 @@
+"""Answers to writes and lists: position headers, cursors, ids that come from outside."""
+
+import base64
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+from litestar import Response
+from litestar.params import QueryParameter
+
+from api.commands.execute import Outcome
+from domain.identifiers import ID_LENGTH
+from domain.refusal import Invalid, NotFound
+
+POSITION_HEADER = "Trunkline-Position"
+MIN_POSITION_HEADER = "Trunkline-Min-Position"
+PAGE_SIZE_DEFAULT = 50
+PAGE_SIZE_MAX = 200
+
+Item = TypeVar("Item")
+Body = TypeVar("Body")
+
+
+class Listing(msgspec.Struct, Generic[Item]):
+    """One page of a list."""
+
+    items: list[Item]
+    next_cursor: str | None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Which page is asked for: a size and an opaque cursor."""
+
+    limit: int
+    cursor: str | None
+
+    def after(self, *types: Any) -> tuple[Any, ...] | None:
+        """What the cursor holds, as these types; None for the first page. Raises Invalid."""
+        if self.cursor is None:
+            return None
+        try:
+            data = base64.urlsafe_b64decode(self.cursor.encode() + b"==")
+            return msgspec.json.decode(data, type=tuple[types])  # type: ignore[valid-type]
+        except (ValueError, msgspec.MsgspecError) as error:
+            raise Invalid("cursor", "is not one of ours") from error
+
+
+def page(
+    limit: Annotated[int, QueryParameter(ge=1, le=PAGE_SIZE_MAX)] = PAGE_SIZE_DEFAULT,
+    cursor: Annotated[str | None, QueryParameter()] = None,
+) -> Page:
+    """The dependency of every list."""
+    return Page(limit, cursor)
+
+
+def cursor_of(*values: Any) -> str:
+    """An opaque cursor that Page.after reads."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(values)).rstrip(b"=").decode()
+
+
+def answer(body: Body, outcome: Outcome[Any], *, status: int = 200) -> Response[Body]:
+    """The answer to a write, with the position it produced."""
+    headers = {POSITION_HEADER: str(outcome.position)}
+    return Response(body, status_code=status, headers=headers)
+
+
+def read_answer(body: Body, position: int) -> Response[Body]:
+    """The answer to a read, with the position it shows."""
+    return Response(body, headers={POSITION_HEADER: str(position)})
+
+
+_SLUG = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+
+
+def slug(value: str, *, field: str) -> str:
+    """The name of a service. Raises Invalid."""
+    if not _SLUG.fullmatch(value):
+        raise Invalid(field, "must be lower-case letters, digits, - and _, at most 63")
+    return value
+
+
+def known_id(value: str) -> str:
+    """An id of ours from a path; anything else names nothing. Raises NotFound."""
+    if len(value) != ID_LENGTH or not value.isascii() or not value.isalnum():
+        raise NotFound("There is no such thing in this organisation.")
+    return value
+
+
+def utc(moment: datetime, *, field: str) -> datetime:
+    """A time that names its zone, in UTC. Raises Invalid."""
+    if moment.tzinfo is None:
+        raise Invalid(field, "must say its time zone, as in 2026-11-21T12:00:00Z")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise Invalid(field, "lies too far away") from error

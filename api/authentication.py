@@ -1,0 +1,155 @@
+"""Who asks: API keys, their scopes, and how often they may ask (contract, Authentication)."""
+
+import hmac
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from litestar import Request
+
+from api.commands.context import Actor, the_organisation
+from api.commands.execute import Executor
+from api.commands.execute import Request as Repeatable
+from api.commands.organisations import KEY_PREFIX, digest_of
+from api.problems import TooManyRequests, Unauthenticated
+from domain.organisation import Organisation, User
+from domain.ports import Clock, Directory, KeyHolder, Keys, Log
+from domain.refusal import Forbidden, Invalid
+
+FAILURES_PER_MINUTE = 20
+BUCKETS_KEPT_MAX = 10_000
+IDEMPOTENCY_KEY_LENGTH_MAX = 255
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """The user behind a request, as the org's log knows them at this moment."""
+
+    keys: Keys
+    user_id: str
+    user: User
+    organisation: Organisation
+    scopes: frozenset[str]
+
+    def require_scope(self, scope: str) -> None:
+        """Raises Forbidden unless the key has the scope."""
+        if scope not in self.scopes:
+            raise Forbidden(f"This API key lacks the scope {scope!r}.")
+
+
+class Bucket:
+    """So many a second, and a burst of twice as many; counted in this process."""
+
+    def __init__(self, per_second: float, burst: float) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, name: str, now: float, *, count: int = 1) -> bool:
+        """Whether `name` may go on; with count 0 it only looks."""
+        level, since = self._levels.get(name, (self._burst, now))
+        level = min(self._burst, level + (now - since) * self._per_second)
+        allowed = level >= max(count, 1)
+        self._levels[name] = (level - count if allowed else level, now)
+        self._levels.move_to_end(name)
+        if len(self._levels) > BUCKETS_KEPT_MAX:
+            self._levels.popitem(last=False)
+        return allowed
+
+
+class Authentication:
+    """Finds the principal of a request, and reads what belongs to no single route."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        executor: Executor,
+        log: Log,
+        clock: Clock,
+        *,
+        rate_per_second: int,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._directory = directory
+        self._executor = executor
+        self._log = log
+        self._clock = clock
+        self._timer = timer
+        self._requests = Bucket(rate_per_second, 2 * rate_per_second)
+        self._failures = Bucket(FAILURES_PER_MINUTE / 60, FAILURES_PER_MINUTE)
+
+    async def principal(self, request: Request[Any, Any, Any]) -> Principal:
+        """Raises Unauthenticated, TooManyRequests."""
+        address = request.client.host if request.client else ""
+        now = self._timer()
+        if not self._failures.take(address, now, count=0):
+            raise TooManyRequests("Too many failed authentications from this address.")
+        key_id, secret = _key_of(request)
+        holder = await self._directory.key_holder(key_id) if key_id else None
+        if holder is None or not self._opens(holder, secret):
+            self._failures.take(address, now)
+            raise Unauthenticated
+        if not self._requests.take(key_id, now):
+            raise TooManyRequests
+        return await self._look_up(holder)
+
+    def _opens(self, holder: KeyHolder, secret: str) -> bool:
+        matches = hmac.compare_digest(digest_of(secret), holder.hash)
+        expired = holder.expires_at is not None and self._clock.now() >= holder.expires_at
+        return matches and holder.revoked_at is None and not expired
+
+    async def _look_up(self, holder: KeyHolder) -> Principal:
+        keys = await self._directory.keys(holder.org)
+        # The key's row came with the head of the org's log: what another process has changed
+        # since, roles and services included, counts from this request on.
+        await self._log.is_current(keys.org, at_least=holder.position)
+        organisation = await self._executor.look(keys.org, the_organisation)
+        user = organisation.users.get(holder.user_id)
+        if user is None:
+            raise Unauthenticated
+        return Principal(
+            keys=keys,
+            user_id=holder.user_id,
+            user=user,
+            organisation=organisation,
+            scopes=holder.scopes,
+        )
+
+
+def _key_of(request: Request[Any, Any, Any]) -> tuple[str, str]:
+    """The key's id and secret; empty where there is none of the right form."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    prefix, _, rest = value.strip().partition("_")
+    key_id, _, secret = rest.partition("_")
+    if scheme.lower() != "bearer" or prefix != KEY_PREFIX or not key_id.isascii():
+        return "", ""
+    return key_id, secret
+
+
+async def actor_of(
+    request: Request[Any, Any, Any], principal: Principal, *, scope: str, status: int
+) -> Actor:
+    """The principal as the author of a command that answers `status` when it is done."""
+    principal.require_scope(scope)
+    return Actor(
+        keys=principal.keys,
+        user_id=principal.user_id,
+        request=await _repeatable(request, principal, status),
+    )
+
+
+async def _repeatable(
+    request: Request[Any, Any, Any], principal: Principal, status: int
+) -> Repeatable | None:
+    values = request.headers.getall("idempotency-key", [])
+    if not values:
+        return None
+    value = values[0]
+    visible = all("!" <= character <= "~" for character in value)
+    if len(values) > 1 or not visible or not 1 <= len(value) <= IDEMPOTENCY_KEY_LENGTH_MAX:
+        raise Invalid("Idempotency-Key", "must be 1 to 255 visible ASCII characters, once")
+    path = request.scope["path"]
+    key = principal.keys.hash("request", principal.user_id, request.method, path, value)
+    body = principal.keys.hash("body", (await request.body()).decode(errors="replace"))
+    return Repeatable(key, body, status)

@@ -1,0 +1,126 @@
+"""Request bodies and queries, read strictly: what is unknown or of another type is refused.
+
+Runs before a handler. The framework would turn "5" into 5, let the last of two equal keys win and
+answer 500 to NUL characters, broken UTF-8 and deep nesting; clients get 400 with the field instead.
+"""
+
+import json
+from functools import cache
+from typing import Any
+
+import msgspec
+from litestar import Request
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import QueryParameter
+
+from api.problems import TooLarge, WrongMedia, invalid_field
+from domain.refusal import Invalid
+
+BODY_BYTES_MAX = 1024 * 1024
+DEPTH_MAX = 32
+
+# Read by the dependency `page` of every list.
+COMMON_QUERY = frozenset({"limit", "cursor"})
+
+
+async def check_request(request: Request[Any, Any, Any]) -> None:
+    """Refuse what a handler would misread. Raises Invalid, TooLarge, WrongMedia."""
+    handler = request.route_handler
+    if not isinstance(handler, HTTPRouteHandler) or handler.opt.get("raw_body"):
+        return
+    _check_query(request, handler)
+    body_type = _body_type(handler)
+    body = await _body(request)
+    if body_type is None:
+        if body.strip() not in (b"", b"{}"):
+            raise Invalid("body", "this request takes no body")
+        return
+    if request.content_type[0] != "application/json":
+        raise WrongMedia
+    try:
+        _decoder(body_type).decode(_checked(body))
+    except msgspec.ValidationError as error:
+        raise invalid_field(error) from error
+
+
+async def _body(request: Request[Any, Any, Any]) -> bytes:
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > BODY_BYTES_MAX:
+        raise TooLarge
+    body = await request.body()
+    if len(body) > BODY_BYTES_MAX:
+        raise TooLarge
+    return body
+
+
+def _checked(body: bytes) -> bytes:
+    """The body, if it is one JSON text without traps. Raises Invalid."""
+    try:
+        value = json.loads(body.decode(), object_pairs_hook=_single)
+    except UnicodeDecodeError as error:
+        raise Invalid("body", "is not valid UTF-8") from error
+    except ValueError as error:
+        raise Invalid("body", f"is not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise Invalid("body", f"is nested more than {DEPTH_MAX} levels deep") from error
+    _require_harmless(value, "body", depth=0)
+    return body
+
+
+def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Invalid(twice, "stands twice in the same object")
+    return members
+
+
+def _require_harmless(value: Any, place: str, *, depth: int) -> None:
+    if depth > DEPTH_MAX:
+        raise Invalid("body", f"is nested more than {DEPTH_MAX} levels deep")
+    if isinstance(value, str) and "\0" in value:
+        raise Invalid(place, "must not contain NUL characters")
+    if isinstance(value, dict):
+        for name, member in value.items():
+            _require_harmless(name, place, depth=depth + 1)
+            _require_harmless(member, name, depth=depth + 1)
+    elif isinstance(value, list):
+        for index, member in enumerate(value):
+            _require_harmless(member, f"{place}[{index}]", depth=depth + 1)
+
+
+@cache
+def _decoder(body_type: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(body_type, strict=True)
+
+
+@cache
+def _body_type(handler: HTTPRouteHandler) -> Any:
+    data = handler.parsed_fn_signature.parameters.get("data")
+    return data.annotation if data is not None else None
+
+
+def _check_query(request: Request[Any, Any, Any], handler: HTTPRouteHandler) -> None:
+    allowed = _query_names(handler)
+    seen: set[str] = set()
+    for name, value in request.query_params.multi_items():
+        if name not in allowed:
+            raise Invalid(name, "is not a parameter of this request")
+        if name in seen:
+            raise Invalid(name, "stands twice")
+        if "\0" in value:
+            raise Invalid(name, "must not contain NUL characters")
+        seen.add(name)
+
+
+@cache
+def _query_names(handler: HTTPRouteHandler) -> frozenset[str]:
+    names: set[str] = set()
+    for name, parameter in handler.parsed_fn_signature.parameters.items():
+        definition = parameter.kwarg_definition
+        if name == "page":
+            names |= COMMON_QUERY
+        elif isinstance(definition, QueryParameter):
+            names.add(definition.query or name)
+    return frozenset(names)

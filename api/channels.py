@@ -1,0 +1,483 @@
+"""Channels: connecting services, the parent, its decisions (S1–S16)."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Request, Response, delete, get, patch, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from api.answers import Listing, Page, answer, cursor_of, known_id, slug
+from api.authentication import Principal, actor_of
+from api.commands.channels import Channels, ConnectService
+from api.commands.context import Actor
+from api.commands.execute import Outcome
+from api.reading import Reading
+from api.settings import Settings
+from domain.channel import require_eligible
+from domain.organisation import require_role
+from domain.parent import Candidate
+from domain.refusal import Invalid, NotFound
+from domain.rules import RULES
+from projections.channels import Channels as ChannelsProjection
+from projections.channels_queries import ChannelRow, Decision, channel, channels_page, decisions
+
+AnyRequest = Request[Any, Any, Any]
+ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+AccountId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.:@-]{1,100}$")]
+Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+
+PROJECTION = ChannelsProjection()
+
+
+class ConnectBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """When the channel exists already, name, address and credentials are ignored."""
+
+    service: str
+    platform: Literal["whatsapp"]
+    account_id: AccountId
+    name: ShortText
+    address: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    business_account_id: AccountId | None = None
+    credentials: dict[str, Secret] | None = None
+
+
+class ManageBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What the parent changes; what is left out keeps its value."""
+
+    name: ShortText | None = None
+    credentials: dict[str, Secret] | None = None
+
+
+class ConnectionBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A service's own settings; null takes the service's, what is left out keeps its value."""
+
+    department: Annotated[str, msgspec.Meta(max_length=200)] | None | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
+    ticket_timer_hours: Annotated[int, msgspec.Meta(ge=1, le=8760)] | None | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
+
+
+class AgentsBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """All agents who are given the channel's chats in this service."""
+
+    user_ids: Annotated[list[str], msgspec.Meta(max_length=1000)]
+
+
+class ReplayBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Without a rule each decision is replayed under its own."""
+
+    rule: str | None = None
+
+
+class ServiceOnChannel(msgspec.Struct, kw_only=True):
+    """A service with a connection to the channel."""
+
+    service: str
+    state: Literal["active", "disabled"]
+    parent: bool
+    connected_at: datetime
+
+
+class HealthView(msgspec.Struct, kw_only=True):
+    """Whether the platform takes messages from the account."""
+
+    state: Literal["ok", "stopped"]
+    since: datetime | None
+    reason: str | None
+
+
+class ChannelView(msgspec.Struct, kw_only=True):
+    """A channel with its services in the order of their connection."""
+
+    id: str
+    platform: str
+    account_id: str
+    address: str | None
+    name: str
+    shared: bool
+    state: Literal["active", "dormant"]
+    parent: str | None
+    verification: str
+    verification_reason: str | None
+    health: HealthView
+    services: list[ServiceOnChannel]
+    released: bool
+
+
+class Setup(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What to enter at the platform."""
+
+    webhook_url: str
+    verify_token: str | None = None
+
+
+class ConnectedView(ChannelView, kw_only=True):
+    """A channel, with what the platform needs to be told."""
+
+    setup: Setup
+
+
+class CandidateView(msgspec.Struct, kw_only=True):
+    """A service that could have been chosen, with the positions that rules look at."""
+
+    service: str
+    created_position: int
+    joined_position: int
+
+
+class DecisionView(msgspec.Struct, kw_only=True):
+    """A choice that was made by itself, with all it was made from (S9)."""
+
+    position: int
+    at: datetime
+    kind: str
+    rule: str
+    cause: str
+    candidates: list[CandidateView]
+    chosen: str | None
+    previous: str | None
+
+
+class ReplayedDecision(msgspec.Struct, kw_only=True):
+    """What was chosen, and what the rule answers on the same inputs."""
+
+    position: int
+    recorded: str | None
+    replayed: str | None
+    same: bool
+
+
+@post("/v1/channels")
+async def post_channel(
+    request: AnyRequest,
+    data: JSONBody[ConnectBody],
+    principal: NamedDependency[Principal],
+    channels: NamedDependency[Channels],
+    reading: NamedDependency[Reading],
+    settings: NamedDependency[Settings],
+) -> Response[ConnectedView]:
+    """Connect a service to an account: the first makes the channel, the others join. Spec S1."""
+    actor = await actor_of(request, principal, scope="manage", status=201)
+    service = slug(data.service, field="service")
+    require_eligible(service)
+    _require_known(data.credentials, ("access_token",))
+    command = ConnectService(
+        service=service,
+        platform=data.platform,
+        account_id=data.account_id,
+        name=data.name,
+        address=data.address,
+        business_account_id=data.business_account_id,
+        credentials=data.credentials,
+    )
+    outcome = await channels.connect(actor, command)
+    done = outcome.value
+    status = 200 if done is not None and not done.joined else 201
+    view = await _after(reading, actor, outcome, outcome.ids["channel"])
+    base = (settings.public_url or str(request.base_url)).rstrip("/")
+    # The verify token is the installation's: it is said once, and never in a repeated answer.
+    token = settings.meta_verify_token if done is not None and done.first else None
+    setup = Setup(webhook_url=f"{base}/webhooks/{data.platform}", verify_token=token)
+    return answer(
+        ConnectedView(setup=setup, **msgspec.structs.asdict(view)), outcome, status=status
+    )
+
+
+@get("/v1/channels")
+async def list_channels(
+    request: AnyRequest,
+    principal: NamedDependency[Principal],
+    reading: NamedDependency[Reading],
+    page: NamedDependency[Page],
+) -> Listing[ChannelView]:
+    """The org's channels, in the order in which they were made."""
+    after = (page.after(int) or (0,))[0]
+    async with reading.of(request, principal, PROJECTION) as connection:
+        rows = await channels_page(
+            connection, org=principal.keys.org.number, after=after, limit=page.limit + 1
+        )
+    shown = rows[: page.limit]
+    more = cursor_of(shown[-1].cursor) if len(rows) > len(shown) else None
+    return Listing([_view(row) for row in shown], more)
+
+
+@get("/v1/channels/{channel_id:str}")
+async def get_channel(
+    request: AnyRequest,
+    channel_id: FromPath[str],
+    principal: NamedDependency[Principal],
+    reading: NamedDependency[Reading],
+) -> ChannelView:
+    """One channel."""
+    async with reading.of(request, principal, PROJECTION) as connection:
+        row = await channel(
+            connection, org=principal.keys.org.number, channel_id=known_id(channel_id)
+        )
+    return _view(_found(row))
+
+
+@post("/v1/channels/{channel_id:str}/services/{service:str}/disable", status_code=200)
+async def disable_service(
+    request: AnyRequest,
+    channel_id: FromPath[str],
+    service: FromPath[str],
+    principal: NamedDependency[Principal],
+    channels: NamedDependency[Channels],
+    reading: NamedDependency[Reading],
+) -> Response[ChannelView]:
+    """Take the service out of the sharing; it keeps its creation rank. Spec S8."""
+    actor = await actor_of(request, principal, scope="manage", status=200)
+    outcome = await channels.disable(actor, known_id(channel_id), service)
+    return answer(await _after(reading, actor, outcome, channel_id), outcome)
+
+
+@post("/v1/channels/{channel_id:str}/services/{service:str}/enable", status_code=200)
+async def enable_service(
+    request: AnyRequest,
+    channel_id: FromPath[str],
+    service: FromPath[str],
+    principal: NamedDependency[Principal],
+    channels: NamedDependency[Channels],
+    reading: NamedDependency[Reading],
+) -> Response[ChannelView]:
+    """Bring the service back. Spec S8."""
+    actor = await actor_of(request, principal, scope="manage", status=200)
+    outcome = await channels.enable(actor, known_id(channel_id), service)
+    return answer(await _after(reading, actor, outcome, channel_id), outcome)
+
+
+@delete("/v1/channels/{channel_id:str}/services/{service:str}", status_code=200)
+async def delete_service(
+    request: AnyRequest,
+    channel_id: FromPath[str],
+    service: FromPath[str],
+    principal: NamedDependency[Principal],
+    channels: NamedDependency[Channels],
+    reading: NamedDependency[Reading],
+) -> Response[ChannelView]:
+    """Delete the service's connection; its creation rank is forgotten. Spec S8."""
+    actor = await actor_of(request, principal, scope="manage", status=200)
+    outcome = await channels.delete(actor, known_id(channel_id), service)
+    return answer(await _after(reading, actor, outcome, channel_id), outcome)
+
+
+@patch("/v1/services/{service:str}/channels/{channel_id:str}")
+async def patch_channel(
+    request: AnyRequest,
+    service: FromPath[str],
+    channel_id: FromPath[str],
+    data: JSONBody[ManageBody],
+    principal: NamedDependency[Principal],
+    channels: NamedDependency[Channels],
+    reading: NamedDependency[Reading],
+) -> Response[ChannelView]:
+    """Rename the channel or replace its account's credentials; only the parent may. Spec S12."""
+    actor = await actor_of(request, principal, scope="manage", status=200)
+    _require_known(data.credentials, ("access_token",))
+    outcome = await channels.manage(
+        actor, known_id(channel_id), service, name=data.name, credentials=data.credentials
+    )
+    return answer(await _after(reading, actor, outcome, channel_id), outcome)
+
+
+@put("/v1/services/{service:str}/channels/{channel_id:str}/connection")
+async def put_connection(
+    request: AnyRequest,
+    service: FromPath[str],
+    channel_id: FromPath[str],
+    data: JSONBody[ConnectionBody],
+    principal: NamedDependency[Principal],
+    channels: NamedDependency[Channels],
+    reading: NamedDependency[Reading],
+) -> Response[ChannelView]:
+    """A service's own settings on a channel. Spec S12."""
+    actor = await actor_of(request, principal, scope="manage", status=200)
+    outcome = await channels.configure_connection(
+        actor,
+        known_id(channel_id),
+        service,
+        department=data.department,
+        ticket_timer_hours=data.ticket_timer_hours,
+    )
+    return answer(await _after(reading, actor, outcome, channel_id), outcome)
+
+
+@put("/v1/channels/{channel_id:str}/services/{service:str}/agents")
+async def put_agents(
+    request: AnyRequest,
+    channel_id: FromPath[str],
+    service: FromPath[str],
+    data: JSONBody[AgentsBody],
+    principal: NamedDependency[Principal],
+    channels: NamedDependency[Channels],
+    reading: NamedDependency[Reading],
+) -> Response[ChannelView]:
+    """Whom a service gives the channel's chats to. Spec C2."""
+    actor = await actor_of(request, principal, scope="manage", status=200)
+    user_ids = tuple(dict.fromkeys(data.user_ids))
+    outcome = await channels.associate_agents(actor, known_id(channel_id), service, user_ids)
+    return answer(await _after(reading, actor, outcome, channel_id), outcome)
+
+
+@delete("/v1/channels/{channel_id:str}", status_code=200)
+async def delete_channel(
+    request: AnyRequest,
+    channel_id: FromPath[str],
+    principal: NamedDependency[Principal],
+    channels: NamedDependency[Channels],
+    reading: NamedDependency[Reading],
+) -> Response[ChannelView]:
+    """Release the account of a dormant channel; history stays readable. Spec S15."""
+    actor = await actor_of(request, principal, scope="manage", status=200)
+    outcome = await channels.release(actor, known_id(channel_id))
+    return answer(await _after(reading, actor, outcome, channel_id), outcome)
+
+
+@get("/v1/channels/{channel_id:str}/decisions")
+async def list_decisions(
+    request: AnyRequest,
+    channel_id: FromPath[str],
+    principal: NamedDependency[Principal],
+    reading: NamedDependency[Reading],
+    page: NamedDependency[Page],
+) -> Listing[DecisionView]:
+    """Every choice of a parent, with its inputs, oldest first. Spec S9."""
+    require_role(principal.organisation, principal.user_id, "admin", "auditor")
+    rows, more = await _decisions(request, channel_id, principal, reading, page)
+    return Listing([_decision_view(row) for row in rows], more)
+
+
+@post("/v1/channels/{channel_id:str}/decisions/replay", status_code=200)
+async def replay_decisions(
+    request: AnyRequest,
+    channel_id: FromPath[str],
+    data: JSONBody[ReplayBody],
+    principal: NamedDependency[Principal],
+    reading: NamedDependency[Reading],
+    page: NamedDependency[Page],
+) -> Listing[ReplayedDecision]:
+    """What a rule answers on each decision's own inputs. Nothing is written. Spec S9."""
+    require_role(principal.organisation, principal.user_id, "admin", "auditor")
+    if data.rule is not None and data.rule not in RULES["parent"]:
+        raise Invalid("rule", f"must be one of {', '.join(sorted(RULES['parent']))}")
+    rows, more = await _decisions(request, channel_id, principal, reading, page)
+    return Listing([_replayed(row, data.rule) for row in rows], more)
+
+
+async def _decisions(
+    request: AnyRequest, channel_id: str, principal: Principal, reading: Reading, page: Page
+) -> tuple[list[Decision], str | None]:
+    org = principal.keys.org.number
+    after = (page.after(int) or (0,))[0]
+    async with reading.of(request, principal, PROJECTION) as connection:
+        _found(await channel(connection, org=org, channel_id=known_id(channel_id)))
+        rows = await decisions(
+            connection, org=org, channel_id=channel_id, after=after, limit=page.limit + 1
+        )
+    shown = rows[: page.limit]
+    return shown, cursor_of(shown[-1].position) if len(rows) > len(shown) else None
+
+
+def _decision_view(row: Decision) -> DecisionView:
+    return DecisionView(
+        position=row.position,
+        at=row.at,
+        kind=row.kind,
+        rule=row.rule,
+        cause=row.cause,
+        candidates=[
+            CandidateView(
+                service=each.service,
+                created_position=each.created_position,
+                joined_position=each.joined_position,
+            )
+            for each in row.candidates
+        ],
+        chosen=row.chosen,
+        previous=row.previous,
+    )
+
+
+def _replayed(row: Decision, rule: str | None) -> ReplayedDecision:
+    # Positions order candidates as the recorded versions did, so the rules answer the same.
+    candidates = tuple(
+        Candidate(each.service, each.created_position, each.joined_position)
+        for each in row.candidates
+    )
+    replayed = RULES[row.kind][rule or row.rule](candidates)
+    return ReplayedDecision(
+        position=row.position,
+        recorded=row.chosen,
+        replayed=replayed,
+        same=replayed == row.chosen,
+    )
+
+
+async def _after(
+    reading: Reading, actor: Actor, outcome: Outcome[Any], channel_id: str
+) -> ChannelView:
+    async with reading.after(actor.org.number, outcome, PROJECTION) as connection:
+        return _view(_found(await channel(connection, org=actor.org.number, channel_id=channel_id)))
+
+
+def _found(row: ChannelRow | None) -> ChannelRow:
+    if row is None:
+        raise NotFound("There is no such channel.")
+    return row
+
+
+def _view(row: ChannelRow) -> ChannelView:
+    health = row.health
+    return ChannelView(
+        id=row.id,
+        platform=row.platform,
+        account_id=row.account_id,
+        address=row.address,
+        name=row.name,
+        shared=row.shared,
+        state=row.state,
+        parent=row.parent,
+        verification=row.verification,
+        verification_reason=row.verification_reason,
+        health=HealthView(
+            state=health.state if health else "ok",
+            since=health.since if health else None,
+            reason=health.reason if health else None,
+        ),
+        services=[
+            ServiceOnChannel(
+                service=each.service,
+                state=each.state,
+                parent=each.parent,
+                connected_at=each.connected_at,
+            )
+            for each in row.services
+        ],
+        released=row.released,
+    )
+
+
+def _require_known(credentials: dict[str, str] | None, names: tuple[str, ...]) -> None:
+    for name in credentials or {}:
+        if name not in names:
+            raise Invalid(f"credentials.{name}", f"must be one of {', '.join(names)}")
+
+
+HANDLERS = (
+    post_channel,
+    list_channels,
+    get_channel,
+    disable_service,
+    enable_service,
+    delete_service,
+    patch_channel,
+    put_connection,
+    put_agents,
+    delete_channel,
+    list_decisions,
+    replay_decisions,
+)

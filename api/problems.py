@@ -1,0 +1,193 @@
+"""Every error becomes RFC 9457 problem details. Refusals bring their code; a status is ours."""
+
+import logging
+import re
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout
+
+from domain.ports import Unavailable
+from domain.refusal import Invalid, Refusal
+
+TYPE_BASE = "https://trunkline.dev/problems/"
+RETRY_AFTER_SECONDS = 1
+
+# 409 is the default: a refusal is mostly a conflict with what is already so.
+STATUS_CODES = {
+    "invalid": 400,
+    "unauthenticated": 401,
+    "webhook_refused": 401,
+    "insufficient_credits": 402,
+    "forbidden": 403,
+    "view_only": 403,
+    "not_owner": 403,
+    "not_parent": 403,
+    "not_found": 404,
+    "not_connected": 404,
+    "method_not_allowed": 405,
+    "too_large": 413,
+    "wrong_media": 415,
+    "idempotency_key_reused": 422,
+    "service_not_eligible": 422,
+    "parameter_missing": 422,
+    "too_many_requests": 429,
+    "unavailable": 503,
+    "behind": 503,
+}
+CODES_BY_STATUS = {
+    400: "invalid",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "wrong_media",
+    429: "too_many_requests",
+    503: "unavailable",
+}
+
+logger = logging.getLogger(__name__)
+
+
+class Unauthenticated(Refusal):
+    """The API key is missing or not valid. Send it as `Authorization: Bearer <api key>`."""
+
+    code = "unauthenticated"
+
+
+class WebhookRefused(Refusal):
+    """This delivery is not authentic."""
+
+    code = "webhook_refused"
+
+
+class TooManyRequests(Refusal):
+    """Too many requests; wait for as long as Retry-After says."""
+
+    code = "too_many_requests"
+
+
+class TooLarge(Refusal):
+    """The body is larger than what is taken here."""
+
+    code = "too_large"
+
+
+class WrongMedia(Refusal):
+    """The body must be application/json."""
+
+    code = "wrong_media"
+
+
+class Behind(Refusal):
+    """What is read has not yet reached the position you asked for; try again in a moment."""
+
+    code = "behind"
+
+
+def problem(
+    code: str,
+    detail: str,
+    *,
+    facts: dict[str, Any] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response[bytes]:
+    """A problem+json answer."""
+    status = STATUS_CODES.get(code, 409)
+    body = {
+        "type": f"{TYPE_BASE}{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **(facts or {}),
+    }
+    return Response(
+        msgspec.json.encode(body),
+        status_code=status,
+        media_type="application/problem+json",
+        headers=headers,
+    )
+
+
+def refused(_: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes]:
+    """A refusal with its facts."""
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if _is_passing(refusal) else {}
+    if isinstance(refusal, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    return problem(refusal.code, refusal.detail, facts=refusal.facts, headers=headers)
+
+
+def _is_passing(refusal: Refusal) -> bool:
+    return STATUS_CODES.get(refusal.code) in (429, 503)
+
+
+def unavailable(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
+    """The database is away. What was acknowledged is safe; the rest may be sent again."""
+    logger.warning("The database is away", extra={"path": request.url.path})
+    return problem(
+        "unavailable",
+        "The database cannot be reached. Try again in a moment.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
+def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """What the framework refuses: unknown paths, methods, parameters."""
+    code = CODES_BY_STATUS.get(error.status_code, "invalid")
+    if code == "invalid":
+        return refused(request, _from_framework(error))
+    return problem(code, error.detail)
+
+
+def _from_framework(error: HTTPException) -> Refusal:
+    extra = error.extra
+    if isinstance(extra, list) and extra and isinstance(extra[0], dict):
+        found = extra[0]
+        return Invalid(str(found.get("key", "request")), str(found.get("message", "is not valid")))
+    return Invalid("request", error.detail)
+
+
+def internal_error(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
+    """Our own mistake: nothing of it goes out."""
+    logger.exception("A request failed", extra={"path": request.url.path})
+    body = {
+        "type": f"{TYPE_BASE}internal",
+        "title": "Internal",
+        "status": 500,
+        "detail": "This is a mistake of ours; it has been noted.",
+        "code": "internal",
+    }
+    return Response(
+        msgspec.json.encode(body), status_code=500, media_type="application/problem+json"
+    )
+
+
+_PLACE = re.compile(r"^(?P<message>.*?)(?: - at `(?P<place>[^`]*)`)?$", re.DOTALL)
+
+
+def invalid_field(error: msgspec.ValidationError) -> Invalid:
+    """msgspec's message, as the field that is at fault and what is wrong with it."""
+    found = _PLACE.match(str(error))
+    assert found is not None
+    place = (found["place"] or "$").removeprefix("$").lstrip(".")
+    unknown = re.search(r"unknown field `([^`]*)`", found["message"])
+    missing = re.search(r"missing required field `([^`]*)`", found["message"])
+    named = unknown or missing
+    if named:
+        place = f"{place}.{named[1]}".lstrip(".")
+    return Invalid(place or "body", found["message"])
+
+
+EXCEPTION_HANDLERS: dict[type[Exception] | int, Any] = {
+    Refusal: refused,
+    Unavailable: unavailable,
+    OperationalError: unavailable,
+    PoolTimeout: unavailable,
+    HTTPException: http_error,
+    Exception: internal_error,
+}

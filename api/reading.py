@@ -1,0 +1,70 @@
+"""Reads: one organisation, from projections that have seen as much as the client asks for."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from litestar import Request
+from psycopg_pool import AsyncConnectionPool
+
+from api.answers import MIN_POSITION_HEADER
+from api.authentication import Principal
+from api.commands.execute import Outcome
+from api.problems import Behind
+from domain.refusal import Invalid
+from projections import checkpoints
+from projections.projection import Connection, Projection
+
+WAIT_SECONDS = 5.0
+POSITION_MAX = 2**63 - 1
+
+Within = Callable[[int], AbstractAsyncContextManager[Connection]]
+
+
+class Reading:
+    """Opens connections that see one org (role trunkline_read, row security)."""
+
+    def __init__(self, pool: AsyncConnectionPool[Connection], within: Within) -> None:
+        self._pool = pool
+        self._within = within
+
+    @asynccontextmanager
+    async def of(
+        self, request: Request[Any, Any, Any], principal: Principal, *projections: Projection
+    ) -> AsyncIterator[Connection]:
+        """A connection for a read of these projections. Raises Behind, Invalid, Forbidden."""
+        principal.require_scope("read")
+        position = _min_position(request)
+        if position and not await self.reached(principal.keys.org.number, position, *projections):
+            raise Behind
+        async with self._within(principal.keys.org.number) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def after(
+        self, org: int, outcome: Outcome[Any], *projections: Projection
+    ) -> AsyncIterator[Connection]:
+        """A connection that shows what a command did; it waits for as long as a read may."""
+        await self.reached(org, outcome.position, *projections)
+        async with self._within(org) as connection:
+            yield connection
+
+    async def reached(self, org: int, position: int, *projections: Projection) -> bool:
+        """Wait until all of them have reached the position; False when it takes too long."""
+        for projection in projections:
+            if not await checkpoints.caught_up(
+                self._pool,
+                projection,
+                org=org,
+                position=position,
+                timeout_seconds=WAIT_SECONDS,
+            ):
+                return False
+        return True
+
+
+def _min_position(request: Request[Any, Any, Any]) -> int:
+    text = request.headers.get(MIN_POSITION_HEADER, "0")
+    if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > POSITION_MAX:
+        raise Invalid(MIN_POSITION_HEADER, "must be a position: 0, 1, 2 …")
+    return int(text)

@@ -1,0 +1,200 @@
+"""Configuration: environment variables, each with its meaning and where its value came from."""
+
+import base64
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+MASTER_KEY_BYTES = 32
+
+
+class SettingsError(Exception):
+    """A variable has a value that cannot be used; the text names it and says what would do."""
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _yes_or_no(value: str) -> bool:
+    if value.lower() in ("on", "1", "true", "yes"):
+        return True
+    if value.lower() in ("off", "0", "false", "no"):
+        return False
+    raise ValueError("expected on or off")
+
+
+def _number(value: str) -> int:
+    number = int(value)
+    if number < 0:
+        raise ValueError("expected a number that is not negative")
+    return number
+
+
+def _list(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _key(value: str) -> bytes:
+    key = base64.b64decode(value, validate=True)
+    if len(key) != MASTER_KEY_BYTES:
+        raise ValueError("expected 32 bytes in base64")
+    return key
+
+
+def _variable(
+    name: str,
+    meaning: str,
+    *,
+    default: Any = None,
+    read: Callable[[str], Any] = _text,
+    secret: bool = False,
+) -> Any:
+    metadata = {"variable": name, "meaning": meaning, "read": read, "secret": secret}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that can be configured."""
+
+    home: Path = _variable(
+        "TRUNKLINE_HOME",
+        "Folder of the embedded database and the generated master key.",
+        default=Path(".trunkline"),
+        read=Path,
+    )
+    database_url: str | None = _variable(
+        "TRUNKLINE_DATABASE_URL",
+        "PostgreSQL to use; without it an embedded one runs under TRUNKLINE_HOME.",
+        secret=True,
+    )
+    migration_database_url: str | None = _variable(
+        "TRUNKLINE_MIGRATION_DATABASE_URL",
+        "Address of the database's owner, for `trunkline migrate`, where it differs.",
+        secret=True,
+    )
+    postgres_bin: Path | None = _variable(
+        "TRUNKLINE_POSTGRES_BIN",
+        "Folder with PostgreSQL programs to use for the embedded server.",
+        read=Path,
+    )
+    master_key: bytes | None = _variable(
+        "TRUNKLINE_MASTER_KEY",
+        "Base64 of 32 bytes that wrap every organisation's keys.",
+        read=_key,
+        secret=True,
+    )
+    master_key_previous: bytes | None = _variable(
+        "TRUNKLINE_MASTER_KEY_PREVIOUS",
+        "The master key before the present one, while it is being changed.",
+        read=_key,
+        secret=True,
+    )
+    meta_app_secrets: tuple[str, ...] = _variable(
+        "TRUNKLINE_META_APP_SECRET",
+        "App secret that signs WhatsApp's webhooks; two, comma-separated, during a change.",
+        default=(),
+        read=_list,
+        secret=True,
+    )
+    meta_verify_token: str | None = _variable(
+        "TRUNKLINE_META_VERIFY_TOKEN",
+        "What Meta must repeat when a webhook is set up.",
+        secret=True,
+    )
+    whatsapp_api_base: str = _variable(
+        "TRUNKLINE_WHATSAPP_API_BASE",
+        "Where WhatsApp's API is called.",
+        default="https://graph.facebook.com",
+    )
+    public_url: str | None = _variable(
+        "TRUNKLINE_PUBLIC_URL",
+        "The address under which platforms reach this server, for the setup it prints.",
+    )
+    rate_limit_per_second: int = _variable(
+        "TRUNKLINE_RATE_LIMIT_PER_SECOND",
+        "Requests a second for each API key; twice as many at once.",
+        default=1000,
+        read=_number,
+    )
+    egress_addresses: tuple[str, ...] = _variable(
+        "TRUNKLINE_EGRESS_ADDRESSES",
+        "Addresses that calls to platforms come from, for their allow-lists.",
+        default=(),
+        read=_list,
+    )
+
+
+@dataclass(frozen=True)
+class Described:
+    """One variable, as `trunkline config` lists it."""
+
+    variable: str
+    meaning: str
+    value: str
+    source: str
+
+
+def load(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from the environment. Raises SettingsError."""
+    values = {}
+    for each in fields(Settings):
+        text = environment.get(each.metadata["variable"])
+        if text:
+            try:
+                values[each.name] = each.metadata["read"](text)
+            except ValueError as error:
+                name = each.metadata["variable"]
+                raise SettingsError(f"{name} cannot be used: {error}.") from error
+    return Settings(**values)
+
+
+def describe(settings: Settings, environment: Mapping[str, str] = os.environ) -> list[Described]:
+    """Every variable with its meaning, its value (secrets hidden) and where that came from."""
+    described = []
+    for each in fields(Settings):
+        value = getattr(settings, each.name)
+        given = bool(environment.get(each.metadata["variable"]))
+        shown = "" if value in (None, ()) else str(value)
+        if each.metadata["secret"] and shown:
+            shown = "(hidden)"
+        if isinstance(value, tuple) and not each.metadata["secret"]:
+            shown = ", ".join(value)
+        described.append(
+            Described(
+                each.metadata["variable"],
+                each.metadata["meaning"],
+                shown,
+                "environment" if given else "default",
+            )
+        )
+    return described
+
+
+def master_key(settings: Settings, *, embedded: bool) -> bytes:
+    """The master key; made and kept under the home when the database is embedded.
+
+    Raises SettingsError for another database without one: a key that lies beside the data
+    protects nothing.
+    """
+    if settings.master_key is not None:
+        return settings.master_key
+    if not embedded:
+        raise SettingsError(
+            "TRUNKLINE_MASTER_KEY is needed with TRUNKLINE_DATABASE_URL. Make one with:\n"
+            "  python3 -c 'import base64, secrets;"
+            " print(base64.b64encode(secrets.token_bytes(32)).decode())'"
+        )
+    path = settings.home / "master.key"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return _key(path.read_text().strip())
+    with os.fdopen(descriptor, "w") as file:
+        file.write(base64.b64encode(secrets.token_bytes(MASTER_KEY_BYTES)).decode())
+    return _key(path.read_text().strip())

@@ -1,0 +1,85 @@
+"""What platforms send: verify the raw bytes, parse, write down, acknowledge (P1, P2)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+
+from api.commands.inbound import Inbound
+from api.problems import TooLarge, WebhookRefused
+from domain.inbound import AnyOccurrence
+from domain.refusal import Forbidden
+
+META_BODY_BYTES_MAX = 4 * 1024 * 1024
+
+
+class MetaWebhook(Protocol):
+    """A platform of Meta's, as its adapter reads it."""
+
+    platform: str
+
+    def verify(self, body: bytes, signatures: Sequence[bytes]) -> bool:
+        """Whether the body was signed with our app secret."""
+
+    def handshake(self, query: Mapping[str, str]) -> str | None:
+        """What to answer when the webhook is set up; None to refuse."""
+
+    def parse(self, body: bytes) -> list[AnyOccurrence]:
+        """Everything the body says."""
+
+
+@dataclass
+class Refusals:
+    """What is refused leaves no trace but a counter."""
+
+    by_platform: dict[str, int] = field(default_factory=dict)
+
+    def count(self, platform: str) -> None:
+        """One more."""
+        self.by_platform[platform] = self.by_platform.get(platform, 0) + 1
+
+
+@get("/webhooks/whatsapp", opt={"raw_body": True}, media_type="text/plain")
+async def verify_whatsapp(
+    request: Request[Any, Any, Any], whatsapp: NamedDependency[MetaWebhook]
+) -> str:
+    """Meta's handshake: the challenge goes back word by word."""
+    challenge = whatsapp.handshake(dict(request.query_params))
+    if challenge is None:
+        raise Forbidden("The verify token is not the one of this installation.")
+    return challenge
+
+
+@post("/webhooks/whatsapp", opt={"raw_body": True}, status_code=200, media_type="text/plain")
+async def receive_whatsapp(
+    request: Request[Any, Any, Any],
+    whatsapp: NamedDependency[MetaWebhook],
+    inbound: NamedDependency[Inbound],
+    refusals: NamedDependency[Refusals],
+) -> Response[str]:
+    """A delivery: acknowledged only when everything in it is durable."""
+    body = await _body(request)
+    signatures = [
+        value for name, value in request.scope["headers"] if name == b"x-hub-signature-256"
+    ]
+    if not whatsapp.verify(body, signatures):
+        refusals.count(whatsapp.platform)
+        raise WebhookRefused
+    await inbound.receive(whatsapp.platform, whatsapp.parse(body))
+    return Response("", media_type="text/plain")
+
+
+async def _body(request: Request[Any, Any, Any]) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > META_BODY_BYTES_MAX:
+            raise TooLarge
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+HANDLERS = (verify_whatsapp, receive_whatsapp)
