@@ -165,12 +165,6 @@ def _columns(names: str, rows: Iterable[tuple[Any, ...]]) -> dict[str, list[Any]
 
 async def save(connection: Connection, org: int, counting: Counting) -> None:
     """Write what the batch has changed, one statement a table."""
-    for user_id in counting.changed_users:
-        user = counting.users[user_id]
-        await connection.execute(
-            SQL["save_user"],
-            {"org": org, "user_id": user_id, "role": user.role, "services": sorted(user.services)},
-        )
     for statement, names, rows in _changes(counting):
         columns = _columns(names, rows)
         if any(columns.values()):
@@ -178,6 +172,12 @@ async def save(connection: Connection, org: int, counting: Counting) -> None:
 
 
 def _changes(counting: Counting) -> Iterator[tuple[str, str, Iterable[tuple[Any, ...]]]]:
+    users = [(user_id, counting.users[user_id]) for user_id in counting.changed_users]
+    yield (
+        "save_users",
+        "user_ids roles services",
+        [(user_id, user.role, " ".join(sorted(user.services))) for user_id, user in users],
+    )
     yield "save_channels", "channel_ids accounts", counting.new_channels.items()
     yield "save_customers", "chat_ids accounts", counting.new_chats.items()
     lanes = [(key, counting.lanes[key]) for key in counting.changed_lanes]

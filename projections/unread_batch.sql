@@ -50,9 +50,12 @@ SELECT wanted.service, wanted.chat_id, wanted.ordinal, coalesce((
   FROM unnest(%(services)s::text[], %(chat_ids)s::text[], %(ordinals)s::bigint[])
        AS wanted(service, chat_id, ordinal);
 
--- save_user --
+-- save_users --
+-- A row of rows does not fit an array, so a user's services come as words; slugs have no spaces.
 INSERT INTO unread_users_v1 (org, user_id, role, services)
-VALUES (%(org)s, %(user_id)s, %(role)s, %(services)s::text[])
+SELECT %(org)s, user_id, role, string_to_array(services, ' ')
+  FROM unnest(%(user_ids)s::text[], %(roles)s::text[], %(services)s::text[])
+       AS changed(user_id, role, services)
 ON CONFLICT (org, user_id) DO UPDATE SET role = excluded.role, services = excluded.services;
 
 -- save_channels --
