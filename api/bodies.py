@@ -35,6 +35,8 @@ async def check_request(request: Request[Any, Any, Any]) -> None:
         if body.strip() not in (b"", b"{}"):
             raise Invalid("body", "this request takes no body")
         return
+    if not body and isinstance(None, body_type):
+        return
     if request.content_type[0] != "application/json":
         raise WrongMedia
     try:

@@ -355,17 +355,18 @@ async def list_decisions(
 async def replay_decisions(
     request: AnyRequest,
     channel_id: FromPath[str],
-    data: JSONBody[ReplayBody],
     principal: NamedDependency[Principal],
     reading: NamedDependency[Reading],
     page: NamedDependency[Page],
+    data: JSONBody[ReplayBody | None] = None,
 ) -> Listing[ReplayedDecision]:
     """What a rule answers on each decision's own inputs. Nothing is written. Spec S9."""
     require_role(principal.organisation, principal.user_id, "admin", "auditor")
-    if data.rule is not None and data.rule not in RULES["parent"]:
+    rule = data.rule if data else None
+    if rule is not None and rule not in RULES["parent"]:
         raise Invalid("rule", f"must be one of {', '.join(sorted(RULES['parent']))}")
     rows, more = await _decisions(request, channel_id, principal, reading, page)
-    return Listing([_replayed(row, data.rule) for row in rows], more)
+    return Listing([_replayed(row, rule) for row in rows], more)
 
 
 async def _decisions(

@@ -1,12 +1,288 @@
 """The composition root: the only file that knows everyone."""
 
-from collections.abc import Sequence
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
+import httpx
+import psycopg
+from litestar import Litestar
+from projections.outbox import Outbox
+from projections.runner import ProjectionRunner
+from projections.verifications import Verifications
+
+from adapters.dispatcher import Dispatcher, Verifier
+from adapters.postgres.bell import Bell
+from adapters.postgres.connections import Pool, assume, pool, within
+from adapters.postgres.directory import SYSTEM, Directory
+from adapters.postgres.embedded import embedded_postgres
+from adapters.postgres.keys import MasterKey
+from adapters.postgres.log import PostgresLog
+from adapters.postgres.requests import PostgresAddresses, PostgresRequests
+from adapters.whatsapp.client import CloudApi
+from adapters.whatsapp.platform import WhatsApp
+from api.app import Parts, create_app
+from api.authentication import Authentication
+from api.commands.channels import Channels
+from api.commands.chats import Chats
+from api.commands.context import Context
+from api.commands.dispatching import Dispatching
+from api.commands.execute import Executor
+from api.commands.inbound import Inbound
+from api.commands.organisations import Organisations
+from api.commands.people import People
+from api.commands.replies import Replies
+from api.commands.states import States
+from api.names import Names
+from api.outbox import ProjectedOutbox
+from api.reading import Reading
+from api.settings import Settings, master_key
+from api.webhooks import Refusals
+from domain.identifiers import identifier
+from domain.ports import Clock
+from migrations.apply import migrate
+from projections.channels import Channels as ChannelsProjection
+from projections.inbox import Inbox
 from projections.projection import Projection
+from projections.unread import Unread
 
-PROJECTIONS: Sequence[Projection] = ()
+# The user of the embedded server that this program connects as; it owns nothing.
+LOGIN = "trunkline"
+
+PROJECTIONS: Sequence[Projection] = (
+    ChannelsProjection(),
+    Inbox(),
+    Unread(),
+    Outbox(),
+    Verifications(),
+)
+
+PURGE_SECONDS = 3600.0
 
 
 def projection_tables() -> list[str]:
     """The SQL that creates the tables of every projection where they are missing."""
     return [projection.tables for projection in PROJECTIONS]
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """The time, in UTC."""
+        return datetime.now(UTC)
+
+
+def new_id() -> str:
+    """A random identifier."""
+    return identifier(secrets.token_bytes(16))
+
+
+@dataclass(frozen=True)
+class Database:
+    """Where the data is: how servers connect, and how migrations do."""
+
+    url: str
+    migration_url: str
+    login: str | None
+    embedded: bool
+
+    def migrate(self) -> list[str]:
+        """Bring it to the current schema; returns the files applied."""
+        if self.embedded:
+            _make_login(self.migration_url)
+        return migrate(self.migration_url, login=self.login, projection_tables=projection_tables())
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[Database]:
+    """The database that is configured, or an embedded one that runs until the end."""
+    if settings.database_url is not None:
+        owner = settings.migration_database_url or settings.database_url
+        login = psycopg.conninfo.conninfo_to_dict(settings.database_url).get("user")
+        differs = owner != settings.database_url
+        yield Database(settings.database_url, owner, str(login) if differs else None, False)
+        return
+    with embedded_postgres(settings.home, binaries=settings.postgres_bin) as server:
+        yield Database(server.url(LOGIN), server.superuser_url, LOGIN, True)
+
+
+def _make_login(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            f"DO $$ BEGIN CREATE ROLE {LOGIN} LOGIN NOINHERIT;"
+            " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Core:
+    """Everything that one process needs, whatever its role."""
+
+    settings: Settings
+    database_url: str
+    context: Context
+    directory: Directory
+    addresses: PostgresAddresses
+    inbound: Inbound
+    dispatching: Dispatching
+    projectors: Pool
+    readers: Pool
+    bell: Bell
+    clock: Clock
+
+
+@asynccontextmanager
+async def core(
+    settings: Settings, where: Database, *, clock: Clock | None = None
+) -> AsyncIterator[Core]:
+    """Pools, the log and the commands, running until the end."""
+    clock = clock or SystemClock()
+    master = MasterKey(
+        master_key(settings, embedded=where.embedded), previous=settings.master_key_previous
+    )
+    async with AsyncExitStack() as stack:
+        projectors = await _open(stack, pool(where.url, "trunkline_project", size_max=12))
+        readers = await _open(stack, pool(where.url, "trunkline_read", size_max=8))
+        lookups = await _open(stack, pool(where.url, "trunkline_directory", size_max=4))
+        directory = Directory(lookups, master)
+        bell = Bell(where.url)
+        await bell.start()
+        stack.push_async_callback(bell.stop)
+        log = PostgresLog(where.url, readers=projectors, clock=clock, on_appended=bell.ring)
+        await log.start()
+        stack.push_async_callback(log.stop)
+        addresses = PostgresAddresses(projectors)
+        people = People(addresses, new_id)
+        executor = Executor(log, States(log), PostgresRequests(projectors))
+        context = Context(
+            log=log,
+            executor=executor,
+            people=people,
+            directory=directory,
+            clock=clock,
+            new_id=new_id,
+        )
+        system = await directory.create_organisation(SYSTEM)
+        inbound = Inbound(executor, people, directory, clock, new_id, system=system)
+        system_keys = await directory.keys(system.number)
+        yield Core(
+            settings=settings,
+            database_url=where.url,
+            context=context,
+            directory=directory,
+            addresses=addresses,
+            inbound=inbound,
+            dispatching=Dispatching(context, inbound, system=system_keys),
+            projectors=projectors,
+            readers=readers,
+            bell=bell,
+            clock=clock,
+        )
+
+
+async def _open(stack: AsyncExitStack, opened: Pool) -> Pool:
+    await opened.open(wait=True)
+    stack.push_async_callback(opened.close)
+    return opened
+
+
+def application(parts: Core, *, lifespan: Sequence[Callable[[Litestar], object]] = ()) -> Litestar:
+    """The HTTP side."""
+    settings = parts.settings
+    authentication = Authentication(
+        parts.directory,
+        parts.context.executor,
+        parts.context.log,
+        parts.clock,
+        rate_per_second=settings.rate_limit_per_second,
+    )
+    return create_app(
+        Parts(
+            settings=settings,
+            authentication=authentication,
+            executor=parts.context.executor,
+            inbound=parts.inbound,
+            organisations=Organisations(parts.context),
+            channels=Channels(parts.context),
+            chats=Chats(parts.context),
+            replies=Replies(parts.context),
+            reading=Reading(parts.readers, partial(within, parts.readers)),
+            names=Names(parts.addresses),
+            directory=parts.directory,
+            clock=parts.clock,
+            whatsapp=WhatsApp(
+                app_secrets=settings.meta_app_secrets,
+                verify_token=settings.meta_verify_token,
+            ),
+            refusals=Refusals(),
+        )
+    )
+
+
+@asynccontextmanager
+async def projecting(parts: Core) -> AsyncIterator[ProjectionRunner]:
+    """Projections that follow the log until the end."""
+    runner = ProjectionRunner(parts.projectors, PROJECTIONS, parts.bell.listener)
+    async with _running(runner.run()):
+        yield runner
+
+
+@asynccontextmanager
+async def dispatching(parts: Core) -> AsyncIterator[None]:
+    """Messages are sent and credentials checked until the end."""
+    async with httpx.AsyncClient(trust_env=False, follow_redirects=False) as client:
+        platforms = {"whatsapp": CloudApi(client, base_address=parts.settings.whatsapp_api_base)}
+        outbox = ProjectedOutbox(parts.projectors, parts.directory)
+        dispatcher = Dispatcher(
+            outbox,
+            parts.dispatching,
+            platforms,
+            parts.bell.listener(),
+            parts.clock,
+            name=new_id(),
+        )
+        verifier = Verifier(outbox, parts.dispatching, platforms, parts.bell.listener())
+        async with _running(dispatcher.run()), _running(verifier.run()):
+            yield
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def purging(parts: Core) -> AsyncIterator[None]:
+    """What has a lifetime is removed once an hour, until the end."""
+    async with _running(_purge(parts)):
+        yield
+
+
+async def _purge(parts: Core) -> None:
+    while True:
+        async with await psycopg.AsyncConnection.connect(
+            parts.database_url, autocommit=True
+        ) as connection:
+            await assume(connection, "trunkline_append")
+            await connection.execute("SELECT purge_expired(%s)", [parts.clock.now()])
+        await asyncio.sleep(PURGE_SECONDS)
+
+
+async def found_organisation(settings: Settings, where: Database, name: str) -> dict[str, str]:
+    """Make an organisation with its first admin and API key."""
+    async with core(settings, where) as parts:
+        org = await parts.directory.create_organisation(new_id())
+        keys = await parts.directory.keys(org.number)
+        user_id, api_key = await Organisations(parts.context).found(keys, name=name)
+    return {"organization_id": org.id, "user_id": user_id, "api_key": api_key}

@@ -49,6 +49,11 @@ class Reading:
         async with self._within(org) as connection:
             yield connection
 
+    async def ping(self) -> None:
+        """Raises what the pool raises when the database does not answer."""
+        async with self._pool.connection() as connection:
+            await connection.execute("SELECT 1")
+
     async def reached(self, org: int, position: int, *projections: Projection) -> bool:
         """Wait until all of them have reached the position; False when it takes too long."""
         for projection in projections:

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from domain.event import Event, Recorded, Sealed
+from domain.outbound import OutboundMessage, SendAnswer, VerificationAnswer
 
 
 class Org(msgspec.Struct, frozen=True):
@@ -255,3 +256,78 @@ class Addresses(Protocol):
 
     async def wrapped_keys(self, org: Org, ids: Sequence[str]) -> dict[str, bytes]:
         """People's keys, wrapped; those that are erased are missing."""
+
+
+class DueMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message whose turn has come."""
+
+    org: int
+    platform: str
+    account_id: str
+    chat_id: str
+    message_id: str
+
+
+class WaitingAccount(msgspec.Struct, frozen=True, kw_only=True):
+    """An account whose credentials have not been checked yet."""
+
+    org: int
+    platform: str
+    account_id: str
+
+
+class Outbox(Protocol):
+    """What waits to be sent or checked, over all organisations."""
+
+    async def due(self, now: datetime) -> list[DueMessage]:
+        """The next message of each chat that has one, as many as can be sent at once."""
+
+    async def orphans(self, claimed_before: datetime) -> list[DueMessage]:
+        """Messages that a dispatcher took long ago and never settled."""
+
+    async def next_due(self) -> datetime | None:
+        """When the next message that waits for a time is due."""
+
+    async def open(self, due: DueMessage) -> OutboundMessage | None:
+        """The message in clear; None if what it says or whom it goes to was erased."""
+
+    async def unverified(self) -> list[WaitingAccount]:
+        """Accounts whose credentials have not been checked yet."""
+
+    async def access_token(self, org: int, platform: str, account_id: str) -> str | None:
+        """What the account's messages are sent with."""
+
+
+class DispatchCommands(Protocol):
+    """What a dispatcher writes down."""
+
+    async def start_sending(self, due: DueMessage, *, dispatcher: str) -> bool:
+        """Take a message; False if it is not its turn or its time is over."""
+
+    async def record_answer(self, due: DueMessage, answer: SendAnswer) -> None:
+        """Write down what the platform answered."""
+
+    async def give_up_claim(self, due: DueMessage) -> None:
+        """The dispatcher that had the message is gone."""
+
+    async def record_verification(
+        self, account: WaitingAccount, answer: VerificationAnswer
+    ) -> None:
+        """Write down whether the credentials hold."""
+
+
+class Platform(Protocol):
+    """A platform's API."""
+
+    async def send(self, message: OutboundMessage, *, access_token: str) -> SendAnswer:
+        """Send one message, once. Whatever happens is an answer."""
+
+    async def verify(self, account_id: str, *, access_token: str) -> VerificationAnswer:
+        """Whether this token is good for this account."""
+
+
+class Wakener(Protocol):
+    """Tells a follower that the log has grown."""
+
+    async def wait(self, timeout: float) -> None:
+        """Return when it has, or after `timeout` seconds."""

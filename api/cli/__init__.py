@@ -1,1 +1,5 @@
-def main() -> None: ...
+"""The command line: `trunkline …`."""
+
+from api.cli.commands import main
+
+__all__ = ["main"]

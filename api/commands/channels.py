@@ -56,15 +56,19 @@ class Channels:
         )
         if taken:
             raise AccountTaken
-        outcome = await self._context.executor.execute(
-            actor.org, lambda unit: self._connect(unit, actor, command), request=actor.request
+        account = await self._context.executor.look(
+            actor.org,
+            lambda unit: unit.state(
+                accounts.stream_of(command.platform, command.account_id), Account
+            ),
         )
-        done = outcome.value
-        if done is not None and done.first and command.credentials:
-            await self._replace_credentials(
+        if command.credentials and not account.claimed:
+            await self._store_credentials(
                 actor, command.platform, command.account_id, command.credentials
             )
-        return outcome
+        return await self._context.executor.execute(
+            actor.org, lambda unit: self._connect(unit, actor, command), request=actor.request
+        )
 
     def _connect(self, unit: Unit, actor: Actor, command: ConnectService) -> Connected:
         organisation = the_organisation(unit)
@@ -85,6 +89,8 @@ class Channels:
             user_id=actor.user_id,
         )
         unit.record(account_stream, claimed)
+        if first and command.credentials:
+            unit.record(account_stream, [_changed(command.credentials, actor)])
         shared = organisation.services[command.service].subscription == "bundled"
         known = accounts.channel_for(account, service=command.service, shared=shared)
         channel_id = known or self._context.new_id()
@@ -184,26 +190,27 @@ class Channels:
     ) -> Outcome[None]:
         """Rename the channel or replace its account's credentials: the parent's alone. Spec S12."""
 
-        def decide(unit: Unit) -> None:
-            require_role(the_organisation(unit), actor.user_id, "admin")
-            channel = _existing(unit, channel_id)
-            channels.require_parent(channel, service)
+        def look(unit: Unit) -> Channel:
+            channel = _managed(unit, actor, channel_id, service)
             if credentials is not None:
                 _require_manages_account(unit, channel)
+            return channel
+
+        def decide(unit: Unit) -> None:
+            channel = look(unit)
+            if credentials is not None:
+                stream = accounts.stream_of(channel.platform, channel.account_id)
+                unit.record(stream, [_changed(credentials, actor)])
             if name is not None:
                 renamed = channels.rename(
                     channel, service=service, name=name, user_id=actor.user_id
                 )
                 unit.record(channels.stream_of(channel_id), renamed)
 
-        outcome = await self._context.executor.execute(actor.org, decide, request=actor.request)
-        if credentials and not outcome.repeated:
-            channel = await self._look(actor, channel_id)
-            changed = await self._replace_credentials(
-                actor, channel.platform, channel.account_id, credentials
-            )
-            outcome.position = changed.position
-        return outcome
+        if credentials is not None:
+            channel = await self._context.executor.look(actor.org, look)
+            await self._store_credentials(actor, channel.platform, channel.account_id, credentials)
+        return await self._context.executor.execute(actor.org, decide, request=actor.request)
 
     async def release(self, actor: Actor, channel_id: str) -> Outcome[None]:
         """Give up the account of a dormant channel. Spec S15."""
@@ -234,20 +241,14 @@ class Channels:
             )
         return outcome
 
-    async def _replace_credentials(
+    async def _store_credentials(
         self, actor: Actor, platform: str, account_id: str, credentials: dict[str, str]
-    ) -> Outcome[None]:
-        """Store the secrets in the directory, then note that they changed. Spec P4."""
+    ) -> None:
+        """Secrets stand in the directory, sealed, and nowhere else. Spec P4."""
         sealed = actor.keys.seal_secret(
             msgspec.json.encode(credentials), about=secrets_about(platform, account_id)
         )
         await self._context.directory.store_secrets(actor.org, platform, account_id, sealed=sealed)
-
-        def decide(unit: Unit) -> None:
-            changed = CredentialsChanged(fields=tuple(sorted(credentials)), user_id=actor.user_id)
-            unit.record(accounts.stream_of(platform, account_id), [changed])
-
-        return await self._context.executor.execute(actor.org, decide)
 
     async def _change(
         self, actor: Actor, channel_id: str, decision: Callable[[Channel], list[Event]]
@@ -275,6 +276,18 @@ def _existing(unit: Unit, channel_id: str) -> Channel:
     if channel.channel_id is None:
         raise NotFound("There is no such channel.")
     return channel
+
+
+def _managed(unit: Unit, actor: Actor, channel_id: str, service: str) -> Channel:
+    """The channel, if this admin may manage it through this service. Spec S12."""
+    require_role(the_organisation(unit), actor.user_id, "admin")
+    channel = _existing(unit, channel_id)
+    channels.require_parent(channel, service)
+    return channel
+
+
+def _changed(credentials: dict[str, str], actor: Actor) -> CredentialsChanged:
+    return CredentialsChanged(fields=tuple(sorted(credentials)), user_id=actor.user_id)
 
 
 def _require_manages_account(unit: Unit, channel: Channel) -> None:

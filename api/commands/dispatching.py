@@ -3,7 +3,7 @@
 import msgspec
 
 from api.commands.context import Context
-from api.commands.inbound import Inbound, mark_of, message_key
+from api.commands.inbound import Inbound, message_key
 from api.commands.unit import Unit
 from domain import account as accounts
 from domain import channel as channels
@@ -17,13 +17,12 @@ from domain.inbound import AnyOccurrence
 from domain.outbound import (
     Accepted,
     AccountStopped,
-    NotReached,
     NotVerified,
     SendAnswer,
     VerificationAnswer,
     Verified,
 )
-from domain.ports import Keys, Unreadable
+from domain.ports import DueMessage, Keys, Unreadable, WaitingAccount
 
 
 class Dispatching:
@@ -34,38 +33,38 @@ class Dispatching:
         self._inbound = inbound
         self._system = system
 
-    async def start_sending(
-        self, keys: Keys, chat_id: str, message_id: str, *, dispatcher: str
-    ) -> bool:
+    async def start_sending(self, due: DueMessage, *, dispatcher: str) -> bool:
         """Take a message to send it; False if it is not its turn or its time is over. Spec N4.
 
         Two dispatchers that try at once are decided one after the other: the second gets False.
         """
 
+        keys = await self._context.directory.keys(due.org)
+        stream = chats.stream_of(due.chat_id)
+
         def decide(unit: Unit) -> bool:
-            chat = unit.state(chats.stream_of(chat_id), Chat)
-            message = chat.outbound.get(message_id)
+            chat = unit.state(stream, Chat)
+            message = chat.outbound.get(due.message_id)
             if message is None:
                 return False
             channel = unit.state(channels.stream_of(message.channel_id), Channel)
             events = sending.start_sending(
                 chat,
                 channel,
-                message_id,
+                due.message_id,
                 dispatcher=dispatcher,
                 now=self._context.clock.now(),
             )
-            unit.record(chats.stream_of(chat_id), events)
+            unit.record(stream, events)
             return any(isinstance(event, SendStarted) for event in events)
 
         outcome = await self._context.executor.execute(keys.org, decide)
         return outcome.value is True
 
-    async def record_answer(
-        self, keys: Keys, chat_id: str, message_id: str, answer: SendAnswer
-    ) -> None:
+    async def record_answer(self, due: DueMessage, answer: SendAnswer) -> None:
         """Write down what the platform answered."""
-        stream = chats.stream_of(chat_id)
+        keys = await self._context.directory.keys(due.org)
+        stream = chats.stream_of(due.chat_id)
 
         def decide(unit: Unit) -> None:
             chat = unit.state(stream, Chat)
@@ -77,7 +76,7 @@ class Dispatching:
                 )
             events = sending.record_answer(
                 chat,
-                message_id,
+                due.message_id,
                 answer,
                 key=key,
                 platform=platform,
@@ -94,33 +93,28 @@ class Dispatching:
 
         await self._context.executor.execute(keys.org, decide)
 
-    async def give_up_claim(self, keys: Keys, chat_id: str, message_id: str) -> None:
+    async def give_up_claim(self, due: DueMessage) -> None:
         """The dispatcher that had the message is gone. Spec N3."""
-        stream = chats.stream_of(chat_id)
+        keys = await self._context.directory.keys(due.org)
+        stream = chats.stream_of(due.chat_id)
 
         def decide(unit: Unit) -> None:
-            unit.record(stream, sending.give_up_claim(unit.state(stream, Chat), message_id))
+            unit.record(stream, sending.give_up_claim(unit.state(stream, Chat), due.message_id))
 
         await self._context.executor.execute(keys.org, decide)
-
-    @staticmethod
-    def mark(chat_id: str, message_id: str) -> str:
-        """What the platform gives back with everything about this message."""
-        return mark_of(chat_id, message_id)
 
     # Verification and what waited for it.
 
     async def record_verification(
-        self, keys: Keys, platform: str, account_id: str, answer: VerificationAnswer
+        self, account: WaitingAccount, answer: VerificationAnswer
     ) -> None:
         """Write down whether the credentials hold; then hand over what waited. Spec S10, S15."""
-        if isinstance(answer, NotReached):
-            return
-        stream = accounts.stream_of(platform, account_id)
+        keys = await self._context.directory.keys(account.org)
+        stream = accounts.stream_of(account.platform, account.account_id)
 
         def decide(unit: Unit) -> None:
-            account = unit.state(stream, Account)
-            if not account.claimed or account.verification != "pending":
+            present = unit.state(stream, Account)
+            if not present.claimed or present.verification != "pending":
                 return
             match answer:
                 case Verified():
@@ -130,7 +124,7 @@ class Dispatching:
 
         await self._context.executor.execute(keys.org, decide)
         if isinstance(answer, Verified):
-            await self.hand_over(keys, platform, account_id)
+            await self.hand_over(keys, account.platform, account.account_id)
 
     async def hand_over(self, keys: Keys, platform: str, account_id: str) -> int:
         """Append what waited for this account as ordinary messages; safe to repeat. Spec S10."""

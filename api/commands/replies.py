@@ -12,6 +12,7 @@ from domain.chat import Chat, Outbound, ReplyRequested
 from domain.inbound import Content
 from domain.organisation import require_reply, require_role, require_view
 from domain.ports import Org
+from domain.refusal import NotFound
 from domain.sending import RequestReply
 from domain.template import Template, Templates
 
@@ -167,6 +168,21 @@ class Replies:
             unit.record(chats.stream_of(chat_id), events)
 
         return await self._context.executor.execute(actor.org, decide, request=actor.request)
+
+    async def position(self, actor: Actor) -> int:
+        """How far the org's log is."""
+        return await self._context.log.position(actor.org)
+
+    async def template(
+        self, org: Org, *, platform: str, account_id: str, name: str, language: str
+    ) -> Template:
+        """One template of an account. Raises NotFound."""
+        stream = templates.stream_of(platform, account_id)
+        known = await self._context.executor.look(org, lambda unit: unit.state(stream, Templates))
+        template = known.by_name.get((name, language))
+        if template is None:
+            raise NotFound("There is no such template.")
+        return template
 
     async def define_template(
         self,

@@ -1,0 +1,174 @@
+"""Sends what the log says is to be sent, in order per chat; checks credentials (N3, N4, S15).
+
+A message is taken by an event, sent, and settled by an event. If the process dies between, nobody
+can know whether the platform has it: it is marked uncertain, and never sent again blindly.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from domain.outbound import AccountStopped, NotReached, NotVerified, Rejected, SendAnswer, Unsettled
+from domain.ports import (
+    Clock,
+    DispatchCommands,
+    DueMessage,
+    Outbox,
+    Platform,
+    Unavailable,
+    WaitingAccount,
+    Wakener,
+)
+
+POLL_SECONDS = 1.0
+SENDING_MAX = 64  # At once, over all accounts.
+
+# A platform's answer is awaited for at most half of this; a claim that is older is abandoned.
+CLAIM_LIFETIME = timedelta(seconds=60)
+
+RECORD_PAUSE_SECONDS = 0.5
+VERIFICATION_PAUSE_FIRST_SECONDS = 2.0
+VERIFICATION_PAUSE_MAX_SECONDS = 60.0
+
+logger = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """One process's sender. Several may run: what one has taken, the others leave."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        commands: DispatchCommands,
+        platforms: Mapping[str, Platform],
+        wakener: Wakener,
+        clock: Clock,
+        *,
+        name: str,
+    ) -> None:
+        """`name` is this process's own, and random: it says whose a claim is."""
+        self._outbox = outbox
+        self._commands = commands
+        self._platforms = platforms
+        self._wakener = wakener
+        self._clock = clock
+        self._name = name
+        self._tasks: dict[tuple[int, str], asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Send until cancelled; what is on its way then is settled first."""
+        try:
+            while True:
+                try:
+                    await self._give_up_orphans()
+                    await self._send_due()
+                except Exception:
+                    logger.exception("The dispatcher could not look for messages")
+                await self._wakener.wait(await self._pause())
+        finally:
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _send_due(self) -> None:
+        for due in await self._outbox.due(self._clock.now()):
+            lane = (due.org, due.chat_id)
+            if lane not in self._tasks and len(self._tasks) < SENDING_MAX:
+                task = asyncio.create_task(self._send(due), name=f"send {due.message_id}")
+                self._tasks[lane] = task
+                task.add_done_callback(partial(self._leave, lane))
+
+    def _leave(self, lane: tuple[int, str], _: asyncio.Task[None]) -> None:
+        del self._tasks[lane]
+
+    async def _send(self, due: DueMessage) -> None:
+        try:
+            if await self._commands.start_sending(due, dispatcher=self._name):
+                await self._record(due, await self._answer(due))
+        except Exception:
+            logger.exception("A message could not be sent", extra={"message_id": due.message_id})
+
+    async def _answer(self, due: DueMessage) -> SendAnswer:
+        message = await self._outbox.open(due)
+        if message is None:
+            return Rejected(reason="erased", code=None, detail="")
+        token = await self._outbox.access_token(due.org, due.platform, due.account_id)
+        if token is None:
+            return AccountStopped(reason="credentials_missing", code=None)
+        try:
+            return await self._platforms[due.platform].send(message, access_token=token)
+        except Exception:
+            logger.exception("A platform's client failed", extra={"message_id": due.message_id})
+            return Unsettled(reason="client_failed")
+
+    async def _record(self, due: DueMessage, answer: SendAnswer) -> None:
+        """The answer must reach the log, however long the log is away."""
+        while True:
+            try:
+                return await self._commands.record_answer(due, answer)
+            except Unavailable:
+                await asyncio.sleep(RECORD_PAUSE_SECONDS)
+
+    async def _give_up_orphans(self) -> None:
+        for due in await self._outbox.orphans(self._clock.now() - CLAIM_LIFETIME):
+            if (due.org, due.chat_id) not in self._tasks:
+                await self._commands.give_up_claim(due)
+
+    async def _pause(self) -> float:
+        next_due = await self._quietly(self._outbox.next_due())
+        if next_due is None:
+            return POLL_SECONDS
+        seconds: float = (next_due - self._clock.now()).total_seconds()
+        return min(max(seconds, 0.02), POLL_SECONDS)
+
+    async def _quietly(self, question: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await question
+        except Exception:
+            return None
+
+
+class Verifier:
+    """Checks the credentials of accounts once they are given. Spec S15."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        commands: DispatchCommands,
+        platforms: Mapping[str, Platform],
+        wakener: Wakener,
+    ) -> None:
+        self._outbox = outbox
+        self._commands = commands
+        self._platforms = platforms
+        self._wakener = wakener
+        self._pauses: dict[WaitingAccount, tuple[float, float]] = {}  # Not before, pause.
+
+    async def run(self) -> None:
+        """Check until cancelled; a platform that does not answer is asked again later."""
+        while True:
+            try:
+                for account in await self._outbox.unverified():
+                    await self._check(account)
+            except Exception:
+                logger.exception("Credentials could not be checked")
+            await self._wakener.wait(POLL_SECONDS)
+
+    async def _check(self, account: WaitingAccount) -> None:
+        now = asyncio.get_running_loop().time()
+        not_before, pause = self._pauses.get(account, (0.0, VERIFICATION_PAUSE_FIRST_SECONDS))
+        if now < not_before:
+            return
+        token = await self._outbox.access_token(account.org, account.platform, account.account_id)
+        if token is None:
+            answer: Any = NotVerified(reason="access_token is missing")
+        else:
+            platform = self._platforms[account.platform]
+            answer = await platform.verify(account.account_id, access_token=token)
+        if isinstance(answer, NotReached):
+            longer = min(pause * 2, VERIFICATION_PAUSE_MAX_SECONDS)
+            self._pauses[account] = (now + pause, longer)
+            return
+        self._pauses.pop(account, None)
+        await self._commands.record_verification(account, answer)

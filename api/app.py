@@ -1,0 +1,87 @@
+"""The application: the list of handlers is the table of contents."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Litestar, Request
+from litestar.di import Provide
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from api import channels, chats, events, health, messages, organisations, webhooks
+from api.answers import page
+from api.authentication import Authentication, Principal
+from api.bodies import check_request
+from api.commands.channels import Channels
+from api.commands.chats import Chats
+from api.commands.execute import Executor
+from api.commands.inbound import Inbound
+from api.commands.organisations import Organisations
+from api.commands.replies import Replies
+from api.names import Names
+from api.problems import EXCEPTION_HANDLERS
+from api.reading import Reading
+from api.settings import Settings
+from api.webhooks import MetaWebhook, Refusals
+from domain.ports import Clock, Directory
+
+HANDLERS = (
+    *organisations.HANDLERS,
+    *channels.HANDLERS,
+    *chats.HANDLERS,
+    *messages.HANDLERS,
+    *events.HANDLERS,
+    *health.HANDLERS,
+    *webhooks.HANDLERS,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What handlers may ask for, by name."""
+
+    settings: Settings
+    authentication: Authentication
+    executor: Executor
+    inbound: Inbound
+    organisations: Organisations
+    channels: Channels
+    chats: Chats
+    replies: Replies
+    reading: Reading
+    names: Names
+    directory: Directory
+    clock: Clock
+    whatsapp: MetaWebhook
+    refusals: Refusals
+
+
+def create_app(parts: Parts) -> Litestar:
+    """The application over its parts."""
+
+    async def principal(request: Request[Any, Any, Any]) -> Principal:
+        return await parts.authentication.principal(request)
+
+    def the(name: str) -> Provide:
+        part = getattr(parts, name)
+        return Provide(lambda: part, sync_to_thread=False)
+
+    return Litestar(
+        HANDLERS,
+        dependencies={
+            **{name: the(name) for name in Parts.__dataclass_fields__},
+            "principal": Provide(principal),
+            "page": Provide(page, sync_to_thread=False),
+            "chat_query": Provide(chats.chat_query, sync_to_thread=False),
+        },
+        before_request=check_request,
+        exception_handlers=EXCEPTION_HANDLERS,
+        openapi_config=OpenAPIConfig(
+            title="Trunkline",
+            version="1",
+            path="/",
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        ),
+        request_max_body_size=webhooks.META_BODY_BYTES_MAX + 1,
+        logging_config=None,
+    )

@@ -1,0 +1,131 @@
+"""Commands and their help. What they do stands elsewhere; here are words and exit codes."""
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, get_args
+
+import click
+import psycopg
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from adapters.postgres.embedded import EmbeddedPostgresError
+from api import settings as configuration
+from api.main import database, found_organisation
+from api.server import Role, serve
+from api.settings import SettingsError
+from migrations.apply import MigrationError
+
+console = Console()
+errors = Console(stderr=True, highlight=False)
+
+
+def _clearly(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors that an operator can mend are told in a sentence, with exit code 1."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except (SettingsError, MigrationError, EmbeddedPostgresError) as error:
+            errors.print(f"[red]trunkline:[/red] {error}")
+        except psycopg.OperationalError as error:
+            errors.print(f"[red]trunkline:[/red] The database cannot be reached: {error}")
+            errors.print("Look at TRUNKLINE_DATABASE_URL (trunkline config lists everything).")
+        except OSError as error:
+            errors.print(f"[red]trunkline:[/red] {error}")
+        sys.exit(1)
+
+    return run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="trunkline")
+def main() -> None:
+    """One business number, shared by several applications.
+
+    Without TRUNKLINE_DATABASE_URL everything runs on a PostgreSQL of its own under TRUNKLINE_HOME.
+    """
+
+
+@main.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, help="Port; 0 takes a free one.")
+@click.option(
+    "--role",
+    type=click.Choice(get_args(Role)),
+    default="all",
+    show_default=True,
+    help="What this process does; with a database of your own the work can be split.",
+)
+@_clearly
+def serve_command(host: str, port: int, role: Role) -> None:
+    """Serve the API, fold projections, send messages."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    settings = configuration.load()
+    with database(settings) as where:
+        where.migrate()
+
+        def ready(address: str) -> None:
+            click.echo(f"Trunkline is ready at {address}")
+
+        uvloop.run(serve(settings, where, host=host, port=port, role=role, ready=ready))
+
+
+@main.command("migrate")
+@_clearly
+def migrate_command() -> None:
+    """Bring the database to the current schema and make its roles. Safe to run twice."""
+    with database(configuration.load()) as where:
+        applied = where.migrate()
+    for name in applied:
+        click.echo(f"Applied {name}")
+    if not applied:
+        click.echo("The database is up to date.")
+
+
+@main.group("org")
+def org_group() -> None:
+    """Organisations of this installation."""
+
+
+@org_group.command("create")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_clearly
+def create_org_command(name: str, as_json: bool) -> None:
+    """Make an organisation and its first admin; the API key is shown this once."""
+    settings = configuration.load()
+    with database(settings) as where:
+        where.migrate()
+        made = asyncio.run(found_organisation(settings, where, name))
+    if as_json:
+        click.echo(json.dumps(made))
+        return
+    click.echo(f"Organisation  {made['organization_id']}")
+    click.echo(f"Admin user    {made['user_id']}")
+    click.echo(f"API key       {made['api_key']}   (shown once: keep it)")
+
+
+@main.command("config")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@_clearly
+def config_command(as_json: bool) -> None:
+    """List every environment variable, its meaning, and where its value came from."""
+    described = configuration.describe(configuration.load())
+    if as_json:
+        click.echo(json.dumps([vars(each) for each in described], indent=2))
+        return
+    table = Table(box=None, header_style="bold")
+    for title in ("Variable", "Value", "From", "Meaning"):
+        table.add_column(title, overflow="fold")
+    for each in described:
+        table.add_row(each.variable, each.value, each.source, each.meaning)
+    console.print(table)

@@ -1,0 +1,44 @@
+"""For operators: /healthz, /readyz, /metrics."""
+
+from typing import Any
+
+import msgspec
+from litestar import Response, get
+from litestar.di import NamedDependency
+
+from api.reading import Reading
+from api.webhooks import Refusals
+
+
+class Health(msgspec.Struct):
+    """The process runs."""
+
+    status: str = "ok"
+
+
+@get("/healthz")
+async def get_healthz() -> Health:
+    """The process runs; it says nothing of the database."""
+    return Health()
+
+
+@get("/readyz")
+async def get_readyz(reading: NamedDependency[Reading]) -> Health:
+    """The database answers: requests can be served."""
+    await reading.ping()
+    return Health()
+
+
+@get("/metrics", media_type="text/plain; version=0.0.4")
+async def get_metrics(refusals: NamedDependency[Refusals]) -> Response[str]:
+    """Prometheus: refused webhooks by platform."""
+    lines = [
+        "# HELP trunkline_webhooks_refused_total Deliveries that were not authentic.",
+        "# TYPE trunkline_webhooks_refused_total counter",
+    ]
+    for platform, count in sorted(refusals.by_platform.items()):
+        lines.append(f'trunkline_webhooks_refused_total{{platform="{platform}"}} {count}')
+    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+
+HANDLERS: tuple[Any, ...] = (get_healthz, get_readyz, get_metrics)

@@ -1,0 +1,309 @@
+"""Timelines and writing: GET and POST messages, retry, discard; templates."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Request, Response, get, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from api.answers import Listing, Page, answer, cursor_of, known_id
+from api.authentication import Principal, actor_of
+from api.chats import INBOX, chat_row_of, viewer_of
+from api.commands.context import Actor
+from api.commands.execute import Outcome
+from api.commands.replies import Replies, TemplateReply, TextReply, Write
+from api.names import Names
+from api.notices import with_names
+from api.reading import Reading
+from api.views import MaskedMessage, VisibleMessage, message_view, people_on
+from domain.ports import Clock
+from domain.refusal import AnsweredMeanwhile, Invalid, NotOwner
+from domain.template import Category, Template, TemplateState
+from projections import inbox_queries as inbox
+from projections.inbox_rows import MessageCursor
+
+AnyRequest = Request[Any, Any, Any]
+MessageView = VisibleMessage | MaskedMessage
+
+# The longest text that WhatsApp takes, in characters.
+TEXT_LENGTH_MAX = 4096
+POSITION_MAX = 2**63 - 1
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+
+
+class MessageBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`text` needs a text; `template` a name, a language and every parameter."""
+
+    kind: Literal["text", "template"]
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_LENGTH_MAX)] | None = None
+    name: Name | None = None
+    language: Annotated[str, msgspec.Meta(min_length=2, max_length=15)] | None = None
+    parameters: dict[str, Annotated[str, msgspec.Meta(max_length=1024)]] | None = None
+    seen_position: Annotated[int, msgspec.Meta(ge=0, le=POSITION_MAX)] | None = None
+    confirm: bool = False
+
+    def message(self) -> TextReply | TemplateReply:
+        """What is to be sent. Raises Invalid."""
+        if self.kind == "text":
+            self._refuse("name", "language", "parameters")
+            if self.text is None or not self.text.strip():
+                raise Invalid("text", "must not be empty")
+            return TextReply(text=self.text)
+        self._refuse("text")
+        if self.name is None or self.language is None:
+            missing = "name" if self.name is None else "language"
+            raise Invalid(missing, "is needed for a template")
+        return TemplateReply(
+            name=self.name, language=self.language, parameters=self.parameters or {}
+        )
+
+    def _refuse(self, *fields: str) -> None:
+        for field in fields:
+            if getattr(self, field) is not None:
+                raise Invalid(field, f"does not belong to a message of kind {self.kind}")
+
+
+class TemplateBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A template as the platform knows it; placeholders in the body are `{{name}}`."""
+
+    category: Category
+    body: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+    parameters: Annotated[list[Name], msgspec.Meta(max_length=50)] = []
+    state: TemplateState = "draft"
+
+
+class TemplateView(msgspec.Struct, kw_only=True):
+    """A template in one language."""
+
+    name: str
+    language: str
+    category: Category
+    body: str
+    parameters: list[str]
+    state: TemplateState
+
+
+@get("/v1/services/{service:str}/chats/{chat_id:str}/messages")
+async def list_messages(
+    request: AnyRequest,
+    service: FromPath[str],
+    chat_id: FromPath[str],
+    principal: NamedDependency[Principal],
+    reading: NamedDependency[Reading],
+    names: NamedDependency[Names],
+    clock: NamedDependency[Clock],
+    page: NamedDependency[Page],
+) -> Listing[MessageView]:
+    """The timeline, newest first; other services' replies masked. Spec S4, S13, C0."""
+    viewer = viewer_of(principal, service, clock)
+    after = page.after(datetime, int)
+    async with reading.of(request, principal, INBOX) as connection:
+        chat = await chat_row_of(connection, principal, service, chat_id)
+        rows = await inbox.messages_page(
+            connection,
+            org=principal.keys.org.number,
+            chat_id=chat_id,
+            view=chat.view,
+            after=MessageCursor(*after) if after else None,
+            limit=page.limit + 1,
+        )
+    shown = rows[: page.limit]
+    profiles = await names.profiles(principal.keys, principal.organisation, people_on(shown))
+    items = [message_view(row, viewer, profiles=profiles) for row in shown]
+    last = shown[-1] if len(rows) > len(shown) else None
+    return Listing(items, cursor_of(last.at, last.position) if last else None)
+
+
+@post("/v1/services/{service:str}/chats/{chat_id:str}/messages", status_code=202)
+async def post_message(
+    request: AnyRequest,
+    service: FromPath[str],
+    chat_id: FromPath[str],
+    data: JSONBody[MessageBody],
+    principal: NamedDependency[Principal],
+    replies: NamedDependency[Replies],
+    reading: NamedDependency[Reading],
+    names: NamedDependency[Names],
+    clock: NamedDependency[Clock],
+) -> Response[MessageView]:
+    """Queue a message to the customer. Spec N1–N3, S14."""
+    actor = await actor_of(request, principal, scope="reply", status=202)
+    command = Write(
+        service=service,
+        chat_id=known_id(chat_id),
+        message=data.message(),
+        seen_position=data.seen_position,
+        confirm=data.confirm,
+    )
+    show = _Shower(principal, service, chat_id, reading, names, clock)
+    try:
+        outcome = await replies.write(actor, command)
+    except NotOwner as refusal:
+        raise await with_names(refusal, request, principal, names) from None
+    except AnsweredMeanwhile as refusal:
+        position = await replies.position(actor)
+        message = await show.message(position, refusal.facts["message_id"])
+        raise AnsweredMeanwhile(message=message) from None
+    return await show.answer(actor, outcome)
+
+
+@post(
+    "/v1/services/{service:str}/chats/{chat_id:str}/messages/{message_id:str}/retry",
+    status_code=202,
+)
+async def retry_message(
+    request: AnyRequest,
+    service: FromPath[str],
+    chat_id: FromPath[str],
+    message_id: FromPath[str],
+    principal: NamedDependency[Principal],
+    replies: NamedDependency[Replies],
+    reading: NamedDependency[Reading],
+    names: NamedDependency[Names],
+    clock: NamedDependency[Clock],
+) -> Response[MessageView]:
+    """Send an uncertain or failed message again, as a new one. Spec N3."""
+    actor = await actor_of(request, principal, scope="reply", status=202)
+    try:
+        outcome = await replies.retry(actor, service, known_id(chat_id), known_id(message_id))
+    except NotOwner as refusal:
+        raise await with_names(refusal, request, principal, names) from None
+    show = _Shower(principal, service, chat_id, reading, names, clock)
+    return await show.answer(actor, outcome)
+
+
+@post(
+    "/v1/services/{service:str}/chats/{chat_id:str}/messages/{message_id:str}/discard",
+    status_code=200,
+)
+async def discard_message(
+    request: AnyRequest,
+    service: FromPath[str],
+    chat_id: FromPath[str],
+    message_id: FromPath[str],
+    principal: NamedDependency[Principal],
+    replies: NamedDependency[Replies],
+    reading: NamedDependency[Reading],
+    names: NamedDependency[Names],
+    clock: NamedDependency[Clock],
+) -> Response[MessageView]:
+    """Give an uncertain message up. Spec C15."""
+    actor = await actor_of(request, principal, scope="reply", status=200)
+    outcome = await replies.discard(actor, service, known_id(chat_id), known_id(message_id))
+    show = _Shower(principal, service, chat_id, reading, names, clock)
+    return await show.answer(actor, outcome, status=200)
+
+
+@put("/v1/accounts/{account_id:str}/templates/{name:str}/{language:str}")
+async def put_template(
+    request: AnyRequest,
+    account_id: FromPath[str],
+    name: FromPath[str],
+    language: FromPath[str],
+    data: JSONBody[TemplateBody],
+    principal: NamedDependency[Principal],
+    replies: NamedDependency[Replies],
+) -> Response[TemplateView]:
+    """Set a template of an account, with its approval state. Spec C8."""
+    actor = await actor_of(request, principal, scope="manage", status=200)
+    template = Template(
+        category=data.category,
+        body=data.body,
+        parameters=tuple(data.parameters),
+        state=data.state,
+    )
+    outcome = await replies.define_template(
+        actor,
+        platform="whatsapp",
+        account_id=account_id,
+        name=name,
+        language=language,
+        template=template,
+    )
+    return answer(_template_view(name, language, template), outcome)
+
+
+@get("/v1/accounts/{account_id:str}/templates/{name:str}/{language:str}")
+async def get_template(
+    account_id: FromPath[str],
+    name: FromPath[str],
+    language: FromPath[str],
+    principal: NamedDependency[Principal],
+    replies: NamedDependency[Replies],
+) -> TemplateView:
+    """One template."""
+    principal.require_scope("read")
+    template = await replies.template(
+        principal.keys.org,
+        platform="whatsapp",
+        account_id=account_id,
+        name=name,
+        language=language,
+    )
+    return _template_view(name, language, template)
+
+
+class _Shower:
+    """Shows one message of a chat to the service that acted on it."""
+
+    def __init__(
+        self,
+        principal: Principal,
+        service: str,
+        chat_id: str,
+        reading: Reading,
+        names: Names,
+        clock: Clock,
+    ) -> None:
+        self._principal = principal
+        self._viewer = viewer_of(principal, service, clock)
+        self._chat_id = chat_id
+        self._reading = reading
+        self._names = names
+
+    async def answer(
+        self, actor: Actor, outcome: Outcome[Any], *, status: int = 202
+    ) -> Response[MessageView]:
+        message = await self.message(outcome.position, outcome.ids["message"])
+        assert actor.org == self._principal.keys.org
+        return answer(message, outcome, status=status)
+
+    async def message(self, position: int, message_id: str) -> MessageView:
+        org = self._principal.keys.org.number
+        outcome = Outcome[None](position, {})
+        async with self._reading.after(org, outcome, INBOX) as connection:
+            chat = await chat_row_of(
+                connection, self._principal, self._viewer.service, self._chat_id
+            )
+            row = await inbox.message(
+                connection, org=org, chat_id=self._chat_id, view=chat.view, message_id=message_id
+            )
+        assert row is not None
+        profiles = await self._names.profiles(
+            self._principal.keys, self._principal.organisation, people_on([row])
+        )
+        return message_view(row, self._viewer, profiles=profiles)
+
+
+def _template_view(name: str, language: str, template: Template) -> TemplateView:
+    return TemplateView(
+        name=name,
+        language=language,
+        category=template.category,
+        body=template.body,
+        parameters=list(template.parameters),
+        state=template.state,
+    )
+
+
+HANDLERS = (
+    list_messages,
+    post_message,
+    retry_message,
+    discard_message,
+    put_template,
+    get_template,
+)

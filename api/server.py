@@ -1,0 +1,96 @@
+"""Serving: the HTTP side, projections and dispatcher of one process, until it is told to stop."""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
+from typing import Literal
+
+import uvicorn
+
+from api.main import Database, application, core, dispatching, projecting, purging
+from api.settings import Settings
+
+Role = Literal["all", "api", "projector", "dispatcher"]
+
+# A stop is over within ten seconds: half of it for requests that are being answered.
+GRACE_SECONDS = 5
+
+logger = logging.getLogger(__name__)
+
+
+async def serve(
+    settings: Settings,
+    where: Database,
+    *,
+    host: str,
+    port: int,
+    role: Role,
+    ready: Callable[[str], None],
+) -> None:
+    """Run one role, or all, until SIGTERM or SIGINT; `ready` is told the address."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        parts = await stack.enter_async_context(core(settings, where))
+        if role in ("all", "projector"):
+            await stack.enter_async_context(projecting(parts))
+            await stack.enter_async_context(purging(parts))
+        if role in ("all", "dispatcher"):
+            await stack.enter_async_context(dispatching(parts))
+        if role in ("all", "api"):
+            await _serve_http(application(parts), host, port, stop, ready)
+        else:
+            ready(role)
+            await stop.wait()
+
+
+async def _serve_http(
+    app: object, host: str, port: int, stop: asyncio.Event, ready: Callable[[str], None]
+) -> None:
+    listening = _listen(host, port)
+    server = _Server(
+        uvicorn.Config(
+            app,  # type: ignore[arg-type]
+            http="httptools",
+            loop="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_keep_alive=65,
+        )
+    )
+    serving = asyncio.create_task(server.serve([listening]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    if server.started:
+        shown = f"[{host}]" if ":" in host else host
+        ready(f"http://{shown}:{listening.getsockname()[1]}")
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+    server.should_exit = True
+    await serving
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: the database must outlive the last request."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:
+        """Nothing to capture."""
+        return nullcontext()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((host, port))
+    listening.listen(2048)
+    listening.setblocking(False)
+    return listening
