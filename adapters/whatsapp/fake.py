@@ -1,0 +1,318 @@
+"""A Cloud API to develop against: it behaves like Meta's, and fails on demand.
+
+async with FakeCloudApi(webhook_url="http://127.0.0.1:8000/webhooks/whatsapp") as fake:
+    fake.base_url                       # For TRUNKLINE_WHATSAPP_API_BASE.
+    fake.customer_says("12025550143", "Hello", name="Marisol Ortega")
+    fake.next_requests(fails(131056), accepts_then_drops())
+    await fake.settled()
+    fake.accepted                       # Every message it took, doubles included.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from random import Random
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import msgspec
+
+from adapters.whatsapp.fake_behaviour import Behaviour, refusal_answer
+from adapters.whatsapp.fake_rules import (
+    FakeAccount,
+    GraphRefusal,
+    JsonObject,
+    PairLimit,
+    Windows,
+    check_message,
+    new_wamid,
+)
+from adapters.whatsapp.fake_server import Answer, FakeServer, Request, json_answer
+from adapters.whatsapp.fake_webhooks import (
+    RETRY_DELAYS_SECONDS,
+    Courier,
+    Delivery,
+    StatusPlan,
+    envelope,
+    status_item,
+)
+
+
+class AcceptedSend(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that the fake took, whether or not its sender ever learnt so."""
+
+    account_id: str
+    platform_id: str
+    to: str  # Telephone number without plus, user id or group id.
+    kind: str
+    text: str | None
+    mark: str | None
+    at: datetime
+    body: JsonObject  # As it came.
+
+
+class FakeCloudApi:
+    """The fake, running between `async with` and its end.
+
+    `window` and `pair_limit` switch these rules on. Meta tells of a closed window sometimes at
+    once and sometimes by a status: `window_errors` says which. One `seed` gives one course of
+    events, as far as the other side keeps the order.
+    """
+
+    def __init__(
+        self,
+        *,
+        accounts: Sequence[FakeAccount] = (FakeAccount(),),
+        app_secret: str = "fake-app-secret",  # noqa: S107 - It guards nothing.
+        webhook_url: str | None = None,
+        plan: StatusPlan | None = None,
+        window: bool = False,
+        window_errors: Literal["answer", "status"] = "answer",
+        pair_limit: bool = False,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        seed: int = 0,
+        retry_delays_seconds: Sequence[float] = RETRY_DELAYS_SECONDS,
+    ) -> None:
+        self.accepted: list[AcceptedSend] = []
+        self.groups: dict[str, tuple[str, ...]] = {}  # Members' numbers; each gets its statuses.
+        self.plan = plan or StatusPlan()
+        self._accounts = {account.phone_number_id: account for account in accounts}
+        self._has_window = window
+        self._window_errors = window_errors
+        self._windows = Windows()
+        self._pair_limit = PairLimit() if pair_limit else None
+        self._now = now
+        self._random = Random(seed)  # noqa: S311 - A plan that can be repeated, not a secret.
+        self._script: deque[Behaviour] = deque()
+        self._contacts: dict[str, JsonObject] = {}
+        self._server = FakeServer(self._handle)
+        self._courier = Courier(
+            app_secret=app_secret,
+            webhook_url=webhook_url,
+            retry_delays_seconds=retry_delays_seconds,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._server.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._courier.aclose()
+        await self._server.stop()
+
+    @property
+    def base_url(self) -> str:
+        """What stands in for https://graph.facebook.com."""
+        return self._server.base_url
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """Every webhook so far, with what was answered to it."""
+        return self._courier.deliveries
+
+    # What a test or a demo does to it.
+
+    def next_requests(self, *behaviours: Behaviour) -> None:
+        """What the next requests meet, one each; after that all is as usual."""
+        self._script.extend(behaviours)
+
+    async def go_down(self) -> None:
+        """Refuse connections until `come_back`."""
+        await self._server.stop()
+
+    async def come_back(self) -> None:
+        """Serve again, at the same address."""
+        await self._server.start()
+
+    async def register_webhook(self, webhook_url: str, *, verify_token: str) -> bool:
+        """Meta's handshake; the address is used from now on if it answers well."""
+        return await self._courier.register(webhook_url, verify_token)
+
+    async def settled(self) -> None:
+        """Wait until every webhook is acknowledged or given up."""
+        await self._courier.settled()
+
+    def customer_says(
+        self,
+        phone: str | None,
+        text: str,
+        *,
+        name: str | None = None,
+        user_id: str | None = None,
+        account_id: str | None = None,
+        group_id: str | None = None,
+        quotes: str | None = None,
+    ) -> str:
+        """A customer writes; the id of their message. `phone` is None for users of a username."""
+        item: JsonObject = {"type": "text", "text": {"body": text}}
+        if quotes is not None:
+            item["context"] = {"id": quotes}
+        if group_id is not None:
+            item["group_id"] = group_id
+        return self.customer_sends(phone, item, name=name, user_id=user_id, account_id=account_id)
+
+    def customer_sends(
+        self,
+        phone: str | None,
+        item: JsonObject,
+        *,
+        name: str | None = None,
+        user_id: str | None = None,
+        account_id: str | None = None,
+    ) -> str:
+        """A customer sends anything at all: `item` is what Meta would put into `messages`."""
+        account = self._accounts[account_id] if account_id else next(iter(self._accounts.values()))
+        customer = phone or user_id
+        if customer is None:
+            raise ValueError("A customer has a telephone number, a user id, or both.")
+        at = self._now()
+        platform_id = new_wamid(self._random, customer, inbound=True)
+        sender = {"from": phone, "from_user_id": user_id}
+        whole = {
+            **{key: value for key, value in sender.items() if value is not None},
+            "id": platform_id,
+            "timestamp": str(int(at.timestamp())),
+            **item,
+        }
+        for each in (phone, user_id, item.get("group_id")):
+            if each is not None:
+                self._windows.open(account.phone_number_id, each, at)
+        contact = self._contact(phone, user_id, name)
+        self._courier.post(envelope(account, "messages", contacts=[contact], messages=[whole]))
+        return platform_id
+
+    def _contact(self, phone: str | None, user_id: str | None, name: str | None) -> JsonObject:
+        known = self._contacts.get(phone or "") or self._contacts.get(user_id or "") or {}
+        given = {"profile": {"name": name} if name else None, "wa_id": phone, "user_id": user_id}
+        contact = known | {key: value for key, value in given.items() if value is not None}
+        self._contacts.update((key, contact) for key in (phone, user_id) if key is not None)
+        return contact
+
+    # What it answers.
+
+    def _handle(self, request: Request) -> Answer:
+        behaviour = self._script.popleft() if self._script else None
+        usual = partial(self._usual_answer, request)
+        return behaviour(usual) if behaviour is not None else usual()
+
+    def _usual_answer(self, request: Request) -> Answer:
+        try:
+            return json_answer(self._answer(request))
+        except GraphRefusal as refusal:
+            return refusal_answer(refusal)
+
+    def _answer(self, request: Request) -> JsonObject:
+        match (request.method, *request.path.strip("/").split("/")):
+            case ("GET", _, account_id):
+                return self._about(self._authorised(request, account_id))
+            case ("POST", _, account_id, "messages"):
+                return self._take(self._authorised(request, account_id), _json(request.body))
+            case _:
+                raise GraphRefusal(2500, "Unknown path components.")
+
+    def _authorised(self, request: Request, account_id: str) -> FakeAccount:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not any(token == account.access_token for account in self._accounts.values()):
+            raise GraphRefusal(190, "The access token could not be decrypted")
+        account = self._accounts.get(account_id)
+        if account is None or account.access_token != token:
+            raise GraphRefusal(100, f"Object with ID '{account_id}' does not exist.", subcode=33)
+        return account
+
+    def _about(self, account: FakeAccount) -> JsonObject:
+        return {
+            "id": account.phone_number_id,
+            "display_phone_number": account.display_phone_number,
+            "verified_name": account.verified_name,
+        }
+
+    def _take(self, account: FakeAccount, document: Any) -> JsonObject:
+        if isinstance(document, dict) and document.get("status") == "read":
+            return {"success": True}
+        body = check_message(document)
+        to = body["to"].removeprefix("+") if "to" in body else body["recipient"]
+        at = self._now()
+        failure = self._window_failure(account, body, to, at)
+        if failure is not None and self._window_errors == "answer":
+            raise failure
+        if self._pair_limit is not None:
+            self._pair_limit.take(account.phone_number_id, to, at)
+        platform_id = new_wamid(self._random, to, inbound=False)
+        self.accepted.append(_accepted(account, platform_id, to, body, at))
+        plan = self.plan
+        if failure is not None:
+            plan = StatusPlan(statuses=("failed",), failure_code=failure.code)
+        self._post_statuses(account, platform_id, to, body, plan)
+        input_name = "wa_id" if "to" in body else "user_id"
+        return {
+            "messaging_product": "whatsapp",
+            "contacts": [{"input": body.get("to", to), input_name: to}],
+            "messages": [{"id": platform_id, "message_status": "accepted"}],
+        }
+
+    def _window_failure(
+        self, account: FakeAccount, body: JsonObject, to: str, at: datetime
+    ) -> GraphRefusal | None:
+        if not self._has_window or body.get("type") == "template":
+            return None
+        try:
+            self._windows.check(account.phone_number_id, to, at)
+        except GraphRefusal as refusal:
+            return refusal
+        return None
+
+    def _post_statuses(
+        self, account: FakeAccount, platform_id: str, to: str, body: JsonObject, plan: StatusPlan
+    ) -> None:
+        contact = self._contacts.get(to)
+        for after_seconds, status in plan.schedule(self._random):
+            item = status_item(
+                status,
+                platform_id=platform_id,
+                sent=body,
+                at=self._now(),
+                failure_code=plan.failure_code,
+            )
+            value: JsonObject = {"statuses": [item]}
+            if contact is not None and status != "failed":
+                value["contacts"] = [contact]
+            for each in self._for_members(to, item):
+                document = envelope(account, "messages", **(value | {"statuses": [each]}))
+                self._courier.post(document, after_seconds=after_seconds)
+
+    def _for_members(self, to: str, item: JsonObject) -> list[JsonObject]:
+        """A group gives one status for each member."""
+        members = self.groups.get(to)
+        if members is None:
+            return [item]
+        return [item | {"recipient_participant_id": member} for member in members]
+
+
+def _accepted(
+    account: FakeAccount, platform_id: str, to: str, body: JsonObject, at: datetime
+) -> AcceptedSend:
+    kind = body.get("type", "text")
+    return AcceptedSend(
+        account_id=account.phone_number_id,
+        platform_id=platform_id,
+        to=to,
+        kind=kind,
+        text=body["text"]["body"] if kind == "text" else None,
+        mark=body.get("biz_opaque_callback_data"),
+        at=at,
+        body=body,
+    )
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

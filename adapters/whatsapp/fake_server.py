@@ -1,0 +1,157 @@
+"""The HTTP side of the fake Cloud API: real sockets, and answers as bad as one likes."""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+import msgspec
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HOST = "127.0.0.1"
+BODY_BYTES_MAX = 1 << 20
+
+Scope = dict[str, Any]
+Receive = Callable[[], Any]
+Send = Callable[[dict[str, Any]], Any]
+
+
+class Request(NamedTuple):
+    """What a client asked."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: bytes
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What it gets, and how."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json; charset=UTF-8"),)
+    wait_seconds: float = 0.0
+    drip_seconds: float = 0.0  # Between any two bytes; 0: all at once.
+    drops: bool = False  # The connection breaks instead.
+
+
+def json_answer(
+    document: Any, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Answer:
+    """An answer as Graph writes them."""
+    usual = Answer().headers
+    more = tuple((headers or {}).items())
+    return Answer(status=status, body=json.dumps(document).encode(), headers=usual + more)
+
+
+class _Protocol(HttpToolsProtocol):
+    """Lets the application break the connection, which ASGI has no word for."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["state"]["break_connection"] = self.transport.abort
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals to the program it runs in, and says when it serves."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.serves = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.serves.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class FakeServer:
+    """Serves one function on a free port of this machine, in the running loop."""
+
+    def __init__(self, handle: Callable[[Request], Answer]) -> None:
+        self._handle = handle
+        self._port = 0
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def base_url(self) -> str:
+        """Where it serves; the same after a stop and a start."""
+        return f"http://{HOST}:{self._port}"
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        # With the protocol named, asyncio switches Nagle's algorithm off, which costs 40 ms.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, self._port))
+        self._port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            self._application,
+            interface="asgi3",
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = _Server(config)
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
+        await self._server.serves.wait()
+
+    async def stop(self) -> None:
+        """Refuse connections from now on."""
+        if self._server is None or self._task is None:
+            return
+        self._server.should_exit = True
+        await self._task
+        self._server = self._task = None
+
+    async def _application(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = b"".join([chunk async for chunk in _chunks(receive)])
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        if len(body) > BODY_BYTES_MAX:
+            answer = Answer(status=413)
+        else:
+            query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+            answer = self._handle(Request(scope["method"], scope["path"], query, headers, body))
+        await asyncio.sleep(answer.wait_seconds)
+        if answer.drops:
+            scope["state"]["break_connection"]()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return
+        await _respond(answer, send)
+
+
+async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        event = await receive()
+        more = event.get("more_body", False)
+        yield event.get("body", b"")
+
+
+async def _respond(answer: Answer, send: Send) -> None:
+    headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    if answer.drip_seconds:
+        for byte in answer.body:
+            await send({"type": "http.response.body", "body": bytes([byte]), "more_body": True})
+            await asyncio.sleep(answer.drip_seconds)
+        await send({"type": "http.response.body"})
+    else:
+        await send({"type": "http.response.body", "body": answer.body})
