@@ -367,6 +367,26 @@ def test_a_preference(value: str, wants_marketing: bool) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "change", [{"value": "maybe"}, {"category": "calls"}, {"wa_id": None}, {"value": []}]
+)
+def test_another_preference_is_kept(change: dict[str, Any]) -> None:
+    known = {"wa_id": "12025550143", "category": "marketing_messages", "value": "stop"}
+    occurrence = only(envelope(known | change, list_name="user_preferences"))
+    assert isinstance(occurrence, NotUnderstood)
+    assert occurrence.raw == known | change
+
+
+def test_a_system_message_without_its_object_is_kept() -> None:
+    for item in (message(type="system", system="x"), message(type="system", id=None)):
+        assert isinstance(only(envelope(item)), NotUnderstood)
+
+
+def test_errors_of_a_wrong_shape_are_kept() -> None:
+    found = parse(envelope(message(), errors="x")) + parse(envelope("x", list_name="errors"))
+    assert [type(each) for each in found] == [MessageOccurred, NotUnderstood, NotUnderstood]
+
+
 @pytest.mark.parametrize(("field", "kind"), ACCOUNT_KINDS.items())
 def test_news_of_an_account(field: str, kind: str) -> None:
     change = {"field": field, "value": {"event": "SOMETHING"}}
@@ -392,7 +412,7 @@ def test_an_error_beside_an_understood_message_stands_alone() -> None:
     assert [each.kind for each in found] == ["message.text", "account.error"]
 
 
-CONTENTS: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
+CONTENTS: list[tuple[str, Any, str, dict[str, Any]]] = [
     ("text", {"body": "a\0b"}, "text", {"text": "a\ufffdb"}),
     ("text", {"body": ""}, "text", {"text": ""}),
     ("text", {}, "unknown", {"raw_type": "text"}),
@@ -453,12 +473,35 @@ CONTENTS: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
     ),
     ("button", {"text": "Stop"}, "button_reply", {"text": "Stop"}),
     ("unsupported", {"type": "poll_creation"}, "unsupported", {"raw_type": "poll_creation"}),
+    ("location", [], "unknown", {"raw_type": "location"}),
+    ("order", "x", "unknown", {"raw_type": "order"}),
+    ("contacts", {}, "unknown", {"raw_type": "contacts"}),
+    ("button", {}, "unknown", {"raw_type": "button"}),
+    ("button", "x", "unknown", {"raw_type": "button"}),
+    ("interactive", {"type": ["list_reply"]}, "unknown", {"raw_type": "interactive"}),
+    (
+        "interactive",
+        {"type": "list_reply", "list_reply": {"description": "only"}},
+        "unknown",
+        {"raw_type": "interactive"},
+    ),
+    (
+        "interactive",
+        {"type": "nfm_reply", "nfm_reply": {"response_json": {"not": "a string"}}},
+        "form_reply",
+        {"form": {"name": None, "response": {"not": "a string"}}},
+    ),
+    ("reaction", {"emoji": "👍"}, "unknown", {"raw_type": "reaction"}),
+    ("reaction", {"message_id": "", "emoji": "👍"}, "unknown", {"raw_type": "reaction"}),
+    ("reaction", {"message_id": "wamid.0", "emoji": 7}, "unknown", {"raw_type": "reaction"}),
+    ("edit", {"original_message_id": [], "message": {}}, "unknown", {"raw_type": "edit"}),
+    ("revoke", {"original_message_id": None}, "unknown", {"raw_type": "revoke"}),
     ("request_welcome", {}, "unknown", {"raw_type": "request_welcome"}),
 ]
 
 
 @pytest.mark.parametrize(("type_name", "part", "kind", "fields"), CONTENTS)
-def test_contents(type_name: str, part: dict[str, Any], kind: str, fields: dict[str, Any]) -> None:
+def test_contents(type_name: str, part: Any, kind: str, fields: dict[str, Any]) -> None:
     item = {**message(type=type_name, text=None), type_name: part}
     occurrence = only(envelope(item))
     assert isinstance(occurrence, MessageOccurred)

@@ -1,0 +1,99 @@
+"""Our messages in the words of Meta's Cloud API."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from adapters.whatsapp.readers import phone_number
+from domain.outbound import OutboundMessage, Rejected
+
+TEXT_LENGTH_MAX = 4096
+
+JsonObject = dict[str, Any]
+
+
+class Unsendable(ValueError):
+    """The platform would not take this message, so it is not asked."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+    @property
+    def answer(self) -> Rejected:
+        """The same answer as the platform's own."""
+        return Rejected(reason=self.reason, code=None, detail=str(self))
+
+
+def request_body(message: OutboundMessage) -> JsonObject:
+    """The body of `POST /{phone_number_id}/messages`. Raises Unsendable."""
+    body = {
+        "messaging_product": "whatsapp",
+        **_recipient(message),
+        **_content(message),
+        "biz_opaque_callback_data": message.mark,
+    }
+    if message.quotes is not None:
+        body["context"] = {"message_id": message.quotes}
+    return body
+
+
+def _recipient(message: OutboundMessage) -> JsonObject:
+    """The first address that WhatsApp can use."""
+    for address in message.recipient:
+        if address.kind == f"group:{message.account_id}":
+            return {"recipient_type": "group", "to": address.value}
+        if address.kind.startswith("bsuid:"):
+            return {"recipient_type": "individual", "recipient": address.value}
+        if address.kind == "phone" and phone_number(address.value) is not None:
+            # Without the plus Meta may put the business's own country code before it.
+            to = f"+{phone_number(address.value)}"
+            return {"recipient_type": "individual", "to": to}
+    raise Unsendable("address", "There is no telephone number, user id or group to send to.")
+
+
+def _content(message: OutboundMessage) -> JsonObject:
+    match message.kind:
+        case "text":
+            return {"type": "text", "text": _text(message.content.text)}
+        case "template":
+            return {"type": "template", "template": _template(message.content.template)}
+        case kind:
+            raise Unsendable("invalid", f"Messages of kind {kind!r} cannot be sent yet.")
+
+
+def _text(body: str | None) -> JsonObject:
+    if not body:
+        raise Unsendable("invalid", "There is no text to send.")
+    if len(body) > TEXT_LENGTH_MAX:
+        raise Unsendable("invalid", f"A text has at most {TEXT_LENGTH_MAX} characters.")
+    return {"body": body, "preview_url": False}
+
+
+def _template(template: Mapping[str, Any] | None) -> JsonObject:
+    """A template by name and language, with `parameters` as pairs of name and text.
+
+    Whoever needs headers or buttons gives `components` as Meta wants them.
+    """
+    given = template or {}
+    name, language = given.get("name"), given.get("language")
+    if not isinstance(name, str) or not isinstance(language, str):
+        raise Unsendable("template", "A template needs a name and a language.")
+    components = given.get("components") or _components(given.get("parameters") or ())
+    written: JsonObject = {"name": name, "language": {"code": language}}
+    return {**written, "components": components} if components else written
+
+
+def _components(parameters: Any) -> list[JsonObject]:
+    try:
+        pairs = [(str(name), str(value)) for name, value in parameters]
+    except (TypeError, ValueError):
+        raise Unsendable("template", "A template's parameters are pairs.") from None
+    return [{"type": "body", "parameters": _parameters(pairs)}] if pairs else []
+
+
+def _parameters(pairs: list[tuple[str, str]]) -> list[JsonObject]:
+    """`{{1}}`, `{{2}}` go by their place, `{{order_id}}` by its name."""
+    if all(name.isdecimal() for name, _ in pairs):
+        in_order = sorted(pairs, key=lambda pair: int(pair[0]))
+        return [{"type": "text", "text": value} for _, value in in_order]
+    return [{"type": "text", "parameter_name": name, "text": value} for name, value in pairs]

@@ -1,0 +1,582 @@
+"""Sending through the Cloud API, over real sockets, to a fake that can fail in every way."""
+
+import asyncio
+import email.utils
+import json
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from adapters.whatsapp.client import CloudApi
+from adapters.whatsapp.errors import GraphError, send_answer
+from adapters.whatsapp.exchange import BODY_BYTES_MAX, TimeLimits, new_http_client
+from adapters.whatsapp.fake import FakeCloudApi
+from adapters.whatsapp.fake_behaviour import (
+    Behaviour,
+    accepts_late,
+    accepts_slowly,
+    accepts_then_answers,
+    accepts_then_drops,
+    answers,
+    drops,
+    fails,
+    limits,
+)
+from adapters.whatsapp.fake_rules import FakeAccount
+from adapters.whatsapp.fake_server import Answer, FakeServer, Request, json_answer
+from domain.inbound import Address, Content
+from domain.outbound import (
+    Accepted,
+    AccountStopped,
+    Deferred,
+    NotReached,
+    NotVerified,
+    OutboundMessage,
+    Rejected,
+    SendAnswer,
+    Unsettled,
+    VerificationAnswer,
+    Verified,
+)
+
+FOLDER = Path(__file__).parent.parent.parent / "adapters" / "whatsapp" / "fixtures"
+FIXTURES = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+
+TOKEN = "EAAG-never-shown-anywhere"
+ACCOUNT = FakeAccount(access_token=TOKEN)
+PHONE = Address("phone", "12025550143")
+TEMPLATE = {"name": "hello", "language": "en"}
+HTML = b"<html>Sorry</html>"
+
+QUICK = TimeLimits(connect_seconds=0.3, read_seconds=0.3, deadline_seconds=0.6)
+
+
+def message(**fields: Any) -> OutboundMessage:
+    usual: dict[str, Any] = {
+        "mark": "chat.message",
+        "account_id": ACCOUNT.phone_number_id,
+        "recipient": (PHONE,),
+        "kind": "text",
+        "content": Content(text="Hello"),
+    }
+    return OutboundMessage(**{**usual, **fields})
+
+
+@pytest.fixture(scope="module")
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with new_http_client() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+async def shared_fake() -> AsyncIterator[FakeCloudApi]:
+    async with FakeCloudApi(accounts=[ACCOUNT]) as fake:
+        yield fake
+
+
+@pytest.fixture
+def fake(shared_fake: FakeCloudApi) -> FakeCloudApi:
+    shared_fake.accepted.clear()
+    return shared_fake
+
+
+@pytest.fixture
+def api(client: httpx.AsyncClient, fake: FakeCloudApi) -> CloudApi:
+    return CloudApi(client, base_address=fake.base_url, limits=QUICK)
+
+
+class Recorder:
+    """A server that gives one answer and keeps what it was asked."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.requests: list[Request] = []
+        self.server = FakeServer(self._handle)
+
+    def _handle(self, request: Request) -> Answer:
+        self.requests.append(request)
+        return self.answer
+
+
+@asynccontextmanager
+async def recorder(answer: Answer) -> AsyncIterator[Recorder]:
+    recording = Recorder(answer)
+    await recording.server.start()
+    try:
+        yield recording
+    finally:
+        await recording.server.stop()
+
+
+# --- What goes out, and what the answers mean: one fixture per case ---
+
+
+@pytest.fixture(scope="module")
+async def stand_in() -> AsyncIterator[Recorder]:
+    async with recorder(Answer()) as recording:
+        yield recording
+
+
+@pytest.mark.parametrize("fixture", FIXTURES.values(), ids=FIXTURES)
+async def test_a_fixture(
+    fixture: dict[str, Any], client: httpx.AsyncClient, stand_in: Recorder
+) -> None:
+    response = fixture["response"]
+    stand_in.answer = json_answer(
+        response["body"], status=response["status"], headers=response["headers"]
+    )
+    api = CloudApi(client, base_address=stand_in.server.base_url)
+    sent = msgspec.convert(fixture["message"], OutboundMessage)
+    answer = await api.send(sent, access_token="fixture-token")
+    asked = stand_in.requests[-1]
+    assert fixture["request"] == {
+        "method": asked.method,
+        "path": asked.path,
+        "body": json.loads(asked.body),
+    }
+    assert asked.headers["authorization"] == "Bearer fixture-token"
+    assert asked.headers["content-type"] == "application/json"
+    said = json.loads(msgspec.json.encode(answer))
+    assert {"type": type(answer).__name__, **said} == fixture["answer"]
+
+
+async def test_the_version_and_the_base_address_are_configuration(
+    client: httpx.AsyncClient, stand_in: Recorder
+) -> None:
+    stand_in.answer = json_answer({"messages": [{"id": "wamid.1"}]})
+    base_address = f"{stand_in.server.base_url}/through/a/proxy/"
+    api = CloudApi(client, base_address=base_address, graph_version="v27.0")
+    assert await api.send(message(), access_token=TOKEN) == Accepted(platform_id="wamid.1")
+    assert (
+        stand_in.requests[-1].path == f"/through/a/proxy/v27.0/{ACCOUNT.phone_number_id}/messages"
+    )
+
+
+async def test_an_accepted_message(api: CloudApi, fake: FakeCloudApi) -> None:
+    answer = await api.send(message(quotes="wamid.QUOTED"), access_token=TOKEN)
+    (accepted,) = fake.accepted
+    assert answer == Accepted(platform_id=accepted.platform_id, recipient=(PHONE,))
+    assert accepted.body == {
+        "messaging_product": "whatsapp",
+        "recipient_type": "individual",
+        "to": "+12025550143",
+        "type": "text",
+        "text": {"body": "Hello", "preview_url": False},
+        "context": {"message_id": "wamid.QUOTED"},
+        "biz_opaque_callback_data": "chat.message",
+    }
+
+
+async def test_components_are_sent_as_they_are(api: CloudApi, fake: FakeCloudApi) -> None:
+    button = {"type": "button", "sub_type": "quick_reply", "index": "0", "parameters": []}
+    template = TEMPLATE | {"components": [button]}
+    sent = message(kind="template", content=Content(template=template))
+    assert isinstance(await api.send(sent, access_token=TOKEN), Accepted)
+    expected = {"name": "hello", "language": {"code": "en"}, "components": [button]}
+    assert fake.accepted[0].body["template"] == expected
+
+
+# --- Messages that are not even tried ---
+
+
+@pytest.mark.parametrize(
+    ("fields", "answer"),
+    [
+        (
+            {"kind": "image"},
+            Rejected(
+                reason="invalid", code=None, detail="Messages of kind 'image' cannot be sent yet."
+            ),
+        ),
+        (
+            {"content": Content()},
+            Rejected(reason="invalid", code=None, detail="There is no text to send."),
+        ),
+        (
+            {"content": Content(text="x" * 4097)},
+            Rejected(reason="invalid", code=None, detail="A text has at most 4096 characters."),
+        ),
+        (
+            {"content": Content(text="\ud83d")},
+            Rejected(reason="invalid", code=None, detail="Half a character is no text."),
+        ),
+        (
+            {"kind": "template", "content": Content(template={"name": "hello"})},
+            Rejected(
+                reason="template", code=None, detail="A template needs a name and a language."
+            ),
+        ),
+        (
+            {"kind": "template", "content": Content(template=TEMPLATE | {"parameters": ["x"]})},
+            Rejected(reason="template", code=None, detail="A template's parameters are pairs."),
+        ),
+        (
+            {"recipient": (Address("line:1", "U1"), Address("phone", "no number"))},
+            Rejected(
+                reason="address",
+                code=None,
+                detail="There is no telephone number, user id or group to send to.",
+            ),
+        ),
+        (
+            {"recipient": (Address("group:another account", "g"),)},
+            Rejected(
+                reason="address",
+                code=None,
+                detail="There is no telephone number, user id or group to send to.",
+            ),
+        ),
+        ({"account_id": "../me"}, AccountStopped(reason="account_unknown", code=None)),
+        ({"account_id": ""}, AccountStopped(reason="account_unknown", code=None)),
+    ],
+)
+async def test_what_cannot_be_sent(
+    fields: dict[str, Any], answer: SendAnswer, api: CloudApi, fake: FakeCloudApi
+) -> None:
+    fake.next_requests()
+    assert await api.send(message(**fields), access_token=TOKEN) == answer
+    assert fake.accepted == []
+
+
+@pytest.mark.parametrize("token", ["", "tökén", "two\nlines", "bad\r\nHost: evil", "\0"])
+async def test_a_token_that_no_header_can_hold(token: str, api: CloudApi) -> None:
+    stopped = AccountStopped(reason="credentials", code=None)
+    assert await api.send(message(), access_token=token) == stopped
+    missing = NotVerified(reason="credentials")
+    assert await api.verify(ACCOUNT.phone_number_id, access_token=token) == missing
+
+
+# --- Every code of the table ---
+
+CODES: list[tuple[int, int, SendAnswer | str]] = [
+    (0, 401, AccountStopped(reason="credentials", code=0)),
+    (190, 401, AccountStopped(reason="credentials", code=190)),
+    (3, 500, AccountStopped(reason="permission", code=3)),
+    (10, 403, AccountStopped(reason="permission", code=10)),
+    (200, 403, AccountStopped(reason="permission", code=200)),
+    (299, 403, AccountStopped(reason="permission", code=299)),
+    (131005, 403, AccountStopped(reason="permission", code=131005)),
+    (368, 403, AccountStopped(reason="blocked", code=368)),
+    (131031, 403, AccountStopped(reason="blocked", code=131031)),
+    (130497, 403, "restricted_country"),
+    (4, 429, Deferred(reason="rate_limited")),
+    (80007, 429, Deferred(reason="rate_limited")),
+    (130429, 400, Deferred(reason="rate_limited")),
+    (131048, 400, Deferred(reason="spam_limited")),
+    (131056, 400, Deferred(reason="pair_limited", retry_after_seconds=6.0)),
+    (133016, 400, Deferred(reason="rate_limited")),
+    (1, 400, Deferred(reason="unavailable")),
+    (1, 500, Unsettled(reason="platform_failed")),
+    (2, 503, Deferred(reason="unavailable")),
+    (2, 500, Unsettled(reason="platform_failed")),
+    (131000, 500, Unsettled(reason="platform_failed")),
+    (131016, 503, Deferred(reason="unavailable")),
+    (131016, 504, Unsettled(reason="platform_failed")),
+    (131057, 500, Deferred(reason="unavailable")),
+    (133004, 503, Deferred(reason="unavailable")),
+    (33, 400, AccountStopped(reason="account_unknown", code=33)),
+    (100, 400, "invalid"),
+    (131008, 400, "invalid"),
+    (131009, 400, "invalid"),
+    (131021, 400, "invalid"),
+    (131026, 400, "undeliverable"),
+    (131026, 500, "undeliverable"),
+    (131047, 400, "window_closed"),
+    (131049, 400, "marketing_limited"),
+    (131050, 400, "opted_out"),
+    (130403, 400, "blocked"),
+    (130472, 400, "undeliverable"),
+    (131037, 400, AccountStopped(reason="registration", code=131037)),
+    (131045, 400, AccountStopped(reason="registration", code=131045)),
+    (133010, 400, AccountStopped(reason="registration", code=133010)),
+    (133000, 400, AccountStopped(reason="registration", code=133000)),
+    (131042, 400, AccountStopped(reason="payment", code=131042)),
+    (131051, 400, "invalid"),
+    (131052, 400, "media"),
+    (131053, 400, "media"),
+    (131062, 400, "address"),
+    (132000, 400, "template"),
+    (132001, 404, "template"),
+    (132005, 400, "template"),
+    (132007, 400, "template"),
+    (132012, 400, "template"),
+    (132015, 400, "template"),
+    (132016, 400, "template"),
+    (132068, 400, "template"),
+    (132069, 400, "template"),
+    (999999, 400, "unknown"),
+    (999999, 429, Deferred(reason="rate_limited")),
+    (999999, 500, Unsettled(reason="platform_failed")),
+    (999999, 503, Deferred(reason="unavailable")),
+]
+
+
+@pytest.mark.parametrize(("code", "status", "expected"), CODES)
+def test_a_code(code: int, status: int, expected: SendAnswer | str) -> None:
+    error = GraphError(code=code, subcode=None, detail="why", trace_id="AbC")
+    if isinstance(expected, str):
+        expected = Rejected(reason=expected, code=code, detail="why (fbtrace_id AbC)")
+    assert send_answer(error, status=status, retry_after_seconds=None) == expected
+
+
+# --- What certainly was not taken, and what may have been ---
+
+RETRY_SOON = ("Retry-After", "7")
+
+NOT_TAKEN: list[tuple[Behaviour, SendAnswer]] = [
+    (limits(17), Deferred(reason="rate_limited", retry_after_seconds=17.0)),
+    (answers(429, HTML, RETRY_SOON), Deferred(reason="rate_limited", retry_after_seconds=7.0)),
+    (fails(131016, status=503), Deferred(reason="unavailable")),
+    (
+        fails(131047),
+        Rejected(
+            reason="window_closed",
+            code=131047,
+            detail="Re-engagement message (fbtrace_id AbCdEfGhIjKlMnOpQrStUv1)",
+        ),
+    ),
+    (answers(403), Deferred(reason="answer_not_understood")),
+    (answers(404, b""), Deferred(reason="answer_not_understood")),
+    (answers(308, b"", ("Location", "/elsewhere")), Deferred(reason="redirected")),
+    # The platform took none of these, but nobody can tell.
+    (answers(500), Unsettled(reason="platform_failed")),
+    (answers(503), Unsettled(reason="platform_failed")),
+    (answers(302, b"", ("Location", "/elsewhere")), Unsettled(reason="redirected")),
+    (drops(), Unsettled(reason="answer_lost")),
+]
+
+TAKEN: list[tuple[Behaviour, SendAnswer]] = [
+    (accepts_then_drops(), Unsettled(reason="answer_lost")),
+    (accepts_late(0.5), Unsettled(reason="answer_lost")),
+    (accepts_slowly(0.02), Unsettled(reason="answer_not_understood")),
+    (accepts_then_answers(500), Unsettled(reason="platform_failed")),
+    (accepts_then_answers(502), Unsettled(reason="platform_failed")),
+    (accepts_then_answers(504, b""), Unsettled(reason="platform_failed")),
+    (accepts_then_answers(200, HTML), Unsettled(reason="answer_not_understood")),
+    (accepts_then_answers(200, b""), Unsettled(reason="answer_not_understood")),
+    (accepts_then_answers(204, b""), Unsettled(reason="answer_not_understood")),
+    (accepts_then_answers(200, b"[]"), Unsettled(reason="answer_not_understood")),
+    (accepts_then_answers(200, b'{"messages": {}}'), Unsettled(reason="answer_not_understood")),
+    (accepts_then_answers(200, b'{"messages": []}'), Unsettled(reason="answer_not_understood")),
+    (
+        accepts_then_answers(200, b'{"messages": [{"id": 7}]}'),
+        Unsettled(reason="answer_not_understood"),
+    ),
+    (
+        accepts_then_answers(200, b'{"messages": [{"id": "a\\u0000b"}]}'),
+        Unsettled(reason="answer_not_understood"),
+    ),
+    (
+        accepts_then_answers(200, b'{"messages": [{"id": "' + b"w" * 600 + b'"}]}'),
+        Unsettled(reason="answer_not_understood"),
+    ),
+    (accepts_then_answers(200, b"[" * 100_000), Unsettled(reason="answer_not_understood")),
+    (
+        accepts_then_answers(200, b" " * (BODY_BYTES_MAX + 1) + b'{"messages": [{"id": "w"}]}'),
+        Unsettled(reason="answer_not_understood"),
+    ),
+    (
+        accepts_then_answers(200, b"\x1f\x8b", ("Content-Encoding", "gzip")),
+        Unsettled(reason="answer_not_understood"),
+    ),
+    (
+        accepts_then_answers(200, b'{"messages": [{"id": "wamid.1"}], "contacts": 7}'),
+        Accepted(platform_id="wamid.1"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("behaviour", "answer"), NOT_TAKEN)
+async def test_what_was_not_taken(
+    behaviour: Behaviour, answer: SendAnswer, api: CloudApi, fake: FakeCloudApi
+) -> None:
+    fake.next_requests(behaviour)
+    assert await api.send(message(), access_token=TOKEN) == answer
+    assert fake.accepted == []
+
+
+@pytest.mark.parametrize(("behaviour", "answer"), TAKEN)
+async def test_what_was_taken(
+    behaviour: Behaviour, answer: SendAnswer, api: CloudApi, fake: FakeCloudApi
+) -> None:
+    fake.next_requests(behaviour)
+    assert await api.send(message(), access_token=TOKEN) == answer
+    assert len(fake.accepted) == 1
+
+
+async def test_a_wrong_token_and_a_wrong_account(api: CloudApi) -> None:
+    dead = AccountStopped(reason="credentials", code=190)
+    assert await api.send(message(), access_token="dead") == dead
+    missing = AccountStopped(reason="account_unknown", code=100)
+    assert await api.send(message(account_id="1"), access_token=TOKEN) == missing
+
+
+async def test_nobody_listens(client: httpx.AsyncClient) -> None:
+    async with FakeCloudApi() as fake:
+        api = CloudApi(client, base_address=fake.base_url)
+        await fake.go_down()
+        assert await api.send(message(), access_token=TOKEN) == Deferred(reason="not_reached")
+        verification = await api.verify(ACCOUNT.phone_number_id, access_token=TOKEN)
+        assert verification == NotReached(reason="not_reached")
+
+
+async def test_a_name_that_does_not_resolve(client: httpx.AsyncClient) -> None:
+    api = CloudApi(client, base_address="http://nowhere.invalid", limits=QUICK)
+    assert await api.send(message(), access_token=TOKEN) == Deferred(reason="not_reached")
+
+
+@contextmanager
+def full_listener() -> Iterator[int]:
+    """A port whose queue of connections is full: the system answers nothing to more of them."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(listener.getsockname())
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            for each in waiting:
+                each.close()
+
+
+async def test_a_connection_that_takes_too_long(client: httpx.AsyncClient) -> None:
+    with full_listener() as port:
+        api = CloudApi(client, base_address=f"http://127.0.0.1:{port}", limits=QUICK)
+        started = time.monotonic()
+        assert await api.send(message(), access_token=TOKEN) == Deferred(reason="not_reached")
+        assert time.monotonic() - started < 1.0
+
+
+async def test_the_deadline_holds_while_the_answer_drips(client: httpx.AsyncClient) -> None:
+    """Each byte comes within the time for reading; together they would take a minute."""
+    slow = Answer(body=b" " * 600, drip_seconds=0.1)
+    async with recorder(slow) as recording:
+        api = CloudApi(client, base_address=recording.server.base_url, limits=QUICK)
+        started = time.monotonic()
+        answer = await api.send(message(), access_token=TOKEN)
+        assert answer == Unsettled(reason="answer_not_understood")
+        assert time.monotonic() - started < 1.0
+
+
+async def test_what_is_no_http_at_all(client: httpx.AsyncClient) -> None:
+    async def say_nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"\x15\x03\x01 nonsense\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(say_nonsense, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        api = CloudApi(client, base_address=f"http://127.0.0.1:{port}", limits=QUICK)
+        assert await api.send(message(), access_token=TOKEN) == Unsettled(reason="answer_lost")
+
+
+async def test_redirects_are_not_followed_and_cookies_not_kept(client: httpx.AsyncClient) -> None:
+    redirect = (("Location", "/v26.0/elsewhere"), ("Set-Cookie", "account=one; Path=/"))
+    async with recorder(Answer(status=307, headers=redirect)) as recording:
+        api = CloudApi(client, base_address=recording.server.base_url)
+        await api.send(message(), access_token=TOKEN)
+        await api.send(message(), access_token=TOKEN)
+        assert len(recording.requests) == 2
+        assert all("cookie" not in each.headers for each in recording.requests)
+
+
+async def test_the_environment_is_not_trusted(
+    api: CloudApi, fake: FakeCloudApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    async with new_http_client() as client:
+        unmoved = CloudApi(client, base_address=fake.base_url)
+        assert isinstance(await unmoved.send(message(), access_token=TOKEN), Accepted)
+
+
+RETRY_AFTER: list[tuple[str, float | None]] = [
+    ("0", 0.0),
+    ("9" * 400, 86_400.0),
+    ("-5", None),
+    ("soon", None),
+    ("١٧", None),
+    ("", None),
+    ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+    ("Wed, 99 Foo 2015", None),
+]
+
+
+@pytest.mark.parametrize(("written", "seconds"), RETRY_AFTER)
+async def test_retry_after(
+    written: str, seconds: float | None, client: httpx.AsyncClient, stand_in: Recorder
+) -> None:
+    stand_in.answer = Answer(status=429, headers=(("Retry-After", written),))
+    api = CloudApi(client, base_address=stand_in.server.base_url)
+    expected = Deferred(reason="rate_limited", retry_after_seconds=seconds)
+    assert await api.send(message(), access_token=TOKEN) == expected
+
+
+async def test_retry_after_a_date(client: httpx.AsyncClient, stand_in: Recorder) -> None:
+    date = email.utils.formatdate(time.time() + 60, usegmt=True)
+    stand_in.answer = Answer(status=429, headers=(("Retry-After", date),))
+    api = CloudApi(client, base_address=stand_in.server.base_url)
+    answer = await api.send(message(), access_token=TOKEN)
+    assert isinstance(answer, Deferred)
+    assert answer.retry_after_seconds == pytest.approx(60, abs=3)
+
+
+async def test_no_token_in_any_log_or_answer(
+    api: CloudApi, fake: FakeCloudApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    echoes = fails(100, details=f"Malformed access token {TOKEN}\nsecond line")
+    shown = [repr(api)]
+    for behaviour in (echoes, accepts_then_drops(), fails(190), limits(1), accepts_late(0.5)):
+        fake.next_requests(behaviour)
+        shown.append(repr(await api.send(message(), access_token=TOKEN)))
+    logged = [f"{each.getMessage()} {each.__dict__}" for each in caplog.records]
+    assert any("A message was not accepted" in each for each in logged)
+    assert not [each for each in shown + logged if TOKEN in each]
+    assert not [each for each in logged if "Hello" in each or "12025550143" in each]
+    assert "Malformed access token … second line" in shown[1]
+
+
+# --- Verification ---
+
+
+async def test_good_credentials(api: CloudApi) -> None:
+    assert await api.verify(ACCOUNT.phone_number_id, access_token=TOKEN) == Verified()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "answer"),
+    [
+        (fails(190), NotVerified(reason="credentials")),
+        (fails(10), NotVerified(reason="permission")),
+        (fails(131016), NotReached(reason="unavailable")),
+        (limits(1), NotReached(reason="rate_limited")),
+        (answers(500), NotReached(reason="answer_not_understood")),
+        (answers(200), NotReached(reason="answer_not_understood")),
+        (answers(200, b'{"id": "another"}'), NotReached(reason="answer_not_understood")),
+        (answers(302, b"", ("Location", "/")), NotReached(reason="answer_not_understood")),
+        (drops(), NotReached(reason="not_reached")),
+    ],
+)
+async def test_other_answers_to_a_verification(
+    behaviour: Behaviour, answer: VerificationAnswer, api: CloudApi, fake: FakeCloudApi
+) -> None:
+    fake.next_requests(behaviour)
+    assert await api.verify(ACCOUNT.phone_number_id, access_token=TOKEN) == answer
+
+
+async def test_an_account_that_the_token_does_not_reach(api: CloudApi) -> None:
+    unknown = NotVerified(reason="account_unknown")
+    assert await api.verify("1", access_token=TOKEN) == unknown
+    assert await api.verify("../debug_token", access_token=TOKEN) == unknown
