@@ -1,0 +1,148 @@
+-- tables --
+-- Rebuilt by replay: to change a column, raise the version in the names, here and in
+-- outbox_batch.sql.
+
+-- Where a chat's messages go.
+CREATE TABLE IF NOT EXISTS outbox_chats_v1 (
+    org        int  NOT NULL,
+    chat_id    text NOT NULL COLLATE "C",
+    platform   text NOT NULL COLLATE "C",
+    account_id text NOT NULL COLLATE "C",
+    contact_id text NOT NULL COLLATE "C",
+    PRIMARY KEY (org, chat_id)
+);
+
+CREATE TABLE IF NOT EXISTS outbox_addresses_v1 (
+    org        int    NOT NULL,
+    contact_id text   NOT NULL COLLATE "C",
+    key        bytea  NOT NULL,
+    kind       text   NOT NULL,
+    position   bigint NOT NULL,  -- When it was added: the oldest is named first.
+    address    bytea  NOT NULL,  -- Sealed, as JSON,
+    sealed_by  text   NOT NULL COLLATE "C",  -- with this key.
+    PRIMARY KEY (org, contact_id, key)
+);
+
+CREATE TABLE IF NOT EXISTS outbox_accounts_v1 (
+    org        int     NOT NULL,
+    platform   text    NOT NULL COLLATE "C",
+    account_id text    NOT NULL COLLATE "C",
+    stopped    boolean NOT NULL,
+    PRIMARY KEY (org, platform, account_id)
+);
+
+CREATE TABLE IF NOT EXISTS outbox_channels_v1 (
+    org        int  NOT NULL,
+    channel_id text NOT NULL COLLATE "C",
+    platform   text NOT NULL COLLATE "C",
+    account_id text NOT NULL COLLATE "C",
+    PRIMARY KEY (org, channel_id)
+);
+
+-- The messages that wait. `turn`: no other message of the chat is before it (N4).
+CREATE TABLE IF NOT EXISTS outbox_v1 (
+    org          int         NOT NULL,
+    chat_id      text        NOT NULL COLLATE "C",
+    version      int         NOT NULL,  -- Of the request, in the chat's stream,
+    position     bigint      NOT NULL,  -- and its place in the log.
+    message_id   text        NOT NULL,
+    platform     text        NOT NULL COLLATE "C",
+    account_id   text        NOT NULL COLLATE "C",
+    contact_id   text        NOT NULL COLLATE "C",
+    channel_id   text        NOT NULL COLLATE "C",
+    service      text        NOT NULL COLLATE "C",
+    kind         text        NOT NULL,
+    requested_at timestamptz NOT NULL,
+    content      bytea       NOT NULL,  -- Sealed, as JSON,
+    sealed_by    text        NOT NULL COLLATE "C",  -- with this key.
+    template     text,
+    category     text,
+    quotes       bytea,
+    turn         boolean     NOT NULL,
+    state        text        NOT NULL CHECK (state IN ('waiting', 'sending')),
+    attempt      int         NOT NULL,
+    dispatcher   text,
+    claimed_at   timestamptz,
+    due_at       timestamptz NOT NULL,
+    service_left boolean     NOT NULL,  -- It is to fail, also where the account is stopped.
+    held         boolean     NOT NULL,  -- Its account is stopped.
+    PRIMARY KEY (org, chat_id, version)
+) WITH (fillfactor = 80);
+-- A message changes often in its short life, and many come and go: dead rows must not pile up.
+ALTER TABLE outbox_v1 SET (autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX IF NOT EXISTS outbox_v1_by_account
+    ON outbox_v1 (org, platform, account_id, channel_id, service);
+CREATE INDEX IF NOT EXISTS outbox_v1_ready ON outbox_v1 (org, platform, account_id, due_at)
+    WHERE turn AND state = 'waiting' AND NOT held;
+CREATE INDEX IF NOT EXISTS outbox_v1_due ON outbox_v1 (due_at)
+    WHERE turn AND state = 'waiting' AND NOT held;
+CREATE INDEX IF NOT EXISTS outbox_v1_claimed ON outbox_v1 (claimed_at) WHERE state = 'sending';
+CREATE INDEX IF NOT EXISTS outbox_v1_held ON outbox_v1 (requested_at)
+    WHERE turn AND state = 'waiting' AND held;
+
+-- due --
+-- `busy` hops through outbox_v1_ready from account to account, so that a long queue on one does
+-- not delay the others. What a dispatcher needs beyond the message is looked up for the few rows
+-- that are left.
+WITH RECURSIVE busy AS (
+    (SELECT org, platform, account_id FROM outbox_v1
+      WHERE turn AND state = 'waiting' AND NOT held
+      ORDER BY org, platform, account_id LIMIT 1)
+    UNION ALL
+    SELECT next.org, next.platform, next.account_id
+      FROM busy
+     CROSS JOIN LATERAL (
+           SELECT o.org, o.platform, o.account_id FROM outbox_v1 o
+            WHERE (o.org, o.platform, o.account_id)
+                  > (busy.org, busy.platform, busy.account_id)
+              AND o.turn AND o.state = 'waiting' AND NOT o.held
+            ORDER BY o.org, o.platform, o.account_id LIMIT 1) next
+), chosen AS MATERIALIZED (
+    SELECT o.*
+      FROM busy
+     CROSS JOIN LATERAL (
+           SELECT * FROM outbox_v1 o
+            WHERE o.org = busy.org AND o.platform = busy.platform
+              AND o.account_id = busy.account_id
+              AND o.turn AND o.state = 'waiting' AND NOT o.held AND o.due_at <= %(now)s
+            ORDER BY o.due_at
+            LIMIT %(limit_per_account)s) o
+     ORDER BY o.due_at
+     LIMIT %(limit)s
+)
+SELECT o.org, o.chat_id, o.version, o.position, o.message_id, o.platform, o.account_id,
+       o.contact_id, o.channel_id, o.service, o.kind, o.requested_at, o.content,
+       (SELECT k.wrapped FROM trunkline.keys k WHERE k.org = o.org AND k.id = o.sealed_by)
+           AS wrapped_key,
+       o.template, o.category, o.quotes, o.attempt, o.due_at,
+       (SELECT array_agg(a.kind ORDER BY a.position, a.key) FROM outbox_addresses_v1 a
+         WHERE a.org = o.org AND a.contact_id = o.contact_id) AS address_kinds,
+       (SELECT array_agg(a.address ORDER BY a.position, a.key) FROM outbox_addresses_v1 a
+         WHERE a.org = o.org AND a.contact_id = o.contact_id) AS addresses,
+       (SELECT array_agg((SELECT k.wrapped FROM trunkline.keys k
+                           WHERE k.org = a.org AND k.id = a.sealed_by)
+                         ORDER BY a.position, a.key)
+          FROM outbox_addresses_v1 a
+         WHERE a.org = o.org AND a.contact_id = o.contact_id) AS address_keys
+  FROM chosen o
+ ORDER BY o.due_at, o.org, o.position;
+
+-- orphans --
+-- Served by outbox_v1_claimed.
+SELECT org, platform, account_id, chat_id, message_id, attempt, dispatcher, claimed_at
+  FROM outbox_v1
+ WHERE state = 'sending' AND claimed_at < %(claimed_before)s
+ ORDER BY claimed_at
+ LIMIT %(limit)s;
+
+-- next_due --
+-- Served by outbox_v1_due.
+SELECT min(due_at) FROM outbox_v1 WHERE turn AND state = 'waiting' AND NOT held;
+
+-- held --
+-- Served by outbox_v1_held. Their time runs out also while their account is stopped (N3).
+SELECT org, platform, account_id, chat_id, message_id, requested_at
+  FROM outbox_v1
+ WHERE turn AND state = 'waiting' AND held AND requested_at < %(requested_before)s
+ ORDER BY requested_at
+ LIMIT %(limit)s;

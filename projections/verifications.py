@@ -1,0 +1,65 @@
+"""The accounts whose credentials are still to be checked, over all organisations (S15)."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from psycopg.rows import class_row
+
+from domain import account
+from domain.event import Recorded
+from projections import named_sql
+from projections.projection import Connection
+
+SQL = named_sql.load(__file__)
+
+
+class PendingCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """An account with credentials that nobody has tried yet."""
+
+    org: int
+    platform: str
+    account_id: str
+    position: int  # Of the event that asks for the check.
+    since: datetime
+
+
+async def pending(connection: Connection, *, limit: int) -> list[PendingCheck]:
+    """What waits for a check, the longest waiting first. Spec S15."""
+    cursor = connection.cursor(row_factory=class_row(PendingCheck))
+    await cursor.execute(SQL["pending"], {"limit": limit})
+    return await cursor.fetchall()
+
+
+class Verifications:
+    """A check is asked for by new credentials, and over when it has an answer."""
+
+    name = "verifications"
+    version = 1
+    tables = SQL["tables"]
+
+    async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:
+        """These events are rare: one statement each."""
+        for recorded in batch:
+            match recorded.event:
+                case account.AccountClaimed() | account.CredentialsChanged():
+                    statement = SQL["await_check"]
+                case (
+                    account.AccountVerified()
+                    | account.VerificationFailed()
+                    | account.AccountReleased()
+                ):
+                    statement = SQL["finish_check"]
+                case _:
+                    continue
+            _, platform, account_id = recorded.stream.split(":", 2)
+            await connection.execute(
+                statement,
+                {
+                    "org": org,
+                    "platform": platform,
+                    "account_id": account_id,
+                    "position": recorded.position,
+                    "since": recorded.recorded_at,
+                },
+            )

@@ -1,0 +1,28 @@
+-- tables --
+-- Rebuilt by replay: to change a column, raise the version in the name everywhere in this file.
+CREATE TABLE IF NOT EXISTS verifications_v1 (
+    org        int         NOT NULL,
+    platform   text        NOT NULL COLLATE "C",
+    account_id text        NOT NULL COLLATE "C",
+    position   bigint      NOT NULL,  -- Of the event that asks for the check,
+    since      timestamptz NOT NULL,  -- and its time.
+    PRIMARY KEY (org, platform, account_id)
+);
+CREATE INDEX IF NOT EXISTS verifications_v1_oldest ON verifications_v1 (since);
+
+-- await_check --
+INSERT INTO verifications_v1 (org, platform, account_id, position, since)
+VALUES (%(org)s, %(platform)s, %(account_id)s, %(position)s, %(since)s)
+ON CONFLICT (org, platform, account_id) DO UPDATE
+   SET position = excluded.position, since = excluded.since;
+
+-- finish_check --
+DELETE FROM verifications_v1
+ WHERE org = %(org)s AND platform = %(platform)s AND account_id = %(account_id)s;
+
+-- pending --
+-- Served by verifications_v1_oldest.
+SELECT org, platform, account_id, position, since
+  FROM verifications_v1
+ ORDER BY since
+ LIMIT %(limit)s;
