@@ -99,57 +99,64 @@ CREATE TABLE IF NOT EXISTS unread_visits_v1 (
 -- unread --
 -- Total and list in one statement, so that they are of one moment. `active` is how far the user
 -- has seen each account that the service has now. Blocked chats and chats with news are found by
--- unread_chats_v1_newest behind that point; the rest are look-ups by primary key.
+-- unread_chats_v1_newest behind that point; the rest are look-ups by primary key, written so that
+-- they stay look-ups whatever the planner knows about the tables.
 WITH active AS (
     SELECT DISTINCT ON (l.account)
            l.account,
            coalesce(r.ordinal, l.begins_after) AS seen_up_to,
-           t.ordinal - coalesce(r.ordinal, l.begins_after)
-                     - coalesce(r.seen_in_chats, 0) AS unread
+           (SELECT t.ordinal FROM unread_tallies_v1 t
+             WHERE t.org = l.org AND t.service = l.service AND t.account = l.account)
+               - coalesce(r.ordinal, l.begins_after) - coalesce(r.seen_in_chats, 0) AS unread
       FROM unread_lanes_v1 l
-      JOIN unread_tallies_v1 t
-        ON t.org = l.org AND t.service = l.service AND t.account = l.account
-      LEFT JOIN unread_readers_v1 r
-        ON r.org = l.org AND r.user_id = %(user_id)s AND r.service = l.service
-       AND r.channel_id = l.channel_id
+      LEFT JOIN LATERAL (
+           SELECT r.ordinal, r.seen_in_chats FROM unread_readers_v1 r
+            WHERE r.org = l.org AND r.user_id = %(user_id)s AND r.service = l.service
+              AND r.channel_id = l.channel_id
+            LIMIT 1) r ON true
      WHERE l.org = %(org)s AND l.service = %(service)s AND l.active
      ORDER BY l.account, seen_up_to
 ), blocked AS (
-    SELECT coalesce(sum(c.messages - greatest(v.messages, (
-               SELECT m.messages FROM unread_messages_v1 m
-                WHERE m.org = %(org)s AND m.chat_id = c.chat_id AND m.service = %(service)s
-                  AND m.ordinal <= active.seen_up_to
-                ORDER BY m.ordinal DESC LIMIT 1), 0)), 0) AS unread
+    SELECT coalesce(sum(c.messages - greatest(
+               (SELECT v.messages FROM unread_visits_v1 v
+                 WHERE v.org = %(org)s AND v.user_id = %(user_id)s AND v.service = %(service)s
+                   AND v.account = active.account AND v.chat_id = c.chat_id),
+               (SELECT m.messages FROM unread_messages_v1 m
+                 WHERE m.org = %(org)s AND m.chat_id = c.chat_id AND m.service = %(service)s
+                   AND m.ordinal <= active.seen_up_to
+                 ORDER BY m.ordinal DESC LIMIT 1),
+               0)), 0) AS unread
       FROM active
       JOIN unread_chats_v1 c
         ON c.org = %(org)s AND c.service = %(service)s AND c.account = active.account
        AND c.blocked AND c.ordinal > active.seen_up_to
-      LEFT JOIN unread_visits_v1 v
-        ON v.org = %(org)s AND v.user_id = %(user_id)s AND v.service = %(service)s
-       AND v.account = c.account AND v.chat_id = c.chat_id
 ), newest AS (
-    SELECT c.*, active.seen_up_to
+    SELECT c.chat_id, c.messages, c.position, c.visited, active.seen_up_to
       FROM active
      CROSS JOIN LATERAL (
-           SELECT c.chat_id, c.messages, c.position, v.messages AS visited
+           SELECT c.chat_id, c.messages, c.position, visit.messages AS visited
              FROM unread_chats_v1 c
-             LEFT JOIN unread_visits_v1 v
-               ON v.org = %(org)s AND v.user_id = %(user_id)s AND v.service = %(service)s
-              AND v.account = c.account AND v.chat_id = c.chat_id
+             LEFT JOIN LATERAL (
+                  SELECT v.messages FROM unread_visits_v1 v
+                   WHERE v.org = %(org)s AND v.user_id = %(user_id)s AND v.service = %(service)s
+                     AND v.account = active.account AND v.chat_id = c.chat_id
+                   LIMIT 1) visit ON true
             WHERE c.org = %(org)s AND c.service = %(service)s AND c.account = active.account
               AND NOT c.blocked AND c.ordinal > active.seen_up_to
-              AND c.messages > coalesce(v.messages, 0)
+              AND c.messages > coalesce(visit.messages, 0)
             ORDER BY c.ordinal DESC
             LIMIT %(chat_count_max)s) c
      ORDER BY c.position DESC
      LIMIT %(chat_count_max)s
 )
 SELECT total.unread, n.chat_id,
-       n.messages - greatest(n.visited, (
-           SELECT m.messages FROM unread_messages_v1 m
-            WHERE m.org = %(org)s AND m.chat_id = n.chat_id AND m.service = %(service)s
-              AND m.ordinal <= n.seen_up_to
-            ORDER BY m.ordinal DESC LIMIT 1), 0)
+       n.messages - greatest(
+           n.visited,
+           (SELECT m.messages FROM unread_messages_v1 m
+             WHERE m.org = %(org)s AND m.chat_id = n.chat_id AND m.service = %(service)s
+               AND m.ordinal <= n.seen_up_to
+             ORDER BY m.ordinal DESC LIMIT 1),
+           0)
   FROM (SELECT (coalesce((SELECT sum(unread) FROM active), 0)
                - (SELECT unread FROM blocked))::bigint AS unread) total
   LEFT JOIN newest n ON true
@@ -158,25 +165,30 @@ SELECT total.unread, n.chat_id,
 -- unread_of_chats --
 -- For a page of an inbox: chats by primary key. Chats without anything unread are left out.
 WITH active AS (
-    SELECT l.account, min(coalesce(r.ordinal, l.begins_after)) AS seen_up_to
+    SELECT l.account, min(coalesce(
+               (SELECT r.ordinal FROM unread_readers_v1 r
+                 WHERE r.org = l.org AND r.user_id = %(user_id)s AND r.service = l.service
+                   AND r.channel_id = l.channel_id),
+               l.begins_after)) AS seen_up_to
       FROM unread_lanes_v1 l
-      LEFT JOIN unread_readers_v1 r
-        ON r.org = l.org AND r.user_id = %(user_id)s AND r.service = l.service
-       AND r.channel_id = l.channel_id
      WHERE l.org = %(org)s AND l.service = %(service)s AND l.active
      GROUP BY l.account
 )
 SELECT c.chat_id,
-       c.messages - greatest(v.messages, (
-           SELECT m.messages FROM unread_messages_v1 m
-            WHERE m.org = %(org)s AND m.chat_id = c.chat_id AND m.service = %(service)s
-              AND m.ordinal <= active.seen_up_to
-            ORDER BY m.ordinal DESC LIMIT 1), 0)
+       c.messages - greatest(
+           visit.messages,
+           (SELECT m.messages FROM unread_messages_v1 m
+             WHERE m.org = %(org)s AND m.chat_id = c.chat_id AND m.service = %(service)s
+               AND m.ordinal <= active.seen_up_to
+             ORDER BY m.ordinal DESC LIMIT 1),
+           0)
   FROM unread_chats_v1 c
   JOIN active ON active.account = c.account
-  LEFT JOIN unread_visits_v1 v
-    ON v.org = %(org)s AND v.user_id = %(user_id)s AND v.service = %(service)s
-   AND v.account = c.account AND v.chat_id = c.chat_id
+  LEFT JOIN LATERAL (
+       SELECT v.messages FROM unread_visits_v1 v
+        WHERE v.org = %(org)s AND v.user_id = %(user_id)s AND v.service = %(service)s
+          AND v.account = c.account AND v.chat_id = c.chat_id
+        LIMIT 1) visit ON true
  WHERE c.org = %(org)s AND c.chat_id = ANY (%(chat_ids)s::text[]) AND c.service = %(service)s
    AND NOT c.blocked AND c.ordinal > active.seen_up_to
-   AND c.messages > coalesce(v.messages, 0);
+   AND c.messages > coalesce(visit.messages, 0);
