@@ -125,16 +125,23 @@ CREATE TABLE IF NOT EXISTS inbox_receipts_v1 (
     PRIMARY KEY (org, chat_id, key, position)
 );
 
--- The latest edit and the unsending of a message, known or not (C17).
-CREATE TABLE IF NOT EXISTS inbox_changes_v1 (
-    org             int    NOT NULL,
-    chat_id         text   NOT NULL COLLATE "C",
-    target          bytea  NOT NULL,
-    edited_at       timestamptz,
-    edited_position bigint,
-    edit            bytea,
-    edit_key        text   COLLATE "C",
-    unsent_at       timestamptz,
+-- The latest edit of a message, known to us or not; none once it is unsent (C17).
+CREATE TABLE IF NOT EXISTS inbox_edits_v1 (
+    org         int         NOT NULL,
+    chat_id     text        NOT NULL COLLATE "C",
+    target      bytea       NOT NULL,
+    at          timestamptz NOT NULL,
+    position    bigint      NOT NULL,
+    content     bytea       NOT NULL,
+    content_key text        NOT NULL COLLATE "C",
+    PRIMARY KEY (org, chat_id, target)
+);
+
+CREATE TABLE IF NOT EXISTS inbox_unsends_v1 (
+    org     int         NOT NULL,
+    chat_id text        NOT NULL COLLATE "C",
+    target  bytea       NOT NULL,
+    at      timestamptz NOT NULL,
     PRIMARY KEY (org, chat_id, target)
 );
 
@@ -179,3 +186,313 @@ CREATE TABLE IF NOT EXISTS inbox_addresses_v1 (
     address_key text   NOT NULL COLLATE "C",
     PRIMARY KEY (org, contact_id, key)
 );
+
+-- read_channels --
+-- Of an org, all: there are few, and any event of a batch may concern any of them.
+SELECT channel_id, platform, account_id, shared, created_position
+  FROM inbox_channels_v1
+ WHERE org = %(org)s
+
+-- read_connections --
+SELECT service, channel_id, active, joined_position
+  FROM inbox_connections_v1
+ WHERE org = %(org)s
+
+-- read_threads --
+SELECT chat_id, platform, account_id, contact_id, is_group, started_position,
+       last_customer_message_at
+  FROM inbox_threads_v1
+ WHERE org = %(org)s AND chat_id = ANY (%(chat_ids)s::text[])
+
+-- read_decided --
+SELECT chat_id, service, owner, owner_since, closed, blocked, reopened_position, reopened_at,
+       decided_position
+  FROM inbox_chats_v1
+ WHERE org = %(org)s AND chat_id = ANY (%(chat_ids)s::text[]) AND decided_position > 0
+
+-- write_channels --
+INSERT INTO inbox_channels_v1 (org, channel_id, platform, account_id, shared, created_position)
+SELECT %(org)s, *
+  FROM unnest(%(channel_ids)s::text[], %(platforms)s::text[], %(account_ids)s::text[],
+              %(shared)s::bool[], %(positions)s::bigint[])
+ON CONFLICT (org, channel_id) DO NOTHING
+
+-- write_connections --
+INSERT INTO inbox_connections_v1 AS n (org, service, channel_id, active, joined_position)
+SELECT %(org)s, *
+  FROM unnest(%(services)s::text[], %(channel_ids)s::text[], %(active)s::bool[],
+              %(joined)s::bigint[])
+ON CONFLICT (org, service, channel_id) DO UPDATE
+   SET active = excluded.active, joined_position = excluded.joined_position
+
+-- write_threads --
+INSERT INTO inbox_threads_v1 AS t (org, chat_id, platform, account_id, contact_id, is_group,
+                                   started_position, last_customer_message_at)
+SELECT %(org)s, *
+  FROM unnest(%(chat_ids)s::text[], %(platforms)s::text[], %(account_ids)s::text[],
+              %(contact_ids)s::text[], %(groups)s::bool[], %(positions)s::bigint[],
+              %(times)s::timestamptz[])
+ON CONFLICT (org, chat_id) DO UPDATE
+   SET last_customer_message_at = greatest(t.last_customer_message_at,
+                                           excluded.last_customer_message_at)
+ WHERE excluded.last_customer_message_at > t.last_customer_message_at
+    OR t.last_customer_message_at IS NULL
+
+-- write_messages --
+INSERT INTO inbox_messages_v1 (org, chat_id, message_id, channel_id, position, at, rank, kind,
+                               service, user_id, content, content_key, content_type, key, quotes,
+                               member, retry_of, failed_position, failure_reason, failure_code)
+SELECT %(org)s, *
+  FROM unnest(%(chat_id)s::text[], %(message_id)s::text[], %(channel_id)s::text[],
+              %(position)s::bigint[], %(at)s::timestamptz[], %(rank)s::smallint[],
+              %(kind)s::text[], %(service)s::text[], %(user_id)s::text[], %(content)s::bytea[],
+              %(content_key)s::text[], %(content_type)s::text[], %(key)s::bytea[],
+              %(quotes)s::bytea[], %(member)s::text[], %(retry_of)s::text[],
+              %(failed_position)s::bigint[], %(failure_reason)s::text[],
+              %(failure_code)s::int[])
+ON CONFLICT (org, chat_id, message_id) DO NOTHING
+
+-- settle_by_id --
+-- What the dispatcher found out. Of a message in the same batch it is in the row already.
+UPDATE inbox_messages_v1 m
+   SET rank = greatest(m.rank, s.rank), key = coalesce(m.key, s.key),
+       failed_position = least(m.failed_position, s.failed_position),
+       failure_reason = CASE WHEN s.failed_position < coalesce(m.failed_position, s.failed_position + 1)
+                             THEN s.failure_reason ELSE m.failure_reason END,
+       failure_code = CASE WHEN s.failed_position < coalesce(m.failed_position, s.failed_position + 1)
+                           THEN s.failure_code ELSE m.failure_code END
+  FROM unnest(%(chat_id)s::text[], %(message_id)s::text[], %(rank)s::smallint[],
+              %(key)s::bytea[], %(failed_position)s::bigint[], %(failure_reason)s::text[],
+              %(failure_code)s::int[])
+       AS s (chat_id, message_id, rank, key, failed_position, failure_reason, failure_code)
+ WHERE m.org = %(org)s AND m.chat_id = s.chat_id AND m.message_id = s.message_id
+   AND (s.rank > m.rank OR m.key IS NULL AND s.key IS NOT NULL
+        OR s.failed_position < m.failed_position)
+
+-- write_receipts --
+INSERT INTO inbox_receipts_v1 (org, chat_id, key, position, status, rank, at, participant,
+                               error_code, detail, detail_key)
+SELECT %(org)s, *
+  FROM unnest(%(chat_ids)s::text[], %(keys)s::bytea[], %(positions)s::bigint[],
+              %(statuses)s::text[], %(ranks)s::smallint[], %(times)s::timestamptz[],
+              %(participants)s::bytea[], %(error_codes)s::int[], %(details)s::bytea[],
+              %(detail_keys)s::text[])
+ON CONFLICT (org, chat_id, key, position) DO NOTHING
+
+-- write_edits --
+INSERT INTO inbox_edits_v1 AS e (org, chat_id, target, at, position, content, content_key)
+SELECT %(org)s, *
+  FROM unnest(%(chat_ids)s::text[], %(targets)s::bytea[], %(times)s::timestamptz[],
+              %(positions)s::bigint[], %(contents)s::bytea[], %(content_keys)s::text[])
+ON CONFLICT (org, chat_id, target) DO UPDATE
+   SET at = excluded.at, position = excluded.position,
+       content = excluded.content, content_key = excluded.content_key
+ WHERE (excluded.at, excluded.position) > (e.at, e.position)
+
+-- write_unsends --
+INSERT INTO inbox_unsends_v1 (org, chat_id, target, at)
+SELECT %(org)s, *
+  FROM unnest(%(chat_ids)s::text[], %(targets)s::bytea[], %(times)s::timestamptz[])
+ON CONFLICT (org, chat_id, target) DO NOTHING
+
+-- forget_edits --
+-- What is unsent leaves nothing of what it said, whichever came first.
+DELETE FROM inbox_edits_v1 e
+ USING unnest(%(chat_ids)s::text[], %(targets)s::bytea[]) AS t (chat_id, target),
+       inbox_unsends_v1 u
+ WHERE e.org = %(org)s AND e.chat_id = t.chat_id AND e.target = t.target
+   AND u.org = e.org AND u.chat_id = e.chat_id AND u.target = e.target
+
+-- write_reactions --
+INSERT INTO inbox_reactions_v1 AS r (org, chat_id, target, author, at, position, content,
+                                     content_key)
+SELECT %(org)s, *
+  FROM unnest(%(chat_ids)s::text[], %(targets)s::bytea[], %(authors)s::text[],
+              %(times)s::timestamptz[], %(positions)s::bigint[], %(contents)s::bytea[],
+              %(content_keys)s::text[])
+ON CONFLICT (org, chat_id, target, author) DO UPDATE
+   SET at = excluded.at, position = excluded.position,
+       content = excluded.content, content_key = excluded.content_key
+ WHERE (excluded.at, excluded.position) > (r.at, r.position)
+
+-- write_names --
+INSERT INTO inbox_contacts_v1 AS p (org, contact_id, name, name_key, name_position)
+SELECT %(org)s, *
+  FROM unnest(%(contact_ids)s::text[], %(names)s::bytea[], %(name_keys)s::text[],
+              %(positions)s::bigint[])
+ON CONFLICT (org, contact_id) DO UPDATE
+   SET name = excluded.name, name_key = excluded.name_key, name_position = excluded.name_position
+ WHERE excluded.name_position > p.name_position
+
+-- write_addresses --
+INSERT INTO inbox_addresses_v1 (org, contact_id, key, kind, position, address, address_key)
+SELECT %(org)s, *
+  FROM unnest(%(contact_ids)s::text[], %(keys)s::bytea[], %(kinds)s::text[],
+              %(positions)s::bigint[], %(addresses)s::bytea[], %(address_keys)s::text[])
+ON CONFLICT (org, contact_id, key) DO UPDATE
+   SET kind = excluded.kind, position = excluded.position,
+       address = excluded.address, address_key = excluded.address_key
+
+-- remove_addresses --
+DELETE FROM inbox_addresses_v1 d
+ USING unnest(%(contact_ids)s::text[], %(keys)s::bytea[]) AS t (contact_id, key)
+ WHERE d.org = %(org)s AND d.contact_id = t.contact_id AND d.key = t.key
+
+-- drop_echoes --
+-- An echo of what we sent ourselves is no second message, whichever was known first (C17).
+DELETE FROM inbox_messages_v1 e
+ USING unnest(%(chat_ids)s::text[], %(keys)s::bytea[]) AS t (chat_id, key),
+       inbox_messages_v1 own
+ WHERE e.org = %(org)s AND e.chat_id = t.chat_id AND e.key = t.key
+   AND e.service IS NULL AND e.rank >= 0
+   AND own.org = e.org AND own.chat_id = e.chat_id AND own.key = e.key
+   AND own.service IS NOT NULL
+RETURNING e.chat_id
+
+-- forget_reads --
+-- What was read of a dropped echo was read of the message itself: count it anew.
+WITH forgotten AS (
+    DELETE FROM inbox_reads_v1
+     WHERE org = %(org)s AND chat_id = ANY (%(chat_ids)s::text[]))
+SELECT chat_id, key
+  FROM inbox_messages_v1
+ WHERE org = %(org)s AND chat_id = ANY (%(chat_ids)s::text[]) AND key IS NOT NULL AND rank >= 0
+
+-- settle_by_key --
+-- Joins receipts, edits and unsendings to their messages: whichever came first, it is here now.
+-- A separate channel sees an echo, and that it was read, from its creation on.
+WITH known AS MATERIALIZED (
+    SELECT m.chat_id, m.message_id, m.channel_id, m.position,
+           greatest(m.rank, r.rank) AS rank, r.failed_position, r.failure_code, r.last_read_at,
+           e.at AS edited_at, e.content AS edit, e.content_key AS edit_key, u.at AS unsent_at,
+           r.rank > m.rank OR r.failed_position < m.failed_position
+               OR e.at IS DISTINCT FROM m.edited_at OR e.content IS DISTINCT FROM m.edit
+               OR u.at IS DISTINCT FROM m.unsent_at AS is_news,
+           r.failed_position < coalesce(m.failed_position, r.failed_position + 1)
+               AS is_first_failure
+      FROM unnest(%(chat_ids)s::text[], %(keys)s::bytea[]) AS t (chat_id, key)
+      JOIN inbox_messages_v1 m ON m.org = %(org)s AND m.chat_id = t.chat_id AND m.key = t.key
+      LEFT JOIN LATERAL (
+           SELECT max(r.rank) AS rank,
+                  min(r.position) FILTER (WHERE r.rank = 6) AS failed_position,
+                  (array_agg(r.error_code ORDER BY r.position) FILTER (WHERE r.rank = 6))[1]
+                      AS failure_code,
+                  max(r.at) FILTER (WHERE r.rank IN (4, 5)) AS last_read_at
+             FROM inbox_receipts_v1 r
+            WHERE r.org = %(org)s AND r.chat_id = t.chat_id AND r.key = t.key
+              AND m.rank >= 0) r ON true
+      LEFT JOIN inbox_edits_v1 e ON e.org = %(org)s AND e.chat_id = t.chat_id AND e.target = t.key
+      LEFT JOIN inbox_unsends_v1 u
+        ON u.org = %(org)s AND u.chat_id = t.chat_id AND u.target = t.key
+), settled AS (
+    UPDATE inbox_messages_v1 m
+       SET rank = k.rank,
+           failed_position = least(m.failed_position, k.failed_position),
+           failure_reason = CASE WHEN k.is_first_failure THEN NULL ELSE m.failure_reason END,
+           failure_code = CASE WHEN k.is_first_failure THEN k.failure_code ELSE m.failure_code END,
+           edited_at = k.edited_at, edit = k.edit, edit_key = k.edit_key,
+           unsent_at = k.unsent_at,
+           content = CASE WHEN k.unsent_at IS NULL THEN m.content END
+      FROM known k
+     WHERE m.org = %(org)s AND m.chat_id = k.chat_id AND m.message_id = k.message_id AND k.is_news
+)
+INSERT INTO inbox_reads_v1 AS seen (org, chat_id, channel_id, last_read_at)
+SELECT %(org)s, chat_id, channel_id, max(last_read_at)
+  FROM (SELECT chat_id, channel_id, last_read_at FROM known
+        UNION ALL
+        SELECT k.chat_id, a.channel_id, k.last_read_at
+          FROM known k
+          JOIN inbox_threads_v1 t ON t.org = %(org)s AND t.chat_id = k.chat_id
+          JOIN inbox_channels_v1 a
+            ON a.org = t.org AND a.platform = t.platform AND a.account_id = t.account_id
+           AND NOT a.shared AND a.created_position <= k.position
+         WHERE k.channel_id = '' AND k.last_read_at IS NOT NULL) read
+ WHERE last_read_at IS NOT NULL
+ GROUP BY chat_id, channel_id
+ON CONFLICT (org, chat_id, channel_id) DO UPDATE SET last_read_at = excluded.last_read_at
+ WHERE excluded.last_read_at > seen.last_read_at
+
+-- refresh_chats --
+-- Looks up again what follows from a chat's messages, as one service's channel sees them: for the
+-- chats that a batch touched, and for all of an account's where a service got a channel or another
+-- one. Each look-up reads one end of a timeline.
+MERGE INTO inbox_chats_v1 c
+USING (
+    SELECT t.*, newest.message_id AS last_message_id, newest.at AS last_activity_at,
+           oldest.at AS started_at,
+           coalesce(CASE WHEN newest.rank < 6 THEN newest.rank ELSE answer.rank END >= 0, false)
+               AS answered
+      FROM (SELECT *
+              FROM unnest(%(chat_ids)s::text[], %(services)s::text[], %(channel_ids)s::text[],
+                          %(sees_from)s::bigint[], %(owner)s::text[],
+                          %(owner_since)s::timestamptz[], %(closed)s::bool[],
+                          %(blocked)s::bool[], %(reopened_position)s::bigint[],
+                          %(reopened_at)s::timestamptz[], %(decided_position)s::bigint[])
+                   AS touched (chat_id, service, channel_id, sees_from, owner, owner_since, closed,
+                               blocked, reopened_position, reopened_at, decided_position)
+            UNION ALL
+            SELECT h.chat_id, s.service, s.channel_id, s.sees_from, coalesce(k.owner, ''),
+                   k.owner_since, coalesce(k.closed, false), coalesce(k.blocked, false),
+                   k.reopened_position, k.reopened_at, coalesce(k.decided_position, 0)
+              FROM unnest(%(seat_services)s::text[], %(seat_channel_ids)s::text[],
+                          %(seat_sees_from)s::bigint[], %(seat_platforms)s::text[],
+                          %(seat_account_ids)s::text[])
+                   AS s (service, channel_id, sees_from, platform, account_id)
+              JOIN inbox_threads_v1 h
+                ON h.org = %(org)s AND h.platform = s.platform AND h.account_id = s.account_id
+              LEFT JOIN inbox_chats_v1 k
+                ON k.org = %(org)s AND k.chat_id = h.chat_id AND k.service = s.service
+             WHERE h.chat_id <> ALL (%(touched)s::text[])) t
+      LEFT JOIN LATERAL (
+           SELECT * FROM (
+               (SELECT m.message_id, m.at, m.position, m.rank
+                  FROM inbox_messages_v1 m
+                 WHERE m.org = %(org)s AND m.chat_id = t.chat_id AND m.channel_id = ''
+                   AND m.position >= t.sees_from
+                 ORDER BY m.at DESC, m.position DESC LIMIT 1)
+               UNION ALL
+               (SELECT m.message_id, m.at, m.position, m.rank
+                  FROM inbox_messages_v1 m
+                 WHERE m.org = %(org)s AND m.chat_id = t.chat_id AND m.channel_id = t.channel_id
+                 ORDER BY m.at DESC, m.position DESC LIMIT 1)) seen
+            ORDER BY at DESC, position DESC LIMIT 1) newest ON true
+      LEFT JOIN LATERAL (
+           SELECT least((SELECT min(m.at) FROM inbox_messages_v1 m
+                          WHERE m.org = %(org)s AND m.chat_id = t.chat_id AND m.channel_id = ''
+                            AND m.position >= t.sees_from),
+                        (SELECT min(m.at) FROM inbox_messages_v1 m
+                          WHERE m.org = %(org)s AND m.chat_id = t.chat_id
+                            AND m.channel_id = t.channel_id)) AS at) oldest ON true
+      LEFT JOIN LATERAL (
+           SELECT rank FROM (
+               (SELECT m.at, m.position, m.rank
+                  FROM inbox_messages_v1 m
+                 WHERE newest.rank = 6 AND m.org = %(org)s AND m.chat_id = t.chat_id
+                   AND m.channel_id = '' AND m.position >= t.sees_from AND m.rank < 6
+                 ORDER BY m.at DESC, m.position DESC LIMIT 1)
+               UNION ALL
+               (SELECT m.at, m.position, m.rank
+                  FROM inbox_messages_v1 m
+                 WHERE newest.rank = 6 AND m.org = %(org)s AND m.chat_id = t.chat_id
+                   AND m.channel_id = t.channel_id AND m.rank < 6
+                 ORDER BY m.at DESC, m.position DESC LIMIT 1)) seen
+            ORDER BY at DESC, position DESC LIMIT 1) answer ON true
+) n
+ON c.org = %(org)s AND c.chat_id = n.chat_id AND c.service = n.service
+WHEN MATCHED AND n.last_message_id IS NULL AND n.decided_position = 0 THEN DELETE
+WHEN MATCHED AND (c.channel_id, c.decided_position, c.last_message_id, c.last_activity_at,
+                  c.started_at, c.answered)
+     IS DISTINCT FROM (n.channel_id, n.decided_position, n.last_message_id, n.last_activity_at,
+                       n.started_at, n.answered) THEN
+     UPDATE SET channel_id = n.channel_id, owner = n.owner, owner_since = n.owner_since,
+                closed = n.closed, blocked = n.blocked, reopened_position = n.reopened_position,
+                reopened_at = n.reopened_at, decided_position = n.decided_position,
+                last_message_id = n.last_message_id, last_activity_at = n.last_activity_at,
+                started_at = n.started_at, answered = n.answered
+WHEN NOT MATCHED AND (n.last_message_id IS NOT NULL OR n.decided_position > 0) THEN
+     INSERT (org, chat_id, service, channel_id, owner, owner_since, closed, blocked,
+             reopened_position, reopened_at, decided_position, last_message_id, last_activity_at,
+             started_at, answered)
+     VALUES (%(org)s, n.chat_id, n.service, n.channel_id, n.owner, n.owner_since, n.closed,
+             n.blocked, n.reopened_position, n.reopened_at, n.decided_position,
+             n.last_message_id, n.last_activity_at, n.started_at, n.answered)

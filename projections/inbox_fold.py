@@ -1,0 +1,331 @@
+"""What a batch of events says, sorted by the table it concerns. Pure: no database, no clock.
+
+Everything here may be said twice and in any batch; what depends on other rows is settled in SQL.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from domain.channel import (
+    ChannelCreated,
+    ConnectionCreated,
+    ConnectionDeleted,
+    ConnectionDisabled,
+    ConnectionEnabled,
+)
+from domain.chat import (
+    STATUS_RANK,
+    ChatAssigned,
+    ChatClosed,
+    ChatOpened,
+    ChatStarted,
+    ChatUnassigned,
+    CustomerBlocked,
+    CustomerUnblocked,
+    EchoReceived,
+    EditReceived,
+    MessageFailed,
+    MessageReceived,
+    MessageSent,
+    ReactionReceived,
+    ReceiptReceived,
+    ReplyRequested,
+    SendUncertain,
+    UnsendReceived,
+)
+from domain.contact import AddressAdded, AddressRemoved, ContactNamed
+from domain.event import Recorded
+from projections.inbox_rows import NO_RANK
+from projections.sealed_parts import pack
+
+FAILED = STATUS_RANK["failed"]
+# An echo is known to have left; a reply is only asked for.
+SENT = STATUS_RANK["sent"]
+QUEUED = STATUS_RANK["queued"]
+
+# A channel_id that stands for the account itself: customers' messages and echoes.
+WHOLE_ACCOUNT = ""
+
+
+class Thread(msgspec.Struct):
+    """A row of inbox_threads_v1."""
+
+    chat_id: str
+    platform: str
+    account_id: str
+    contact_id: str
+    is_group: bool
+    started_position: int
+    last_customer_message_at: datetime | None = None
+
+
+class NewMessage(msgspec.Struct, kw_only=True):
+    """A row of inbox_messages_v1, as a batch leaves it."""
+
+    chat_id: str
+    message_id: str
+    channel_id: str
+    position: int
+    at: datetime
+    rank: int
+    kind: str
+    service: str | None = None
+    user_id: str | None = None
+    content: bytes
+    content_key: str
+    content_type: str
+    key: bytes | None = None
+    quotes: bytes | None = None
+    member: str | None = None
+    retry_of: str | None = None
+    failed_position: int | None = None
+    failure_reason: str | None = None
+    failure_code: int | None = None
+
+
+class Settlement(msgspec.Struct, kw_only=True):
+    """What became of a message that is named by our own id."""
+
+    chat_id: str
+    message_id: str
+    rank: int = NO_RANK
+    key: bytes | None = None
+    failed_position: int | None = None
+    failure_reason: str | None = None
+    failure_code: int | None = None
+
+
+class Changes:
+    """A batch, sorted. Positions grow, so what comes later in the batch is the newer."""
+
+    def __init__(self, batch: Iterable[Recorded]) -> None:
+        self.channels: list[tuple[str, str, str, bool, int]] = []
+        self.connections: list[tuple[str, Recorded]] = []  # By channel, in order.
+        self.threads: dict[str, Thread] = {}
+        self.customer_wrote: dict[str, datetime] = {}  # The newest time, by chat.
+        self.messages: dict[tuple[str, str], NewMessage] = {}
+        self.settlements: dict[tuple[str, str], Settlement] = {}
+        self.receipts: list[tuple[Any, ...]] = []
+        self.edits: dict[tuple[str, bytes], tuple[Any, ...]] = {}
+        self.unsends: dict[tuple[str, bytes], datetime] = {}
+        self.reactions: dict[tuple[str, bytes, str], tuple[Any, ...]] = {}
+        self.names: dict[str, tuple[bytes, str, int]] = {}
+        self.addresses: dict[tuple[str, bytes], tuple[str, int, bytes, str] | None] = {}
+        # Keys by which something may now be joined; of outbound messages also receipts and echoes.
+        self.keys: set[tuple[str, bytes]] = set()
+        self.outbound_keys: set[tuple[str, bytes]] = set()
+        # Chats whose rows may look different afterwards, and what services decided about them.
+        self.touched: set[str] = set()
+        self.decisive: dict[str, list[Recorded]] = defaultdict(list)
+        for recorded in batch:
+            note = _NOTES.get(type(recorded.event))
+            if note is not None:
+                note(self, recorded, recorded.stream.partition(":")[2], recorded.event)
+
+    # Channels.
+
+    def _channel(self, recorded: Recorded, channel_id: str, event: ChannelCreated) -> None:
+        self.channels.append(
+            (channel_id, event.platform, event.account_id, event.shared, recorded.position)
+        )
+
+    def _connection(self, recorded: Recorded, channel_id: str, _event: Any) -> None:
+        self.connections.append((channel_id, recorded))
+
+    # What is written and received.
+
+    def _started(self, recorded: Recorded, chat_id: str, event: ChatStarted) -> None:
+        self.threads[chat_id] = Thread(
+            chat_id=chat_id,
+            platform=event.platform,
+            account_id=event.account_id,
+            contact_id=event.contact_id,
+            is_group=event.group,
+            started_position=recorded.position,
+        )
+
+    def _received(self, recorded: Recorded, chat_id: str, event: MessageReceived) -> None:
+        self._add_message(recorded, chat_id, event, rank=NO_RANK, member=event.member)
+        newest = self.customer_wrote.get(chat_id)
+        if newest is None or event.at > newest:
+            self.customer_wrote[chat_id] = event.at
+        self.decisive[chat_id].append(recorded)
+
+    def _echo(self, recorded: Recorded, chat_id: str, event: EchoReceived) -> None:
+        self._add_message(recorded, chat_id, event, rank=SENT)
+        self.outbound_keys.add((chat_id, event.key))
+
+    def _reply(self, recorded: Recorded, chat_id: str, event: ReplyRequested) -> None:
+        self._add_message(
+            recorded,
+            chat_id,
+            event,
+            rank=QUEUED,
+            channel_id=event.channel_id,
+            service=event.service,
+            user_id=event.user_id,
+            retry_of=event.retry_of,
+        )
+        self.decisive[chat_id].append(recorded)
+
+    def _add_message(
+        self,
+        recorded: Recorded,
+        chat_id: str,
+        event: MessageReceived | EchoReceived | ReplyRequested,
+        *,
+        channel_id: str = WHOLE_ACCOUNT,
+        **columns: Any,
+    ) -> None:
+        key = None if isinstance(event, ReplyRequested) else event.key
+        self.messages[chat_id, event.message_id] = NewMessage(
+            chat_id=chat_id,
+            message_id=event.message_id,
+            channel_id=channel_id,
+            position=recorded.position,
+            at=event.at,
+            kind=event.kind,
+            content=pack(event.content),
+            content_key=event.content.key,
+            content_type=event.stored_type,
+            key=key,
+            quotes=event.quotes,
+            **columns,
+        )
+        if key is not None:
+            self.keys.add((chat_id, key))
+        self.touched.add(chat_id)
+
+    # What became of it.
+
+    def _sent(self, _recorded: Recorded, chat_id: str, event: MessageSent) -> None:
+        self._settle(chat_id, event.message_id, rank=SENT, key=event.key)
+
+    def _uncertain(self, _recorded: Recorded, chat_id: str, event: SendUncertain) -> None:
+        self._settle(chat_id, event.message_id, rank=STATUS_RANK["uncertain"])
+
+    def _failed(self, recorded: Recorded, chat_id: str, event: MessageFailed) -> None:
+        settled = self._settle(chat_id, event.message_id, rank=FAILED)
+        _note_failure(settled, recorded, event.reason, event.error_code)
+
+    def _receipt(self, recorded: Recorded, chat_id: str, event: ReceiptReceived) -> None:
+        rank = STATUS_RANK.get(event.status, NO_RANK)
+        self.receipts.append(
+            (
+                chat_id,
+                event.key,
+                recorded.position,
+                event.status,
+                rank,
+                event.at,
+                event.participant,
+                event.error_code,
+                pack(event.detail) if event.detail else None,
+                event.detail.key if event.detail else None,
+            )
+        )
+        self.outbound_keys.add((chat_id, event.key))
+        if event.message_id is not None:
+            # Our own mark came back, so the message has this key: nobody need have told us before.
+            settled = self._settle(chat_id, event.message_id, rank=rank, key=event.key)
+            if rank == FAILED:
+                _note_failure(settled, recorded, None, event.error_code)
+        if rank == FAILED:
+            self.touched.add(chat_id)
+
+    def _settle(
+        self, chat_id: str, message_id: str, *, rank: int, key: bytes | None = None
+    ) -> Settlement:
+        settled = self.settlements.get((chat_id, message_id))
+        if settled is None:
+            settled = Settlement(chat_id=chat_id, message_id=message_id)
+            self.settlements[chat_id, message_id] = settled
+        settled.rank = max(settled.rank, rank)
+        if key is not None:
+            settled.key = settled.key or key
+            self.outbound_keys.add((chat_id, key))
+        self.touched.add(chat_id)
+        return settled
+
+    # What is changed about it later (C17): the latest by the platform's time, then by position.
+
+    def _edit(self, recorded: Recorded, chat_id: str, event: EditReceived) -> None:
+        self.keys.add((chat_id, event.target))
+        known = self.edits.get((chat_id, event.target))
+        if known is None or event.at >= known[0]:
+            packed = pack(event.content)
+            edit = (event.at, recorded.position, packed, event.content.key)
+            self.edits[chat_id, event.target] = edit
+
+    def _unsend(self, _recorded: Recorded, chat_id: str, event: UnsendReceived) -> None:
+        self.keys.add((chat_id, event.target))
+        self.unsends.setdefault((chat_id, event.target), event.at)
+
+    def _reaction(self, recorded: Recorded, chat_id: str, event: ReactionReceived) -> None:
+        author = "business" if event.echo else event.member or "customer"
+        known = self.reactions.get((chat_id, event.target, author))
+        if known is None or event.at >= known[0]:
+            content = event.content
+            self.reactions[chat_id, event.target, author] = (
+                event.at,
+                recorded.position,
+                pack(content) if content else None,
+                content.key if content else None,
+            )
+
+    # What services decide, and who the customer is.
+
+    def _decision(self, recorded: Recorded, chat_id: str, _event: Any) -> None:
+        self.decisive[chat_id].append(recorded)
+        self.touched.add(chat_id)
+
+    def _named(self, recorded: Recorded, contact_id: str, event: ContactNamed) -> None:
+        self.names[contact_id] = (pack(event.profile), event.profile.key, recorded.position)
+
+    def _address(self, recorded: Recorded, contact_id: str, event: AddressAdded) -> None:
+        address = (event.kind, recorded.position, pack(event.address), event.address.key)
+        self.addresses[contact_id, event.key] = address
+
+    def _no_address(self, _recorded: Recorded, contact_id: str, event: AddressRemoved) -> None:
+        self.addresses[contact_id, event.key] = None
+
+
+def _note_failure(
+    settled: Settlement, recorded: Recorded, reason: str | None, code: int | None
+) -> None:
+    if settled.failed_position is None:
+        settled.failed_position = recorded.position
+        settled.failure_reason, settled.failure_code = reason, code
+
+
+_NOTES: dict[type, Callable[[Changes, Recorded, str, Any], None]] = {
+    ChannelCreated: Changes._channel,
+    ConnectionCreated: Changes._connection,
+    ConnectionEnabled: Changes._connection,
+    ConnectionDisabled: Changes._connection,
+    ConnectionDeleted: Changes._connection,
+    ChatStarted: Changes._started,
+    MessageReceived: Changes._received,
+    EchoReceived: Changes._echo,
+    ReplyRequested: Changes._reply,
+    MessageSent: Changes._sent,
+    SendUncertain: Changes._uncertain,
+    MessageFailed: Changes._failed,
+    ReceiptReceived: Changes._receipt,
+    EditReceived: Changes._edit,
+    UnsendReceived: Changes._unsend,
+    ReactionReceived: Changes._reaction,
+    ChatAssigned: Changes._decision,
+    ChatUnassigned: Changes._decision,
+    ChatClosed: Changes._decision,
+    ChatOpened: Changes._decision,
+    CustomerBlocked: Changes._decision,
+    CustomerUnblocked: Changes._decision,
+    ContactNamed: Changes._named,
+    AddressAdded: Changes._address,
+    AddressRemoved: Changes._no_address,
+}
