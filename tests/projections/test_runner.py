@@ -1,0 +1,315 @@
+"""The runner: every event once and in order, whatever happens to others."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from adapters.postgres.bell import Listener
+from adapters.postgres.connections import Pool, pool
+from domain.event import Event, Recorded, encode
+from domain.reader import ServiceVisited
+from migrations.apply import migrate
+from projections import runner
+from projections.checkpoints import caught_up
+from projections.projection import Connection
+from projections.runner import ProjectionRunner
+from tests.conftest import Database
+
+ORGS = count(1)
+WITHIN_SECONDS = 10.0
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS diary (
+    org int, name text, position bigint, batch bigint, PRIMARY KEY (org, name, position)
+);
+"""
+
+
+class Diary:
+    """A projection that writes down every position, and may refuse some."""
+
+    version = 1
+    tables = TABLES
+
+    def __init__(self, name: str = "diary", refuses: Iterable[tuple[int, int]] = ()) -> None:
+        self.name = name
+        self.refuses = set(refuses)
+
+    async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:
+        for recorded in batch:
+            if (org, recorded.position) in self.refuses:
+                raise ValueError("the customer wrote something private")
+        async with connection.cursor() as cursor:
+            await cursor.executemany(
+                "INSERT INTO diary VALUES (%s, %s, %s, %s)",
+                [(org, self.name, each.position, batch[0].position) for each in batch],
+            )
+
+
+@pytest.fixture(scope="module")
+def superuser(database: Database) -> str:
+    migrate(database.superuser, login="trunkline", projection_tables=[TABLES])
+    return database.superuser
+
+
+@pytest.fixture
+async def projectors(superuser: str) -> AsyncIterator[Pool]:
+    url = make_conninfo(superuser, user="trunkline")
+    async with pool(url, "trunkline_project", size_max=4) as connections:
+        yield connections
+
+
+class Log:
+    """The log, filled behind everybody's back."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.ears: list[Listener] = []
+
+    def ear(self) -> Listener:
+        self.ears.append(Listener())
+        return self.ears[-1]
+
+    def append(self, org: int, number: int, *, without: int | None = None) -> None:
+        event: Event = ServiceVisited(user_id="ann", service="crm")
+        with psycopg.connect(self.url, options="-c search_path=trunkline") as connection:
+            connection.execute(
+                "INSERT INTO heads VALUES (%s, 0, 0, decode(repeat('00', 32), 'hex'), now())"
+                " ON CONFLICT DO NOTHING",
+                [org],
+            )
+            (last,) = connection.execute(
+                "UPDATE heads SET position = position + %s WHERE org = %s RETURNING position",
+                [number, org],
+            ).fetchone() or (0,)
+            connection.execute(
+                "INSERT INTO events SELECT %(org)s, at, 'reader:ann:crm', at, %(type)s, 1, now(),"
+                " '', %(data)s, '' FROM generate_series(%(first)s::int, %(last)s) at"
+                " WHERE at IS DISTINCT FROM %(without)s",
+                {
+                    "org": org,
+                    "type": event.stored_type,
+                    "data": encode(event),
+                    "first": last - number + 1,
+                    "last": last,
+                    "without": without,
+                },
+            )
+        for ear in self.ears:
+            ear.ring()
+
+    def diary(self, org: int, name: str = "diary") -> list[int]:
+        with psycopg.connect(self.url) as connection:
+            rows = connection.execute(
+                "SELECT position FROM projections.diary WHERE org = %s AND name = %s"
+                " ORDER BY position",
+                [org, name],
+            ).fetchall()
+        return [position for (position,) in rows]
+
+
+@pytest.fixture
+def log(superuser: str) -> Log:
+    return Log(superuser)
+
+
+@pytest.fixture
+def org() -> int:
+    return next(ORGS)
+
+
+@asynccontextmanager
+async def running(
+    projectors: Pool, log: Log, *projections: Diary
+) -> AsyncIterator[ProjectionRunner]:
+    a_runner = ProjectionRunner(projectors, projections, log.ear)
+    task = asyncio.create_task(a_runner.run())
+    try:
+        yield a_runner
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while not await asyncio.to_thread(is_so):  # noqa: ASYNC110 - the database has no event.
+            await asyncio.sleep(0.02)
+
+
+async def test_every_event_comes_once_and_in_order(projectors: Pool, log: Log, org: int) -> None:
+    log.append(org, 3)
+    async with running(projectors, log, Diary()):
+        await until(lambda: log.diary(org) == [1, 2, 3])
+        log.append(org, 2)
+        await until(lambda: log.diary(org) == [1, 2, 3, 4, 5])
+
+
+async def test_a_runner_goes_on_where_another_stopped(projectors: Pool, log: Log, org: int) -> None:
+    log.append(org, 3)
+    async with running(projectors, log, Diary()):
+        await until(lambda: len(log.diary(org)) == 3)
+    log.append(org, 3)
+    async with running(projectors, log, Diary()):
+        await until(lambda: log.diary(org) == [1, 2, 3, 4, 5, 6])
+
+
+async def test_runners_at_once_share_the_work_and_do_nothing_twice(
+    projectors: Pool, log: Log, org: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "BATCH_EVENTS_MAX", 7)
+    log.append(org, 200)
+    async with (
+        running(projectors, log, Diary()),
+        running(projectors, log, Diary()),
+        running(projectors, log, Diary()),
+    ):
+        for _ in range(20):
+            log.append(org, 10)
+            await asyncio.sleep(0.005)
+        await until(lambda: log.diary(org) == list(range(1, 401)))
+
+
+async def test_a_projection_that_is_slow_holds_no_other_up(
+    projectors: Pool, log: Log, org: int
+) -> None:
+    class Slow(Diary):
+        async def apply(self, *_: object) -> None:
+            await asyncio.sleep(WITHIN_SECONDS)
+
+    log.append(org, 3)
+    async with running(projectors, log, Slow("slow"), Diary("quick")):
+        await until(lambda: log.diary(org, "quick") == [1, 2, 3])
+
+
+async def test_an_event_that_cannot_be_taken_parks_its_org_alone(
+    projectors: Pool,
+    log: Log,
+    org: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(runner, "PARKED_SECONDS_FIRST", 0.05)
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.05)
+    other = next(ORGS)
+    diary = Diary(refuses=[(org, 6)])
+    log.append(org, 9)
+    log.append(other, 9)
+    async with running(projectors, log, diary, Diary("second")):
+        await until(lambda: log.diary(org) == [1, 2, 3, 4, 5])
+        await until(lambda: log.diary(other) == list(range(1, 10)))
+        await until(lambda: log.diary(org, "second") == list(range(1, 10)))
+        log.append(other, 1)
+        await until(lambda: len(log.diary(other)) == 10)
+        await until(lambda: len(caplog.records) >= 2)
+        diary.refuses.clear()  # The program was mended.
+        await until(lambda: log.diary(org) == list(range(1, 10)))
+    for record in caplog.records:
+        facts = {
+            name: vars(record).get(name) for name in ("projection", "org", "position", "error")
+        }
+        assert facts == {
+            "projection": "diary",
+            "org": org,
+            "position": 6,
+            "error": "ValueError",
+        }
+        assert record.levelno == logging.ERROR
+    assert "private" not in caplog.text
+
+
+async def test_an_event_of_an_unknown_type_parks_its_org(
+    projectors: Pool, log: Log, org: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.append(org, 3)
+    with psycopg.connect(log.url, options="-c search_path=trunkline") as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("UPDATE events SET type = 'x.y' WHERE org = %s AND position = 3", [org])
+    async with running(projectors, log, Diary()):
+        await until(lambda: log.diary(org) == [1, 2])
+        await until(lambda: "parked" in caplog.text)
+    assert [vars(each)["error"] for each in caplog.records] == ["UnknownEventType"]
+
+
+@pytest.mark.parametrize("missing", [2, 3])
+async def test_a_gap_in_the_log_stops_the_projection_loudly(
+    projectors: Pool, superuser: str, caplog: pytest.LogCaptureFixture, missing: int
+) -> None:
+    """In a database of its own: a log with a gap stops every runner."""
+    name = f"gap_{missing}_{next(ORGS)}"
+    with psycopg.connect(superuser, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name}")
+        connection.execute(f"CREATE DATABASE {name}")
+    url = make_conninfo(superuser, dbname=name)
+    migrate(url, login="trunkline", projection_tables=[TABLES])
+    log = Log(url)
+    log.append(1, 3, without=missing)
+    connections = pool(make_conninfo(url, user="trunkline"), "trunkline_project", size_max=2)
+    async with connections, running(connections, log, Diary()) as a_runner:
+        await until(lambda: a_runner.stopped == ["diary"])
+    assert log.diary(1) == []
+    assert [each.levelno for each in caplog.records] == [logging.CRITICAL]
+    with psycopg.connect(superuser, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def test_losing_the_database_kills_no_runner(
+    projectors: Pool, log: Log, org: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "DATABASE_PAUSE_SECONDS", 0.05)
+
+    def cut_off() -> None:
+        with psycopg.connect(log.url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE usename = 'trunkline' AND datname = current_database()"
+            )
+
+    async with running(projectors, log, Diary()):
+        for _ in range(5):
+            log.append(org, 100)
+            await asyncio.to_thread(cut_off)
+            await asyncio.sleep(0.02)
+        await until(lambda: log.diary(org) == list(range(1, 501)))
+
+
+async def test_it_ends_when_it_is_cancelled(projectors: Pool, log: Log) -> None:
+    task = asyncio.create_task(ProjectionRunner(projectors, [Diary()], log.ear).run())
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 1)
+
+
+@pytest.fixture
+async def readers(superuser: str) -> AsyncIterator[Pool]:
+    url = make_conninfo(superuser, user="trunkline")
+    async with pool(url, "trunkline_read", size_max=2) as connections:
+        yield connections
+
+
+def wait(readers: Pool, org: int, position: int, seconds: float) -> Awaitable[bool]:
+    return caught_up(readers, Diary(), org=org, position=position, timeout_seconds=seconds)
+
+
+async def test_a_read_waits_for_a_position(
+    projectors: Pool, readers: Pool, log: Log, org: int
+) -> None:
+    log.append(org, 2)
+    waiting = asyncio.ensure_future(wait(readers, org, 4, WITHIN_SECONDS))
+    async with running(projectors, log, Diary()):
+        assert await wait(readers, org, 2, WITHIN_SECONDS)
+        assert not waiting.done()
+        log.append(org, 2)
+        assert await waiting
+
+
+async def test_a_read_waits_no_longer_than_it_may(readers: Pool, org: int) -> None:
+    assert not await wait(readers, org, 1, 0.05)
