@@ -9,22 +9,19 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import httpx
 import psycopg
 from litestar import Litestar
-from projections.outbox import Outbox
-from projections.runner import ProjectionRunner
-from projections.verifications import Verifications
 
 from adapters.dispatcher import Dispatcher, Verifier
 from adapters.postgres.bell import Bell
 from adapters.postgres.connections import Pool, assume, pool, within
 from adapters.postgres.directory import SYSTEM, Directory
-from adapters.postgres.embedded import embedded_postgres
+from adapters.postgres.embedded import EmbeddedPostgresError, embedded_postgres
 from adapters.postgres.keys import MasterKey
 from adapters.postgres.log import PostgresLog
 from adapters.postgres.requests import PostgresAddresses, PostgresRequests
 from adapters.whatsapp.client import CloudApi
+from adapters.whatsapp.exchange import new_http_client
 from adapters.whatsapp.platform import WhatsApp
 from api.app import Parts, create_app
 from api.authentication import Authentication
@@ -41,15 +38,18 @@ from api.commands.states import States
 from api.names import Names
 from api.outbox import ProjectedOutbox
 from api.reading import Reading
-from api.settings import Settings, master_key
+from api.settings import Settings, SettingsError, master_key
 from api.webhooks import Refusals
 from domain.identifiers import identifier
 from domain.ports import Clock
-from migrations.apply import migrate
+from migrations.apply import MigrationError, migrate
 from projections.channels import Channels as ChannelsProjection
 from projections.inbox import Inbox
+from projections.outbox import Outbox
 from projections.projection import Projection
+from projections.runner import ProjectionRunner
 from projections.unread import Unread
+from projections.verifications import Verifications
 
 # The user of the embedded server that this program connects as; it owns nothing.
 LOGIN = "trunkline"
@@ -63,6 +63,9 @@ PROJECTIONS: Sequence[Projection] = (
 )
 
 PURGE_SECONDS = 3600.0
+
+# What an operator can mend; the texts say how.
+OPERATOR_ERRORS = (SettingsError, MigrationError, EmbeddedPostgresError)
 
 
 def projection_tables() -> list[str]:
@@ -192,7 +195,7 @@ async def _open(stack: AsyncExitStack, opened: Pool) -> Pool:
     return opened
 
 
-def application(parts: Core, *, lifespan: Sequence[Callable[[Litestar], object]] = ()) -> Litestar:
+def application(parts: Core) -> Litestar:
     """The HTTP side."""
     settings = parts.settings
     authentication = Authentication(
@@ -236,7 +239,7 @@ async def projecting(parts: Core) -> AsyncIterator[ProjectionRunner]:
 @asynccontextmanager
 async def dispatching(parts: Core) -> AsyncIterator[None]:
     """Messages are sent and credentials checked until the end."""
-    async with httpx.AsyncClient(trust_env=False, follow_redirects=False) as client:
+    async with new_http_client() as client:
         platforms = {"whatsapp": CloudApi(client, base_address=parts.settings.whatsapp_api_base)}
         outbox = ProjectedOutbox(parts.projectors, parts.directory)
         dispatcher = Dispatcher(

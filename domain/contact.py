@@ -1,5 +1,7 @@
 """A contact: a customer as a person, or a group, found by a set of addresses. `contact:{id}`."""
 
+from datetime import datetime
+
 import msgspec
 from msgspec.structs import replace
 
@@ -49,6 +51,15 @@ class ContactChatStarted(Event, frozen=True, kw_only=True):
 
     account: str  # `<platform>:<account id>`
     chat_id: str
+
+
+@stored_as("contact.marketing_preference_changed")
+class MarketingPreferenceChanged(Event, frozen=True, kw_only=True):
+    """The customer told the platform whether they want marketing on this account (N5)."""
+
+    account: str
+    wants_marketing: bool
+    at: datetime
 
 
 class Contact(msgspec.Struct, frozen=True, kw_only=True):

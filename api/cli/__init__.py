@@ -1,5 +1,8 @@
 """The command line: `trunkline …`."""
 
 from api.cli.commands import main
+from api.cli.history import history_command
+
+main.add_command(history_command)
 
 __all__ = ["main"]

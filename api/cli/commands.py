@@ -14,12 +14,9 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from adapters.postgres.embedded import EmbeddedPostgresError
 from api import settings as configuration
-from api.main import database, found_organisation
+from api.main import OPERATOR_ERRORS, database, found_organisation
 from api.server import Role, serve
-from api.settings import SettingsError
-from migrations.apply import MigrationError
 
 console = Console()
 errors = Console(stderr=True, highlight=False)
@@ -32,7 +29,7 @@ def _clearly(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
-        except (SettingsError, MigrationError, EmbeddedPostgresError) as error:
+        except OPERATOR_ERRORS as error:
             errors.print(f"[red]trunkline:[/red] {error}")
         except psycopg.OperationalError as error:
             errors.print(f"[red]trunkline:[/red] The database cannot be reached: {error}")

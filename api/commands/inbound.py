@@ -27,7 +27,7 @@ from domain.chat import (
     ReceiptReceived,
     UnsendReceived,
 )
-from domain.contact import Contact, ContactChatStarted
+from domain.contact import Contact, ContactChatStarted, MarketingPreferenceChanged
 from domain.delivery import DeliveryKept
 from domain.event import Event, Sealed
 from domain.identifiers import NewId
@@ -40,6 +40,7 @@ from domain.inbound import (
     MessageOccurred,
     NotUnderstood,
     Person,
+    PreferenceChanged,
     ReceiptOccurred,
 )
 from domain.ports import AlreadyDone, Clock, Directory, Keys, Org, Unavailable
@@ -169,7 +170,7 @@ class _Reception:
             self._keep_for_later(unit)
             return
         match self._occurrence:
-            case MessageOccurred() | MessageChanged() as nameless if not nameless.person.addresses:
+            case MessageOccurred() | MessageChanged() as nameless if not _is_about(nameless):
                 self.keep_raw(unit)
             case MessageOccurred(echo=False) as message:
                 self._message(unit, message)
@@ -181,6 +182,8 @@ class _Reception:
                 self._receipt(unit, receipt)
             case AddressesChanged() as change:
                 self._addresses(unit, change)
+            case PreferenceChanged() as preference:
+                self._preference(unit, preference)
             case AccountNoticed() | NotUnderstood():
                 self.keep_raw(unit)
 
@@ -285,10 +288,13 @@ class _Reception:
 
     def _meet(self, unit: Unit, person: Person, group: Address | None) -> tuple[str, str]:
         """The chat with this customer, begun if need be, and who wrote. Spec C19."""
-        author = customer = self._people.find_or_make(unit, self._keys, person)
+        customer = author = ""
         if group is not None:
             as_person = Person(addresses=(group,))
             customer = self._people.find_or_make(unit, self._keys, as_person, group=True)
+        if person.addresses:
+            author = self._people.find_or_make(unit, self._keys, person)
+        customer, author = customer or author, author or customer
         stream = contacts.stream_of(customer)
         chat_id = unit.state(stream, Contact).chats.get(self._account_key)
         if chat_id is None:
@@ -321,6 +327,18 @@ class _Reception:
                 continue
             if self._people.find(unit, self._keys, [address]) == contact_id:
                 self._people.drop(unit, self._keys, contact_id, address)
+
+    def _preference(self, unit: Unit, preference: PreferenceChanged) -> None:
+        if not preference.person.addresses:
+            self.keep_raw(unit)
+            return
+        contact_id = self._people.find_or_make(unit, self._keys, preference.person)
+        changed = MarketingPreferenceChanged(
+            account=self._account_key,
+            wants_marketing=preference.wants_marketing,
+            at=self._at,
+        )
+        unit.record(contacts.stream_of(contact_id), [changed])
 
     # What has no chat.
 
@@ -385,6 +403,11 @@ def _lane(occurrence: AnyOccurrence) -> object | None:
     group = getattr(occurrence, "group", None)
     addresses = (group,) if group else person.addresses if person else ()
     return (occurrence.account_id, addresses[0]) if addresses else None
+
+
+def _is_about(occurrence: MessageOccurred | MessageChanged) -> bool:
+    """Whether it names anybody: a person, or for an echo to a group at least the group."""
+    return bool(occurrence.person.addresses) or occurrence.group is not None
 
 
 def _message_of(mark: str | None) -> str | None:

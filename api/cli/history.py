@@ -1,0 +1,112 @@
+"""`trunkline history`: what happened to one thing, in words, or how it stood at a moment."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+
+from api import settings as configuration
+from api.cli.words import sentence, without_sealed
+from api.main import Core, core, database
+from domain.aggregates import AGGREGATES, aggregate_of
+from domain.event import Recorded
+from domain.ports import Org
+
+console = Console(highlight=False)
+
+
+@click.command("history")
+@click.argument("subject")
+@click.option("--as-of", help="A position or a time: show the state as it was then.")
+@click.option("--org", "org_id", help="Organisation id; needed when there are several.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: events, or the state.")
+def history_command(subject: str, as_of: str | None, org_id: str | None, as_json: bool) -> None:
+    """Show what happened to SUBJECT: organisation, channel:ID, chat:ID, account:PLATFORM:ID, …"""
+    if subject.partition(":")[0] not in AGGREGATES:
+        known = ", ".join(sorted(AGGREGATES))
+        raise click.BadParameter(f"{subject!r} is none of {known}", param_hint="SUBJECT")
+    settings = configuration.load()
+    with database(settings) as where:
+        where.migrate()
+
+        async def read() -> list[Recorded]:
+            async with core(settings, where) as parts:
+                org = await _organisation(parts, org_id)
+                return await parts.context.log.read_stream(org, subject)
+
+        recorded = asyncio.run(read())
+    if not recorded:
+        raise click.ClickException(f"There is no {subject} in this organisation.")
+    if as_of is None:
+        _show_events(recorded, as_json=as_json)
+    else:
+        _show_state(subject, _until(recorded, as_of), as_json=as_json)
+
+
+async def _organisation(parts: Core, org_id: str | None) -> Org:
+    known = await parts.directory.organisation_ids()
+    if org_id is None and len(known) == 1:
+        org_id = known[0]
+    if org_id is None:
+        listed = "\n  ".join(known) or "none: make one with `trunkline org create NAME`"
+        raise click.ClickException(f"Say which organisation with --org. There are:\n  {listed}")
+    org = await parts.directory.organisation(org_id)
+    if org is None:
+        raise click.ClickException(f"There is no organisation {org_id}.")
+    return org
+
+
+def _until(recorded: Sequence[Recorded], as_of: str) -> list[Recorded]:
+    if as_of.isdigit():
+        return [each for each in recorded if each.position <= int(as_of)]
+    try:
+        moment = datetime.fromisoformat(as_of)
+    except ValueError as error:
+        message = "must be a position or a time such as 2026-11-21T12:00:00Z"
+        raise click.BadParameter(message, param_hint="--as-of") from error
+    if moment.tzinfo is None:
+        raise click.BadParameter("must say its time zone", param_hint="--as-of")
+    return [each for each in recorded if each.recorded_at <= moment]
+
+
+def _show_events(recorded: Sequence[Recorded], *, as_json: bool) -> None:
+    for each in recorded:
+        if as_json:
+            click.echo(msgspec.json.encode(_line(each)).decode())
+        else:
+            at = each.recorded_at.strftime("%Y-%m-%d %H:%M:%S")
+            console.print(f"[dim]{each.position:>6}  {at}[/dim]  {sentence(each.event)}")
+
+
+def _line(each: Recorded) -> dict[str, Any]:
+    return {
+        "position": each.position,
+        "stream": each.stream,
+        "version": each.version,
+        "recorded_at": each.recorded_at,
+        "type": each.event.stored_type,
+        "data": without_sealed(each.event),
+        "words": sentence(each.event),
+    }
+
+
+def _show_state(subject: str, recorded: Sequence[Recorded], *, as_json: bool) -> None:
+    if not recorded:
+        raise click.ClickException(f"{subject} did not exist then.")
+    state, evolve = aggregate_of(subject)
+    for each in recorded:
+        state = evolve(state, each.event)
+    shown = {
+        "position": recorded[-1].position,
+        "recorded_at": msgspec.to_builtins(recorded[-1].recorded_at),
+        "state": without_sealed(state),
+    }
+    if as_json:
+        click.echo(json.dumps(shown, ensure_ascii=False))
+    else:
+        console.print_json(data=shown)

@@ -1,0 +1,124 @@
+"""Events in words, for people who read a history. Nothing sealed is ever opened here."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from domain import account, channel, chat, contact, delivery, organisation, reader, template
+from domain.event import Event, Sealed
+
+# A sentence for each kind of event; what a sentence does not need to say stays out of it.
+_SENTENCES: dict[type[Event], Callable[[Any], str]] = {
+    organisation.OrganisationCreated: lambda e: f"The organisation {e.name} was founded.",
+    organisation.ServiceAdded: lambda e: f"The service {e.service} was added ({e.subscription}).",
+    organisation.SubscriptionChanged: lambda e: f"{e.service} is {e.subscription} now.",
+    organisation.MaskingChanged: lambda e: f"{e.service} masks others' replies: {e.masking}.",
+    organisation.ReplyOwnershipChanged: lambda e: (
+        f"In {e.service} {'only the owner replies' if e.required else 'everybody may reply'}."
+    ),
+    organisation.TicketTimerChanged: lambda e: f"{e.service}'s ticket timer: {e.hours} h.",
+    organisation.UserAdded: lambda e: f"User {e.added_user_id} was added as {e.role}.",
+    organisation.UserRoleChanged: lambda e: f"User {e.changed_user_id} is {e.role} now.",
+    organisation.UserServicesChanged: lambda e: (
+        f"User {e.changed_user_id} works in {_list(e.services)} now."
+    ),
+    organisation.UserAwayChanged: lambda e: (
+        f"User {e.changed_user_id} is {'away' if e.away else 'back'}."
+    ),
+    organisation.ApiKeyCreated: lambda e: f"API key {e.key_id} was made for {e.for_user_id}.",
+    organisation.ApiKeyRevoked: lambda e: f"API key {e.key_id} was revoked.",
+    account.AccountClaimed: lambda e: f"The {e.platform} account {e.account_id} was claimed.",
+    account.ChannelOpened: lambda e: (
+        f"Its {'shared' if e.shared else 'separate'} channel {e.channel_id} was opened."
+    ),
+    account.CredentialsChanged: lambda e: f"Its credentials changed: {_list(e.fields)}.",
+    account.AccountVerified: lambda _: "The platform accepts the credentials.",
+    account.VerificationFailed: lambda e: f"The platform refuses the credentials: {e.reason}.",
+    account.AccountStopped: lambda e: f"The platform takes nothing more: {e.reason}.",
+    account.AccountResumed: lambda _: "The platform takes messages again.",
+    account.AccountReleased: lambda _: "The account was released.",
+    account.NoticeReceived: lambda e: f"The platform told of {e.kind}.",
+    account.StrayReceiptReceived: lambda e: f"A receipt ({e.status}) for an unknown message.",
+    channel.ChannelCreated: lambda e: (
+        f"The {'shared' if e.shared else 'separate'} channel {e.name} was created."
+    ),
+    channel.ConnectionCreated: lambda e: f"{e.service} connected.",
+    channel.ConnectionDisabled: lambda e: f"{e.service} was disabled.",
+    channel.ConnectionEnabled: lambda e: f"{e.service} was enabled again.",
+    channel.ConnectionDeleted: lambda e: f"{e.service}'s connection was deleted.",
+    channel.ParentChosen: lambda e: (
+        f"{e.chosen or 'Nobody'} became parent by {e.rule} ({e.cause.replace('_', ' ')});"
+        f" candidates: {_list(c.service for c in e.candidates)}."
+    ),
+    channel.ChannelRenamed: lambda e: f"The channel is called {e.name} now.",
+    channel.ConnectionConfigured: lambda e: f"{e.service} changed its settings.",
+    channel.AgentsAssociated: lambda e: f"{e.service} has {len(e.user_ids)} agents here.",
+    channel.ChannelReleased: lambda _: "The channel's account was given up.",
+    channel.ChannelReclaimed: lambda _: "The channel's account was taken again.",
+    chat.ChatStarted: lambda e: f"A chat on {e.platform} {e.account_id} began.",
+    chat.MessageReceived: lambda e: f"The customer sent a message ({e.kind}).",
+    chat.EchoReceived: lambda e: f"The business wrote outside of every service ({e.kind}).",
+    chat.ReactionReceived: lambda e: (
+        "A reaction came." if e.content else "A reaction was taken back."
+    ),
+    chat.EditReceived: lambda _: "A message was edited.",
+    chat.UnsendReceived: lambda _: "A message was unsent.",
+    chat.ReplyRequested: lambda e: f"{e.service} wrote ({e.kind}), message {e.message_id}.",
+    chat.SendStarted: lambda e: f"Sending {e.message_id} began (attempt {e.attempt}).",
+    chat.SendDeferred: lambda e: f"Sending {e.message_id} waits: {e.reason}.",
+    chat.MessageSent: lambda e: f"The platform took {e.message_id}.",
+    chat.SendUncertain: lambda e: f"Whether {e.message_id} was sent is unknown: {e.reason}.",
+    chat.MessageFailed: lambda e: f"{e.message_id} failed: {e.reason}.",
+    chat.ReceiptReceived: lambda e: f"A receipt came: {e.status}.",
+    chat.ChatAssigned: lambda e: f"In {e.service} the chat belongs to {e.owner} now.",
+    chat.ChatUnassigned: lambda e: f"In {e.service} the chat belongs to nobody now.",
+    chat.ChatClosed: lambda e: f"{e.service} closed the chat.",
+    chat.ChatOpened: lambda e: f"{e.service} opened the chat.",
+    chat.CustomerBlocked: lambda e: f"{e.service} blocked the customer.",
+    chat.CustomerUnblocked: lambda e: f"{e.service} unblocked the customer.",
+    contact.ContactCreated: lambda e: "A group was met." if e.group else "A customer was met.",
+    contact.AddressAdded: lambda e: f"An address ({e.kind}) leads to them now.",
+    contact.AddressRemoved: lambda _: "An address leads to them no longer.",
+    contact.ContactNamed: lambda _: "The platform told their name.",
+    contact.ContactChatStarted: lambda e: f"Their chat on {e.account} is {e.chat_id}.",
+    contact.MarketingPreferenceChanged: lambda e: (
+        f"They {'want' if e.wants_marketing else 'do not want'} marketing from {e.account}."
+    ),
+    reader.ServiceVisited: lambda e: f"{e.user_id} saw everything in {e.service}.",
+    reader.ChatVisited: lambda e: f"{e.user_id} saw everything in chat {e.chat_id}.",
+    template.TemplateDefined: lambda e: f"Template {e.name}/{e.language} is {e.state}.",
+    template.TemplateStateChanged: lambda e: f"Template {e.name}/{e.language} is {e.state} now.",
+    delivery.DeliveryKept: lambda _: "A delivery for an account that nobody holds was kept.",
+    delivery.DeliveriesHandedOver: lambda e: f"{e.count} deliveries went to {e.organisation_id}.",
+}
+
+
+def sentence(event: Event) -> str:
+    """What happened, in a sentence."""
+    words = _SENTENCES.get(type(event))
+    return words(event) if words else f"{event.stored_type}."
+
+
+def without_sealed(value: Any) -> Any:
+    """Plain data of an event or state, in which sealed parts only say that they are."""
+    if isinstance(value, Sealed):
+        return {"sealed": True}
+    if isinstance(value, msgspec.Struct):
+        return {name: without_sealed(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {_key(key): without_sealed(member) for key, member in value.items()}
+    if isinstance(value, list | tuple | frozenset | set):
+        members = [without_sealed(member) for member in value]
+        return sorted(members) if isinstance(value, frozenset | set) else members
+    return msgspec.to_builtins(value)
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, tuple):
+        return "/".join(map(str, key))
+    return str(msgspec.to_builtins(key))
+
+
+def _list(names: Any) -> str:
+    return ", ".join(names) or "nobody"

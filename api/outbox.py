@@ -1,0 +1,122 @@
+"""What the dispatcher needs of the projections, opened for sending."""
+
+from datetime import datetime, timedelta
+
+import msgspec
+from psycopg_pool import AsyncConnectionPool
+
+from api.commands.channels import secrets_about
+from api.commands.inbound import mark_of
+from domain import chat as chats
+from domain.chat import ReplyRequested
+from domain.inbound import Address, Content
+from domain.outbound import OutboundMessage
+from domain.ports import Directory, DueMessage, Unreadable, WaitingAccount
+from projections import outbox, verifications
+from projections.outbox import Claim, Held, Outgoing
+from projections.projection import Connection
+
+AT_ONCE_MAX = 64
+# One busy account leaves room for the others.
+AT_ONCE_PER_ACCOUNT_MAX = 16
+# After so long even a template's time is over; before, a stopped account's messages wait (N3).
+HELD_FOR = timedelta(hours=24)
+
+
+class ProjectedOutbox:
+    """The outbox and verifications projections, with what is sealed opened for the platform."""
+
+    def __init__(self, pool: AsyncConnectionPool[Connection], directory: Directory) -> None:
+        """`pool` is of role trunkline_project: it sees all organisations."""
+        self._pool = pool
+        self._directory = directory
+        self._outgoing: dict[tuple[int, str], Outgoing] = {}
+
+    async def due(self, now: datetime) -> list[DueMessage]:
+        """The next message of each chat that has one, as many as can be sent at once."""
+        async with self._pool.connection() as connection:
+            outgoing = await outbox.due(
+                connection,
+                now=now,
+                limit=AT_ONCE_MAX,
+                limit_per_account=AT_ONCE_PER_ACCOUNT_MAX,
+            )
+            held = await outbox.held(connection, requested_before=now - HELD_FOR, limit=AT_ONCE_MAX)
+        self._outgoing = {(each.org, each.message_id): each for each in outgoing}
+        return [_due(each) for each in outgoing] + [_due(each) for each in held]
+
+    async def orphans(self, claimed_before: datetime) -> list[DueMessage]:
+        """Messages that a dispatcher took long ago and never settled."""
+        async with self._pool.connection() as connection:
+            claims = await outbox.orphans(
+                connection, claimed_before=claimed_before, limit=AT_ONCE_MAX
+            )
+        return [_due(each) for each in claims]
+
+    async def next_due(self) -> datetime | None:
+        """When the next message that waits for a time is due."""
+        async with self._pool.connection() as connection:
+            return await outbox.next_due(connection)
+
+    async def open(self, due: DueMessage) -> OutboundMessage | None:
+        """The message in clear; None if what it says or whom it goes to was erased."""
+        outgoing = self._outgoing.get((due.org, due.message_id))
+        if outgoing is None:
+            return None
+        keys = await self._directory.keys(due.org)
+        try:
+            data = keys.open(
+                outgoing.content,
+                stream=chats.stream_of(due.chat_id),
+                stored_type=ReplyRequested.stored_type,
+                wrapped=outgoing.wrapped_key,
+            )
+            recipient = tuple(
+                Address(
+                    each.kind,
+                    keys.open(
+                        each.address,
+                        stream=each.stream,
+                        stored_type=each.stored_type,
+                        wrapped=each.wrapped_key,
+                    ).decode(),
+                )
+                for each in outgoing.recipients
+            )
+        except Unreadable:
+            return None
+        return OutboundMessage(
+            mark=mark_of(due.chat_id, due.message_id),
+            account_id=due.account_id,
+            recipient=recipient,
+            kind=outgoing.kind,
+            content=msgspec.json.decode(data, type=Content),
+        )
+
+    async def unverified(self) -> list[WaitingAccount]:
+        """Accounts whose credentials have not been checked yet."""
+        async with self._pool.connection() as connection:
+            pending = await verifications.pending(connection, limit=AT_ONCE_MAX)
+        return [
+            WaitingAccount(org=each.org, platform=each.platform, account_id=each.account_id)
+            for each in pending
+        ]
+
+    async def access_token(self, org: int, platform: str, account_id: str) -> str | None:
+        """What the account's messages are sent with."""
+        holder = await self._directory.account(platform, account_id)
+        if holder is None or holder.org != org or holder.secrets is None:
+            return None
+        keys = await self._directory.keys(org)
+        data = keys.open_secret(holder.secrets, about=secrets_about(platform, account_id))
+        return msgspec.json.decode(data, type=dict[str, str]).get("access_token")
+
+
+def _due(each: Outgoing | Claim | Held) -> DueMessage:
+    return DueMessage(
+        org=each.org,
+        platform=each.platform,
+        account_id=each.account_id,
+        chat_id=each.chat_id,
+        message_id=each.message_id,
+    )
