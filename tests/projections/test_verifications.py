@@ -1,0 +1,88 @@
+"""Which accounts wait for a check of their credentials (S15)."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from domain import account as accounts
+from domain.event import Event, Recorded
+from migrations.apply import migrate
+from projections import verifications
+from projections.verifications import PendingCheck, Verifications
+from tests.conftest import Database
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+CLAIMED = accounts.AccountClaimed(platform="whatsapp", account_id="1")
+CHANGED = accounts.CredentialsChanged(fields=("access_token",))
+VERIFIED = accounts.AccountVerified()
+FAILED = accounts.VerificationFailed(reason="token")
+
+
+@pytest.fixture(scope="module")
+async def connection(database: Database) -> AsyncIterator[psycopg.AsyncConnection]:
+    migrate(database.superuser, login="trunkline", projection_tables=[Verifications.tables])
+    async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
+        await connection.execute("SET ROLE trunkline_project")
+        await connection.execute("SET search_path = projections")
+        yield connection
+
+
+async def pending_after(
+    connection: psycopg.AsyncConnection, *events: tuple[str, Event]
+) -> list[PendingCheck]:
+    batch = [
+        Recorded(at, f"account:{account}", at, NOON + timedelta(seconds=at), event)
+        for at, (account, event) in enumerate(events, 1)
+    ]
+    async with connection.transaction(force_rollback=True):
+        await Verifications().apply(connection, 1, batch)
+        return await verifications.pending(connection, limit=10)
+
+
+def pending(account_id: str, *, since: int, platform: str = "whatsapp") -> PendingCheck:
+    return PendingCheck(
+        org=1,
+        platform=platform,
+        account_id=account_id,
+        position=since,
+        since=NOON + timedelta(seconds=since),
+    )
+
+
+async def test_s15_a_claimed_account_waits_for_its_check(
+    connection: psycopg.AsyncConnection,
+) -> None:
+    found = await pending_after(connection, ("whatsapp:1", CLAIMED), ("wechat:gh:2", CLAIMED))
+    assert found == [
+        pending("1", since=1),
+        pending("gh:2", since=2, platform="wechat"),
+    ]
+
+
+@pytest.mark.parametrize("answer", [VERIFIED, FAILED, accounts.AccountReleased()])
+async def test_s15_an_answer_ends_the_waiting(
+    connection: psycopg.AsyncConnection, answer: Event
+) -> None:
+    assert await pending_after(connection, ("whatsapp:1", CLAIMED), ("whatsapp:1", answer)) == []
+
+
+@pytest.mark.parametrize("answer", [VERIFIED, FAILED])
+async def test_s15_new_credentials_are_checked_again(
+    connection: psycopg.AsyncConnection, answer: Event
+) -> None:
+    found = await pending_after(
+        connection, ("whatsapp:1", CLAIMED), ("whatsapp:1", answer), ("whatsapp:1", CHANGED)
+    )
+    assert found == [pending("1", since=3)]
+
+
+async def test_the_longest_waiting_account_comes_first(
+    connection: psycopg.AsyncConnection,
+) -> None:
+    found = await pending_after(
+        connection, ("whatsapp:1", CLAIMED), ("whatsapp:2", CLAIMED), ("whatsapp:1", CHANGED)
+    )
+    assert found == [pending("2", since=2), pending("1", since=3)]
