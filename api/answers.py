@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -22,7 +23,8 @@ Item = TypeVar("Item")
 Body = TypeVar("Body")
 
 
-class Listing(msgspec.Struct, Generic[Item]):
+@dataclass
+class Listing(Generic[Item]):
     """One page of a list."""
 
     items: list[Item]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from litestar import Litestar, Request
+from litestar import Litestar, Request, get
 from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -25,6 +25,13 @@ from api.settings import Settings
 from api.webhooks import MetaWebhook, Refusals
 from domain.ports import Clock, Directory
 
+
+@get("/openapi.json", include_in_schema=False)
+async def get_openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """What this API takes and answers, as OpenAPI."""
+    return request.app.openapi_schema.to_schema()
+
+
 HANDLERS = (
     *organisations.HANDLERS,
     *channels.HANDLERS,
@@ -33,6 +40,7 @@ HANDLERS = (
     *events.HANDLERS,
     *health.HANDLERS,
     *webhooks.HANDLERS,
+    get_openapi,
 )
 
 
@@ -79,8 +87,8 @@ def create_app(parts: Parts) -> Litestar:
         openapi_config=OpenAPIConfig(
             title="Trunkline",
             version="1",
-            path="/",
-            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+            path="/openapi",  # The framework's own pages; the document is at /openapi.json.
+            render_plugins=[JsonRenderPlugin()],
         ),
         request_max_body_size=webhooks.META_BODY_BYTES_MAX + 1,
         logging_config=None,

@@ -10,17 +10,16 @@ from typing import Any
 
 import msgspec
 from litestar import Request
+from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
+from litestar.typing import FieldDefinition
 
 from api.problems import TooLarge, WrongMedia, invalid_field
 from domain.refusal import Invalid
 
 BODY_BYTES_MAX = 1024 * 1024
 DEPTH_MAX = 32
-
-# Read by the dependency `page` of every list.
-COMMON_QUERY = frozenset({"limit", "cursor"})
 
 
 async def check_request(request: Request[Any, Any, Any]) -> None:
@@ -118,11 +117,17 @@ def _check_query(request: Request[Any, Any, Any], handler: HTTPRouteHandler) -> 
 
 @cache
 def _query_names(handler: HTTPRouteHandler) -> frozenset[str]:
-    names: set[str] = set()
-    for name, parameter in handler.parsed_fn_signature.parameters.items():
-        definition = parameter.kwarg_definition
-        if name == "page":
-            names |= COMMON_QUERY
-        elif isinstance(definition, QueryParameter):
-            names.add(definition.query or name)
-    return frozenset(names)
+    """The query parameters of a handler and of the dependencies it takes."""
+    own = handler.parsed_fn_signature.parameters
+    providers = handler.resolve_dependencies()
+    signatures = [own, *(_parameters(providers[name]) for name in own if name in providers)]
+    return frozenset(
+        parameter.kwarg_definition.query or name
+        for parameters in signatures
+        for name, parameter in parameters.items()
+        if isinstance(parameter.kwarg_definition, QueryParameter)
+    )
+
+
+def _parameters(provider: Provide) -> dict[str, FieldDefinition]:
+    return provider.parsed_fn_signature.parameters

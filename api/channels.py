@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, delete, get, patch, post, put
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from api.answers import Listing, Page, answer, cursor_of, known_id, slug
@@ -13,6 +12,7 @@ from api.authentication import Principal, actor_of
 from api.commands.channels import Channels, ConnectService
 from api.commands.context import Actor
 from api.commands.execute import Outcome
+from api.parts import Part
 from api.reading import Reading
 from api.settings import Settings
 from domain.channel import require_eligible
@@ -155,10 +155,10 @@ class ReplayedDecision(msgspec.Struct, kw_only=True):
 async def post_channel(
     request: AnyRequest,
     data: JSONBody[ConnectBody],
-    principal: NamedDependency[Principal],
-    channels: NamedDependency[Channels],
-    reading: NamedDependency[Reading],
-    settings: NamedDependency[Settings],
+    principal: Part[Principal],
+    channels: Part[Channels],
+    reading: Part[Reading],
+    settings: Part[Settings],
 ) -> Response[ConnectedView]:
     """Connect a service to an account: the first makes the channel, the others join. Spec S1."""
     actor = await actor_of(request, principal, scope="manage", status=201)
@@ -190,9 +190,9 @@ async def post_channel(
 @get("/v1/channels")
 async def list_channels(
     request: AnyRequest,
-    principal: NamedDependency[Principal],
-    reading: NamedDependency[Reading],
-    page: NamedDependency[Page],
+    principal: Part[Principal],
+    reading: Part[Reading],
+    page: Part[Page],
 ) -> Listing[ChannelView]:
     """The org's channels, in the order in which they were made."""
     after = (page.after(int) or (0,))[0]
@@ -209,8 +209,8 @@ async def list_channels(
 async def get_channel(
     request: AnyRequest,
     channel_id: FromPath[str],
-    principal: NamedDependency[Principal],
-    reading: NamedDependency[Reading],
+    principal: Part[Principal],
+    reading: Part[Reading],
 ) -> ChannelView:
     """One channel."""
     async with reading.of(request, principal, PROJECTION) as connection:
@@ -225,9 +225,9 @@ async def disable_service(
     request: AnyRequest,
     channel_id: FromPath[str],
     service: FromPath[str],
-    principal: NamedDependency[Principal],
-    channels: NamedDependency[Channels],
-    reading: NamedDependency[Reading],
+    principal: Part[Principal],
+    channels: Part[Channels],
+    reading: Part[Reading],
 ) -> Response[ChannelView]:
     """Take the service out of the sharing; it keeps its creation rank. Spec S8."""
     actor = await actor_of(request, principal, scope="manage", status=200)
@@ -240,9 +240,9 @@ async def enable_service(
     request: AnyRequest,
     channel_id: FromPath[str],
     service: FromPath[str],
-    principal: NamedDependency[Principal],
-    channels: NamedDependency[Channels],
-    reading: NamedDependency[Reading],
+    principal: Part[Principal],
+    channels: Part[Channels],
+    reading: Part[Reading],
 ) -> Response[ChannelView]:
     """Bring the service back. Spec S8."""
     actor = await actor_of(request, principal, scope="manage", status=200)
@@ -255,9 +255,9 @@ async def delete_service(
     request: AnyRequest,
     channel_id: FromPath[str],
     service: FromPath[str],
-    principal: NamedDependency[Principal],
-    channels: NamedDependency[Channels],
-    reading: NamedDependency[Reading],
+    principal: Part[Principal],
+    channels: Part[Channels],
+    reading: Part[Reading],
 ) -> Response[ChannelView]:
     """Delete the service's connection; its creation rank is forgotten. Spec S8."""
     actor = await actor_of(request, principal, scope="manage", status=200)
@@ -271,9 +271,9 @@ async def patch_channel(
     service: FromPath[str],
     channel_id: FromPath[str],
     data: JSONBody[ManageBody],
-    principal: NamedDependency[Principal],
-    channels: NamedDependency[Channels],
-    reading: NamedDependency[Reading],
+    principal: Part[Principal],
+    channels: Part[Channels],
+    reading: Part[Reading],
 ) -> Response[ChannelView]:
     """Rename the channel or replace its account's credentials; only the parent may. Spec S12."""
     actor = await actor_of(request, principal, scope="manage", status=200)
@@ -290,9 +290,9 @@ async def put_connection(
     service: FromPath[str],
     channel_id: FromPath[str],
     data: JSONBody[ConnectionBody],
-    principal: NamedDependency[Principal],
-    channels: NamedDependency[Channels],
-    reading: NamedDependency[Reading],
+    principal: Part[Principal],
+    channels: Part[Channels],
+    reading: Part[Reading],
 ) -> Response[ChannelView]:
     """A service's own settings on a channel. Spec S12."""
     actor = await actor_of(request, principal, scope="manage", status=200)
@@ -312,9 +312,9 @@ async def put_agents(
     channel_id: FromPath[str],
     service: FromPath[str],
     data: JSONBody[AgentsBody],
-    principal: NamedDependency[Principal],
-    channels: NamedDependency[Channels],
-    reading: NamedDependency[Reading],
+    principal: Part[Principal],
+    channels: Part[Channels],
+    reading: Part[Reading],
 ) -> Response[ChannelView]:
     """Whom a service gives the channel's chats to. Spec C2."""
     actor = await actor_of(request, principal, scope="manage", status=200)
@@ -327,9 +327,9 @@ async def put_agents(
 async def delete_channel(
     request: AnyRequest,
     channel_id: FromPath[str],
-    principal: NamedDependency[Principal],
-    channels: NamedDependency[Channels],
-    reading: NamedDependency[Reading],
+    principal: Part[Principal],
+    channels: Part[Channels],
+    reading: Part[Reading],
 ) -> Response[ChannelView]:
     """Release the account of a dormant channel; history stays readable. Spec S15."""
     actor = await actor_of(request, principal, scope="manage", status=200)
@@ -341,9 +341,9 @@ async def delete_channel(
 async def list_decisions(
     request: AnyRequest,
     channel_id: FromPath[str],
-    principal: NamedDependency[Principal],
-    reading: NamedDependency[Reading],
-    page: NamedDependency[Page],
+    principal: Part[Principal],
+    reading: Part[Reading],
+    page: Part[Page],
 ) -> Listing[DecisionView]:
     """Every choice of a parent, with its inputs, oldest first. Spec S9."""
     require_role(principal.organisation, principal.user_id, "admin", "auditor")
@@ -355,9 +355,9 @@ async def list_decisions(
 async def replay_decisions(
     request: AnyRequest,
     channel_id: FromPath[str],
-    principal: NamedDependency[Principal],
-    reading: NamedDependency[Reading],
-    page: NamedDependency[Page],
+    principal: Part[Principal],
+    reading: Part[Reading],
+    page: Part[Page],
     data: JSONBody[ReplayBody | None] = None,
 ) -> Listing[ReplayedDecision]:
     """What a rule answers on each decision's own inputs. Nothing is written. Spec S9."""

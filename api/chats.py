@@ -1,12 +1,12 @@
 """Inboxes and chats: GET the list, one chat, its counts; assign, close, block, visit."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody, QueryParameter
 
@@ -18,6 +18,7 @@ from api.commands.execute import Executor, Outcome
 from api.commands.unit import Unit
 from api.names import Names
 from api.notices import NoticeView, notice_view, with_names
+from api.parts import Part
 from api.reading import Reading
 from api.views import ChatView, Viewer, chat_view, people_on
 from domain.organisation import require_view
@@ -36,7 +37,8 @@ INBOX, UNREAD = Inbox(), Unread()
 NOT_SEARCHABLE = "search is not part of this release"
 
 
-class OneChat(ChatView, kw_only=True):
+@dataclass(kw_only=True)
+class OneChat(ChatView):
     """A chat, with what its viewer is told when another service has an owner (S6)."""
 
     notice: NoticeView | None
@@ -117,12 +119,12 @@ def chat_query(
 async def list_chats(
     request: AnyRequest,
     service: FromPath[str],
-    principal: NamedDependency[Principal],
-    reading: NamedDependency[Reading],
-    names: NamedDependency[Names],
-    clock: NamedDependency[Clock],
-    page: NamedDependency[Page],
-    chat_query: NamedDependency[_Query],
+    principal: Part[Principal],
+    reading: Part[Reading],
+    names: Part[Names],
+    clock: Part[Clock],
+    page: Part[Page],
+    chat_query: Part[_Query],
 ) -> Listing[ChatView]:
     """The service's chats, newest activity first. Spec C1."""
     viewer = viewer_of(principal, service, clock)
@@ -151,9 +153,9 @@ async def list_chats(
 async def get_counts(
     request: AnyRequest,
     service: FromPath[str],
-    principal: NamedDependency[Principal],
-    reading: NamedDependency[Reading],
-    clock: NamedDependency[Clock],
+    principal: Part[Principal],
+    reading: Part[Reading],
+    clock: Part[Clock],
 ) -> CountsView:
     """How many chats stand in each view."""
     viewer_of(principal, service, clock)
@@ -168,11 +170,11 @@ async def get_chat(
     request: AnyRequest,
     service: FromPath[str],
     chat_id: FromPath[str],
-    principal: NamedDependency[Principal],
-    reading: NamedDependency[Reading],
-    executor: NamedDependency[Executor],
-    names: NamedDependency[Names],
-    clock: NamedDependency[Clock],
+    principal: Part[Principal],
+    reading: Part[Reading],
+    executor: Part[Executor],
+    names: Part[Names],
+    clock: Part[Clock],
 ) -> OneChat:
     """One chat, never hidden because of its owner elsewhere. Spec S6."""
     viewer = viewer_of(principal, service, clock)
@@ -193,7 +195,7 @@ async def get_chat(
     view = chat_view(row, viewer, unread=counts[chat_id], profiles=profiles)
     return OneChat(
         notice=notice_view(notice, profiles, request) if notice else None,
-        **{name: getattr(view, name) for name in view.__struct_fields__},
+        **vars(view),
     )
 
 
@@ -202,11 +204,11 @@ async def assign_chat(
     request: AnyRequest,
     service: FromPath[str],
     chat_id: FromPath[str],
-    principal: NamedDependency[Principal],
-    chats: NamedDependency[Chats],
-    reading: NamedDependency[Reading],
-    names: NamedDependency[Names],
-    clock: NamedDependency[Clock],
+    principal: Part[Principal],
+    chats: Part[Chats],
+    reading: Part[Reading],
+    names: Part[Names],
+    clock: Part[Clock],
     data: JSONBody[AssignBody | None] = None,
 ) -> Response[ChatView]:
     """Give the chat an owner in this service. Spec C18, S7."""
@@ -232,11 +234,11 @@ def _action(name: str, action: Action, meaning: str, *, scope: str = "reply") ->
         request: AnyRequest,
         service: FromPath[str],
         chat_id: FromPath[str],
-        principal: NamedDependency[Principal],
-        chats: NamedDependency[Chats],
-        reading: NamedDependency[Reading],
-        names: NamedDependency[Names],
-        clock: NamedDependency[Clock],
+        principal: Part[Principal],
+        chats: Part[Chats],
+        reading: Part[Reading],
+        names: Part[Names],
+        clock: Part[Clock],
     ) -> Response[ChatView]:
         actor = await actor_of(request, principal, scope=scope, status=200)
         outcome = await action(chats, actor, service, known_id(chat_id))
@@ -282,9 +284,9 @@ async def _shown(
 async def visit_service(
     request: AnyRequest,
     service: FromPath[str],
-    principal: NamedDependency[Principal],
-    chats: NamedDependency[Chats],
-    reading: NamedDependency[Reading],
+    principal: Part[Principal],
+    chats: Part[Chats],
+    reading: Part[Reading],
 ) -> Response[UnreadView]:
     """The caller has seen everything in this service. Spec C6."""
     actor = await actor_of(request, principal, scope="read", status=200)
@@ -297,9 +299,9 @@ async def visit_service(
 async def get_unread(
     request: AnyRequest,
     service: FromPath[str],
-    principal: NamedDependency[Principal],
-    reading: NamedDependency[Reading],
-    clock: NamedDependency[Clock],
+    principal: Part[Principal],
+    reading: Part[Reading],
+    clock: Part[Clock],
 ) -> UnreadView:
     """How many customer messages arrived since the caller's last visit. Spec C6."""
     viewer_of(principal, service, clock)

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, get
-from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from api.authentication import Principal
+from api.parts import Part
 from api.reading import Reading
 from domain.organisation import require_role
 
@@ -40,8 +40,8 @@ class EventLine(msgspec.Struct):
 @get("/v1/events", media_type="application/x-ndjson")
 async def list_events(
     request: Request[Any, Any, Any],
-    principal: NamedDependency[Principal],
-    reading: NamedDependency[Reading],
+    principal: Part[Principal],
+    reading: Part[Reading],
     after: Annotated[int, QueryParameter(ge=0)] = 0,
     limit: Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)] = 1000,
     stream: Annotated[str | None, QueryParameter()] = None,

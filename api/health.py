@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 from litestar import Response, get
-from litestar.di import NamedDependency
 
+from api.parts import Part
 from api.reading import Reading
 from api.webhooks import Refusals
 
@@ -23,14 +23,14 @@ async def get_healthz() -> Health:
 
 
 @get("/readyz")
-async def get_readyz(reading: NamedDependency[Reading]) -> Health:
+async def get_readyz(reading: Part[Reading]) -> Health:
     """The database answers: requests can be served."""
     await reading.ping()
     return Health()
 
 
 @get("/metrics", media_type="text/plain; version=0.0.4")
-async def get_metrics(refusals: NamedDependency[Refusals]) -> Response[str]:
+async def get_metrics(refusals: Part[Refusals]) -> Response[str]:
     """Prometheus: refused webhooks by platform."""
     lines = [
         "# HELP trunkline_webhooks_refused_total Deliveries that were not authentic.",

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, get, post, put
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from api.answers import Listing, Page, answer, cursor_of, known_id
@@ -16,6 +15,7 @@ from api.commands.execute import Outcome
 from api.commands.replies import Replies, TemplateReply, TextReply, Write
 from api.names import Names
 from api.notices import with_names
+from api.parts import Part
 from api.reading import Reading
 from api.views import MaskedMessage, VisibleMessage, message_view, people_on
 from domain.ports import Clock
@@ -91,11 +91,11 @@ async def list_messages(
     request: AnyRequest,
     service: FromPath[str],
     chat_id: FromPath[str],
-    principal: NamedDependency[Principal],
-    reading: NamedDependency[Reading],
-    names: NamedDependency[Names],
-    clock: NamedDependency[Clock],
-    page: NamedDependency[Page],
+    principal: Part[Principal],
+    reading: Part[Reading],
+    names: Part[Names],
+    clock: Part[Clock],
+    page: Part[Page],
 ) -> Listing[MessageView]:
     """The timeline, newest first; other services' replies masked. Spec S4, S13, C0."""
     viewer = viewer_of(principal, service, clock)
@@ -123,11 +123,11 @@ async def post_message(
     service: FromPath[str],
     chat_id: FromPath[str],
     data: JSONBody[MessageBody],
-    principal: NamedDependency[Principal],
-    replies: NamedDependency[Replies],
-    reading: NamedDependency[Reading],
-    names: NamedDependency[Names],
-    clock: NamedDependency[Clock],
+    principal: Part[Principal],
+    replies: Part[Replies],
+    reading: Part[Reading],
+    names: Part[Names],
+    clock: Part[Clock],
 ) -> Response[MessageView]:
     """Queue a message to the customer. Spec N1–N3, S14."""
     actor = await actor_of(request, principal, scope="reply", status=202)
@@ -159,11 +159,11 @@ async def retry_message(
     service: FromPath[str],
     chat_id: FromPath[str],
     message_id: FromPath[str],
-    principal: NamedDependency[Principal],
-    replies: NamedDependency[Replies],
-    reading: NamedDependency[Reading],
-    names: NamedDependency[Names],
-    clock: NamedDependency[Clock],
+    principal: Part[Principal],
+    replies: Part[Replies],
+    reading: Part[Reading],
+    names: Part[Names],
+    clock: Part[Clock],
 ) -> Response[MessageView]:
     """Send an uncertain or failed message again, as a new one. Spec N3."""
     actor = await actor_of(request, principal, scope="reply", status=202)
@@ -184,11 +184,11 @@ async def discard_message(
     service: FromPath[str],
     chat_id: FromPath[str],
     message_id: FromPath[str],
-    principal: NamedDependency[Principal],
-    replies: NamedDependency[Replies],
-    reading: NamedDependency[Reading],
-    names: NamedDependency[Names],
-    clock: NamedDependency[Clock],
+    principal: Part[Principal],
+    replies: Part[Replies],
+    reading: Part[Reading],
+    names: Part[Names],
+    clock: Part[Clock],
 ) -> Response[MessageView]:
     """Give an uncertain message up. Spec C15."""
     actor = await actor_of(request, principal, scope="reply", status=200)
@@ -204,8 +204,8 @@ async def put_template(
     name: FromPath[str],
     language: FromPath[str],
     data: JSONBody[TemplateBody],
-    principal: NamedDependency[Principal],
-    replies: NamedDependency[Replies],
+    principal: Part[Principal],
+    replies: Part[Replies],
 ) -> Response[TemplateView]:
     """Set a template of an account, with its approval state. Spec C8."""
     actor = await actor_of(request, principal, scope="manage", status=200)
@@ -231,8 +231,8 @@ async def get_template(
     account_id: FromPath[str],
     name: FromPath[str],
     language: FromPath[str],
-    principal: NamedDependency[Principal],
-    replies: NamedDependency[Replies],
+    principal: Part[Principal],
+    replies: Part[Replies],
 ) -> TemplateView:
     """One template."""
     principal.require_scope("read")

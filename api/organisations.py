@@ -5,13 +5,13 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, delete, get, patch, post, put
-from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from api.answers import Listing, Page, answer, cursor_of, known_id, slug, utc
 from api.authentication import Principal, actor_of
 from api.commands.organisations import SCOPES, Organisations, UserProfile
 from api.names import Names
+from api.parts import Part
 from api.settings import Settings
 from domain.organisation import (
     ChangeUser,
@@ -131,8 +131,8 @@ async def put_service(
     request: AnyRequest,
     service: FromPath[str],
     data: JSONBody[ServiceBody],
-    principal: NamedDependency[Principal],
-    organisations: NamedDependency[Organisations],
+    principal: Part[Principal],
+    organisations: Part[Organisations],
 ) -> Response[ServiceView]:
     """Add a service, or change its subscription, masking and rules. Spec S2, S4, C5."""
     actor = await actor_of(request, principal, scope="manage", status=200)
@@ -156,7 +156,7 @@ async def put_service(
 
 
 @get("/v1/services")
-async def list_services(principal: NamedDependency[Principal]) -> Listing[ServiceView]:
+async def list_services(principal: Part[Principal]) -> Listing[ServiceView]:
     """The org's services."""
     principal.require_scope("read")
     organisation = principal.organisation
@@ -164,7 +164,7 @@ async def list_services(principal: NamedDependency[Principal]) -> Listing[Servic
 
 
 @get("/v1/me")
-async def get_me(principal: NamedDependency[Principal], names: NamedDependency[Names]) -> Me:
+async def get_me(principal: Part[Principal], names: Part[Names]) -> Me:
     """Who this key belongs to and what it may do."""
     profiles = await names.profiles(principal.keys, principal.organisation, [principal.user_id])
     user = _user_view(principal.organisation, principal.user_id, profiles)
@@ -175,8 +175,8 @@ async def get_me(principal: NamedDependency[Principal], names: NamedDependency[N
 @get("/v1/installation")
 async def get_installation(
     request: AnyRequest,
-    principal: NamedDependency[Principal],
-    settings: NamedDependency[Settings],
+    principal: Part[Principal],
+    settings: Part[Settings],
 ) -> Installation:
     """Where platforms send webhooks to, and where our calls come from."""
     principal.require_scope("read")
@@ -191,9 +191,9 @@ async def get_installation(
 async def post_user(
     request: AnyRequest,
     data: JSONBody[UserBody],
-    principal: NamedDependency[Principal],
-    organisations: NamedDependency[Organisations],
-    names: NamedDependency[Names],
+    principal: Part[Principal],
+    organisations: Part[Organisations],
+    names: Part[Names],
 ) -> Response[UserView]:
     """Add a user."""
     actor = await actor_of(request, principal, scope="manage", status=201)
@@ -208,9 +208,9 @@ async def patch_user(
     request: AnyRequest,
     user_id: FromPath[str],
     data: JSONBody[UserChange],
-    principal: NamedDependency[Principal],
-    organisations: NamedDependency[Organisations],
-    names: NamedDependency[Names],
+    principal: Part[Principal],
+    organisations: Part[Organisations],
+    names: Part[Names],
 ) -> Response[UserView]:
     """Change a user's role, services or absence; it counts from their next request."""
     actor = await actor_of(request, principal, scope="manage", status=200)
@@ -223,9 +223,9 @@ async def patch_user(
 
 @get("/v1/users")
 async def list_users(
-    principal: NamedDependency[Principal],
-    names: NamedDependency[Names],
-    page: NamedDependency[Page],
+    principal: Part[Principal],
+    names: Part[Names],
+    page: Part[Page],
 ) -> Listing[UserView]:
     """The org's users, by id."""
     principal.require_scope("read")
@@ -241,8 +241,8 @@ async def list_users(
 async def post_api_key(
     request: AnyRequest,
     data: JSONBody[ApiKeyBody],
-    principal: NamedDependency[Principal],
-    organisations: NamedDependency[Organisations],
+    principal: Part[Principal],
+    organisations: Part[Organisations],
 ) -> Response[NewApiKey]:
     """Make a key; its secret is shown this once."""
     actor = await actor_of(request, principal, scope="manage", status=201)
@@ -258,9 +258,9 @@ async def post_api_key(
 
 @get("/v1/api-keys")
 async def list_api_keys(
-    principal: NamedDependency[Principal],
-    directory: NamedDependency[Directory],
-    page: NamedDependency[Page],
+    principal: Part[Principal],
+    directory: Part[Directory],
+    page: Part[Page],
 ) -> Listing[ApiKeyView]:
     """The org's keys, without their secrets."""
     principal.require_scope("manage")
@@ -276,8 +276,8 @@ async def list_api_keys(
 async def delete_api_key(
     request: AnyRequest,
     key_id: FromPath[str],
-    principal: NamedDependency[Principal],
-    organisations: NamedDependency[Organisations],
+    principal: Part[Principal],
+    organisations: Part[Organisations],
 ) -> Response[dict[str, str]]:
     """Revoke a key, at once."""
     actor = await actor_of(request, principal, scope="manage", status=200)

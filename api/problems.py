@@ -126,9 +126,9 @@ def _is_passing(refusal: Refusal) -> bool:
     return STATUS_CODES.get(refusal.code) in (429, 503)
 
 
-def unavailable(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
+def unavailable(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The database is away. What was acknowledged is safe; the rest may be sent again."""
-    logger.warning("The database is away", extra={"path": request.url.path})
+    logger.warning("The database is away: %s", error, extra={"path": request.url.path})
     return problem(
         "unavailable",
         "The database cannot be reached. Try again in a moment.",
@@ -138,6 +138,8 @@ def unavailable(request: Request[Any, Any, Any], _: Exception) -> Response[bytes
 
 def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """What the framework refuses: unknown paths, methods, parameters."""
+    if error.status_code >= 500:
+        return internal_error(request, error)
     code = CODES_BY_STATUS.get(error.status_code, "invalid")
     if code == "invalid":
         return refused(request, _from_framework(error))

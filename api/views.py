@@ -1,6 +1,7 @@
 """Chats and messages as clients see them: masked first, opened last (S4)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -94,7 +95,9 @@ class Session(msgspec.Struct):
     customer_last_read_at: datetime | None
 
 
-class ChatView(msgspec.Struct, kw_only=True):
+# A dataclass: msgspec cannot describe a union of two structs, and the OpenAPI document must.
+@dataclass(kw_only=True)
+class ChatView:
     """A chat as one service has it."""
 
     id: str

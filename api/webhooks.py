@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from litestar import Request, Response, get, post
-from litestar.di import NamedDependency
 
 from api.commands.inbound import Inbound
+from api.parts import Part
 from api.problems import TooLarge, WebhookRefused
 from domain.inbound import AnyOccurrence
 from domain.refusal import Forbidden
@@ -42,9 +42,7 @@ class Refusals:
 
 
 @get("/webhooks/whatsapp", opt={"raw_body": True}, media_type="text/plain")
-async def verify_whatsapp(
-    request: Request[Any, Any, Any], whatsapp: NamedDependency[MetaWebhook]
-) -> str:
+async def verify_whatsapp(request: Request[Any, Any, Any], whatsapp: Part[MetaWebhook]) -> str:
     """Meta's handshake: the challenge goes back word by word."""
     challenge = whatsapp.handshake(dict(request.query_params))
     if challenge is None:
@@ -55,9 +53,9 @@ async def verify_whatsapp(
 @post("/webhooks/whatsapp", opt={"raw_body": True}, status_code=200, media_type="text/plain")
 async def receive_whatsapp(
     request: Request[Any, Any, Any],
-    whatsapp: NamedDependency[MetaWebhook],
-    inbound: NamedDependency[Inbound],
-    refusals: NamedDependency[Refusals],
+    whatsapp: Part[MetaWebhook],
+    inbound: Part[Inbound],
+    refusals: Part[Refusals],
 ) -> Response[str]:
     """A delivery: acknowledged only when everything in it is durable."""
     body = await _body(request)

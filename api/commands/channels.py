@@ -95,10 +95,11 @@ class Channels:
         known = accounts.channel_for(account, service=command.service, shared=shared)
         channel_id = known or self._context.new_id()
         unit.ids["channel"] = channel_id
+        stream = channels.stream_of(channel_id)
         if known is None:
+            unit.begin(stream)
             opened = ChannelOpened(channel_id=channel_id, shared=shared, service=command.service)
             unit.record(account_stream, [opened])
-        stream = channels.stream_of(channel_id)
         connect = Connect(
             channel_id=channel_id,
             service=command.service,

@@ -307,6 +307,7 @@ class _Reception:
                 contact_id=customer,
                 group=group is not None,
             )
+            unit.begin(chats.stream_of(chat_id))
             unit.record(chats.stream_of(chat_id), [started])
         return chat_id, author
 

@@ -52,6 +52,7 @@ class People:
             contact_id = self._new_id()
             unit.keys.append(keys.new_key(key_of(contact_id)))
             stream = contacts.stream_of(contact_id)
+            unit.begin(stream)
             unit.record(stream, [ContactCreated(contact_id=contact_id, group=group)])
         for key, address in hashes.items():
             if found.get(key) != contact_id:

@@ -67,7 +67,9 @@ class States:
 
     def advance(self, org: Org, stream: str, state: Any, version: int) -> Entry:
         """Put a state that is being written in the place of its predecessor; see `written`."""
-        entry = self._entries[(org.number, stream)]
+        entry = self._entries.get((org.number, stream))
+        if entry is None:
+            entry = self._entries[org.number, stream] = Entry(state, version)
         entry.state, entry.version = state, version
         entry.writing += 1
         self._entries.move_to_end((org.number, stream))

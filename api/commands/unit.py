@@ -27,6 +27,7 @@ class Unit:
         self.org = org
         self._states = states
         self._facts = facts
+        self._begun: set[str] = set()
         self._seen: dict[str, int] = {}
         self._now: dict[str, Any] = {}
         self.events: list[NewEvent] = []
@@ -46,6 +47,12 @@ class Unit:
         state = self._now[stream]
         assert isinstance(state, kind)
         return state
+
+    def begin(self, stream: str) -> None:
+        """A stream of a new random id: nobody can have written to it, so it is not looked up."""
+        self._begun.add(stream)
+        self._seen[stream] = 0
+        self._now[stream], _ = aggregate_of(stream)
 
     def fact(self, name: Hashable, fetch: Callable[[], Awaitable[Fact]]) -> Fact:
         """Something else that is looked up, once per attempt. Raises Missing."""
@@ -76,7 +83,7 @@ class Unit:
     @property
     def read(self) -> list[tuple[str, int]]:
         """Every stream that was read, with the version that was seen."""
-        return list(self._seen.items())
+        return [item for item in self._seen.items() if item[0] not in self._begun]
 
     def written(self) -> dict[str, tuple[Any, int]]:
         """The streams that were written, with the state and version they are left in."""
