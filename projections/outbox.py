@@ -16,6 +16,8 @@ from projections.outbox_batch import FOLDED, WIDE, apply_to_all, fold
 from projections.projection import Connection
 
 SQL = named_sql.load(__file__)
+DUE = SQL["due_messages"] + SQL["outgoing"]
+OUTGOING = SQL["one_message"] + SQL["outgoing"]
 
 _sealed = msgspec.json.Decoder(Sealed)
 
@@ -87,10 +89,18 @@ async def due(
     Not of accounts that are stopped, unless the service has left: then it is due, to fail.
     """
     cursor = connection.cursor(row_factory=dict_row)
-    await cursor.execute(
-        SQL["due"], {"now": now, "limit": limit, "limit_per_account": limit_per_account}
-    )
+    await cursor.execute(DUE, {"now": now, "limit": limit, "limit_per_account": limit_per_account})
     return [_outgoing(row) for row in await cursor.fetchall()]
+
+
+async def outgoing(
+    connection: Connection, *, org: int, chat_id: str, message_id: str
+) -> Outgoing | None:
+    """One message that is not settled yet, for whoever has taken it; its keys as they are now."""
+    cursor = connection.cursor(row_factory=dict_row)
+    await cursor.execute(OUTGOING, {"org": org, "chat_id": chat_id, "message_id": message_id})
+    row = await cursor.fetchone()
+    return _outgoing(row) if row else None
 
 
 async def orphans(connection: Connection, *, claimed_before: datetime, limit: int) -> list[Claim]:
@@ -108,7 +118,10 @@ async def next_due(connection: Connection) -> datetime | None:
 
 
 async def held(connection: Connection, *, requested_before: datetime, limit: int) -> list[Held]:
-    """Messages of stopped accounts that are old enough for their window to have closed. N3."""
+    """Messages of stopped accounts, requested before a time and not tried since. Spec N3.
+
+    Their window may have closed: they are to fail, not to be sent.
+    """
     cursor = connection.cursor(row_factory=class_row(Held))
     await cursor.execute(SQL["held"], {"requested_before": requested_before, "limit": limit})
     return await cursor.fetchall()

@@ -77,13 +77,12 @@ CREATE INDEX IF NOT EXISTS outbox_v1_ready ON outbox_v1 (org, platform, account_
 CREATE INDEX IF NOT EXISTS outbox_v1_due ON outbox_v1 (due_at)
     WHERE turn AND state = 'waiting' AND NOT held;
 CREATE INDEX IF NOT EXISTS outbox_v1_claimed ON outbox_v1 (claimed_at) WHERE state = 'sending';
-CREATE INDEX IF NOT EXISTS outbox_v1_held ON outbox_v1 (requested_at)
+CREATE INDEX IF NOT EXISTS outbox_v1_held ON outbox_v1 (due_at)
     WHERE turn AND state = 'waiting' AND held;
 
--- due --
--- `busy` hops through outbox_v1_ready from account to account, so that a long queue on one does
--- not delay the others. What a dispatcher needs beyond the message is looked up for the few rows
--- that are left.
+-- due_messages --
+-- The first half. `busy` hops through outbox_v1_ready from account to account, so that a long
+-- queue on one does not delay the others.
 WITH RECURSIVE busy AS (
     (SELECT org, platform, account_id FROM outbox_v1
       WHERE turn AND state = 'waiting' AND NOT held
@@ -110,6 +109,17 @@ WITH RECURSIVE busy AS (
      ORDER BY o.due_at
      LIMIT %(limit)s
 )
+
+-- one_message --
+-- By primary key; a chat has few messages that wait.
+WITH chosen AS MATERIALIZED (
+    SELECT * FROM outbox_v1
+     WHERE org = %(org)s AND chat_id = %(chat_id)s AND message_id = %(message_id)s
+)
+
+-- outgoing --
+-- The second half of both: what a dispatcher needs beyond the message is looked up for the few
+-- rows that were chosen.
 SELECT o.org, o.chat_id, o.version, o.position, o.message_id, o.platform, o.account_id,
        o.contact_id, o.channel_id, o.service, o.kind, o.requested_at, o.content,
        (SELECT k.wrapped FROM trunkline.keys k WHERE k.org = o.org AND k.id = o.sealed_by)
@@ -140,9 +150,10 @@ SELECT org, platform, account_id, chat_id, message_id, attempt, dispatcher, clai
 SELECT min(due_at) FROM outbox_v1 WHERE turn AND state = 'waiting' AND NOT held;
 
 -- held --
--- Served by outbox_v1_held. Their time runs out also while their account is stopped (N3).
+-- Served by outbox_v1_held. Their time runs out also while their account is stopped (N3). Who
+-- tries one after all has moved its due_at, and is not given it again at once.
 SELECT org, platform, account_id, chat_id, message_id, requested_at
   FROM outbox_v1
- WHERE turn AND state = 'waiting' AND held AND requested_at < %(requested_before)s
- ORDER BY requested_at
+ WHERE turn AND state = 'waiting' AND held AND due_at < %(requested_before)s
+ ORDER BY due_at
  LIMIT %(limit)s;

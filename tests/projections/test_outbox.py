@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
+import msgspec
 import psycopg
 import pytest
 
@@ -119,6 +120,19 @@ async def test_n3_a_requested_reply_is_due_with_all_that_sending_it_takes(mail: 
             recipients=(recipient, second),
         )
     ]
+
+
+async def test_n3_a_message_can_be_opened_until_it_is_settled(mail: Mail) -> None:
+    async def found(message: str) -> Outgoing | None:
+        return await outbox.outgoing(mail.connection, org=mail.org, chat_id="a", message_id=message)
+
+    await mail.happened(requested("m"), requested("n"))
+    (first,) = await mail.rows()
+    assert await found("m") == first
+    await mail.happened(sending("m"))
+    assert await found("m") == msgspec.structs.replace(first, attempt=1)
+    await mail.happened(sent("m"))
+    assert await found("m") is None
 
 
 async def test_e4_a_message_whose_key_is_destroyed_is_due_without_it(mail: Mail) -> None:
@@ -303,3 +317,5 @@ async def test_n3_a_held_message_can_be_found_when_its_window_may_have_closed(ma
             requested_at=NOON,
         )
     ]
+    await mail.happened(sending("m"), deferred("m", until=LATER))
+    assert await outbox.held(mail.connection, requested_before=LATER, limit=10) == []

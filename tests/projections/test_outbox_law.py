@@ -153,7 +153,14 @@ TO_ACCOUNT = {"platform": "whatsapp", "account_id": "account1", "at": NOON}
 TO_CHANNEL = {"channel_id": "channel1", "service": "crm", "at": NOON}
 CHAT_IDS = {"chat_ids": ["chat1000000", "chat1000001"]}
 QUERIES = {
-    "due": (outbox.SQL, {"now": NOON, "limit": 100, "limit_per_account": 10}),
+    "due": (
+        {"due": outbox.DUE},
+        {"now": NOON, "limit": 100, "limit_per_account": 10},
+    ),
+    "outgoing": (
+        {"outgoing": outbox.OUTGOING},
+        {"chat_id": "chat1000000", "message_id": "m2000000"},
+    ),
     "orphans": (outbox.SQL, {"claimed_before": NOON, "limit": 100}),
     "next_due": (outbox.SQL, {}),
     "held": (outbox.SQL, {"requested_before": NOON, "limit": 100}),
