@@ -122,7 +122,7 @@ def _query_names(handler: HTTPRouteHandler) -> frozenset[str]:
     providers = handler.resolve_dependencies()
     signatures = [own, *(_parameters(providers[name]) for name in own if name in providers)]
     return frozenset(
-        parameter.kwarg_definition.query or name
+        parameter.kwarg_definition.name or name
         for parameters in signatures
         for name, parameter in parameters.items()
         if isinstance(parameter.kwarg_definition, QueryParameter)

@@ -81,7 +81,7 @@ class _Query(msgspec.Struct, frozen=True, kw_only=True):
 def chat_query(
     view: Annotated[inbox.View, QueryParameter()] = "all",
     answered: Annotated[
-        Literal["all", "unanswered", "answered"], QueryParameter(query="filter")
+        Literal["all", "unanswered", "answered"], QueryParameter(name="filter")
     ] = "all",
     status: Annotated[Literal["open", "closed"] | None, QueryParameter()] = None,
     owner: Annotated[str | None, QueryParameter()] = None,

@@ -45,7 +45,7 @@ async def list_events(
     after: Annotated[int, QueryParameter(ge=0)] = 0,
     limit: Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)] = 1000,
     stream: Annotated[str | None, QueryParameter()] = None,
-    event_type: Annotated[str | None, QueryParameter(query="type")] = None,
+    event_type: Annotated[str | None, QueryParameter(name="type")] = None,
 ) -> Stream:
     """Events in the order of the log. Sealed parts stay sealed."""
     require_role(principal.organisation, principal.user_id, "admin", "auditor")

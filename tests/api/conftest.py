@@ -1,0 +1,231 @@
+"""A whole Trunkline on real sockets: server, projections, dispatcher, and a fake platform."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from adapters.whatsapp.fake import FakeCloudApi
+from adapters.whatsapp.fake_rules import FakeAccount
+from api.main import (
+    Core,
+    Database,
+    application,
+    core,
+    dispatching,
+    found_organisation,
+    projecting,
+)
+from api.settings import Settings
+from tests.conftest import Database as TestDatabase
+
+APP_SECRET = "acme_meta_app_secret"
+VERIFY_TOKEN = "acme_verify_token"
+ACCOUNT = "527719004413008"
+TOKEN = "acme-access-token"
+WABA = "418820007715532"
+
+
+def signed(body: bytes, secret: str = APP_SECRET) -> dict[str, str]:
+    """The headers of a delivery as Meta signs it."""
+    digest = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    return {"X-Hub-Signature-256": f"sha256={digest}", "Content-Type": "application/json"}
+
+
+@dataclass
+class Client:
+    """One API key's client; every call must be answered as expected."""
+
+    http: httpx.AsyncClient
+    api_key: str
+    organization_id: str = ""
+    user_id: str = ""
+    position: int = 0
+
+    async def call(
+        self, method: str, path: str, *, expect: int | None = None, **arguments: Any
+    ) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.api_key}", **arguments.pop("headers", {})}
+        response = await self.http.request(method, path, headers=headers, **arguments)
+        if expect is not None:
+            assert response.status_code == expect, f"{method} {path}: {response.text}"
+        assert response.status_code < 500, f"{method} {path}: {response.text}"
+        self.position = max(
+            self.position, int(response.headers.get("trunkline-position", self.position))
+        )
+        return response
+
+    async def get(self, path: str, *, expect: int = 200, **arguments: Any) -> Any:
+        """A read that sees everything this client has written."""
+        headers = {"Trunkline-Min-Position": str(self.position), **arguments.pop("headers", {})}
+        response = await self.call("GET", path, expect=expect, headers=headers, **arguments)
+        return response.json()
+
+    async def post(self, path: str, body: Any = None, *, expect: int = 200, **arguments: Any) -> Any:
+        if body is not None:
+            arguments["json"] = body
+        return (await self.call("POST", path, expect=expect, **arguments)).json()
+
+    async def put(self, path: str, body: Any, *, expect: int = 200) -> Any:
+        return (await self.call("PUT", path, expect=expect, json=body)).json()
+
+    async def patch(self, path: str, body: Any, *, expect: int = 200) -> Any:
+        return (await self.call("PATCH", path, expect=expect, json=body)).json()
+
+    async def delete(self, path: str, *, expect: int = 200) -> Any:
+        return (await self.call("DELETE", path, expect=expect)).json()
+
+    async def services(self, *names: str, **settings: Any) -> None:
+        """Add bundled services in which everybody may reply."""
+        body = {"subscription": "bundled", "reply_requires_ownership": False, **settings}
+        for name in names:
+            await self.put(f"/v1/services/{name}", body)
+
+    async def connect(
+        self, service: str, account_id: str = ACCOUNT, *, expect: int = 201, **more: Any
+    ) -> Any:
+        """Connect a service to a WhatsApp account; returns the channel."""
+        body = {
+            "service": service,
+            "platform": "whatsapp",
+            "account_id": account_id,
+            "name": "Main number",
+            "business_account_id": WABA,
+            "credentials": {"access_token": TOKEN},
+            **more,
+        }
+        return await self.post("/v1/channels", body, expect=expect)
+
+    async def user(self, role: str, services: dict[str, str], name: str = "Yui") -> "Client":
+        """A new user's own client."""
+        made = await self.post(
+            "/v1/users", {"name": name, "role": role, "services": services}, expect=201
+        )
+        key = await self.post(
+            "/v1/api-keys", {"user_id": made["id"], "name": "test"}, expect=201
+        )
+        return Client(self.http, key["key"], self.organization_id, made["id"], self.position)
+
+    async def settled(self) -> None:
+        """Let this client see everything that is in its org's log now."""
+        last = await self.call("GET", "/v1/events?limit=10000", expect=200)
+        lines = last.text.splitlines()
+        self.position = json.loads(lines[-1])["position"] if lines else 0
+
+
+@dataclass
+class Trunkline:
+    """A running server with its fake platform."""
+
+    url: str
+    http: httpx.AsyncClient
+    fake: FakeCloudApi
+    parts: Core
+    settings: Settings
+    database: Database
+    texts: int = field(default=0)
+
+    async def organisation(self, name: str = "Acme") -> Client:
+        """A new organisation's admin."""
+        made = await found_organisation(self.settings, self.database, name)
+        return Client(self.http, made["api_key"], made["organization_id"], made["user_id"])
+
+    async def deliver(
+        self, payload: Any, *, secret: str = APP_SECRET, expect: int = 200
+    ) -> httpx.Response:
+        """Post a webhook as Meta does."""
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        response = await self.http.post(
+            "/webhooks/whatsapp", content=body, headers=signed(body, secret)
+        )
+        assert response.status_code == expect, response.text
+        return response
+
+
+def text_webhook(
+    text: str,
+    *,
+    phone: str = "12025550143",
+    wamid: str,
+    timestamp: int,
+    account_id: str = ACCOUNT,
+    name: str = "Marisol Ortega",
+    **message: Any,
+) -> dict[str, Any]:
+    """A webhook with one text message."""
+    return {
+        "object": "whatsapp_business_account",
+        "entry": [
+            {
+                "id": WABA,
+                "changes": [
+                    {
+                        "field": "messages",
+                        "value": {
+                            "messaging_product": "whatsapp",
+                            "metadata": {
+                                "display_phone_number": "15550783881",
+                                "phone_number_id": account_id,
+                            },
+                            "contacts": [{"profile": {"name": name}, "wa_id": phone}],
+                            "messages": [
+                                {
+                                    "from": phone,
+                                    "id": wamid,
+                                    "timestamp": str(timestamp),
+                                    "type": "text",
+                                    "text": {"body": text},
+                                    **message,
+                                }
+                            ],
+                        },
+                    }
+                ],
+            }
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+async def trunkline(
+    database: TestDatabase, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Trunkline]:
+    """A running server on a fresh database."""
+    where = Database(database.url, database.superuser, "trunkline", True)
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.bind(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    async with FakeCloudApi(
+        accounts=[FakeAccount(phone_number_id=ACCOUNT, access_token=TOKEN)],
+        app_secret=APP_SECRET,
+        webhook_url=f"{url}/webhooks/whatsapp",
+    ) as fake:
+        settings = Settings(
+            home=tmp_path_factory.mktemp("home"),
+            meta_app_secrets=(APP_SECRET,),
+            meta_verify_token=VERIFY_TOKEN,
+            whatsapp_api_base=fake.base_url,
+        )
+        async with core(settings, where) as parts, projecting(parts), dispatching(parts):
+            config = uvicorn.Config(application(parts), loop="none", log_config=None)
+            server = uvicorn.Server(config)
+            serving = asyncio.create_task(server.serve([listening]))
+            async with httpx.AsyncClient(base_url=url, timeout=20) as http:
+                yield Trunkline(url, http, fake, parts, settings, where)
+            server.should_exit = True
+            await serving
+
+
+@pytest.fixture
+def payloads(repository: Path) -> Path:
+    """The folder of recorded WhatsApp payloads."""
+    return repository / "tests" / "payloads" / "whatsapp"
