@@ -22,6 +22,7 @@ from domain.ports import (
     WaitingAccount,
     Wakener,
 )
+from domain.windows import TEMPLATE_LIFETIME
 
 POLL_SECONDS = 1.0
 SENDING_MAX = 64  # At once, over all accounts.
@@ -64,6 +65,7 @@ class Dispatcher:
             while True:
                 try:
                     await self._give_up_orphans()
+                    await self._end_what_is_over()
                     await self._send_due()
                 except Exception:
                     logger.exception("The dispatcher could not look for messages")
@@ -114,6 +116,10 @@ class Dispatcher:
         for due in await self._outbox.orphans(self._clock.now() - CLAIM_LIFETIME):
             if (due.org, due.chat_id) not in self._tasks:
                 await self._commands.give_up_claim(due)
+
+    async def _end_what_is_over(self) -> None:
+        for due in await self._outbox.held(self._clock.now() - TEMPLATE_LIFETIME):
+            await self._commands.end_if_over(due)
 
     async def _pause(self) -> float:
         next_due = await self._quietly(self._outbox.next_due())

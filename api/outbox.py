@@ -1,6 +1,6 @@
 """What the dispatcher needs of the projections, opened for sending."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 from psycopg_pool import AsyncConnectionPool
@@ -19,8 +19,6 @@ from projections.projection import Connection
 AT_ONCE_MAX = 64
 # One busy account leaves room for the others.
 AT_ONCE_PER_ACCOUNT_MAX = 16
-# After so long even a template's time is over; before, a stopped account's messages wait (N3).
-HELD_FOR = timedelta(hours=24)
 
 
 class ProjectedOutbox:
@@ -30,7 +28,6 @@ class ProjectedOutbox:
         """`pool` is of role trunkline_project: it sees all organisations."""
         self._pool = pool
         self._directory = directory
-        self._outgoing: dict[tuple[int, str], Outgoing] = {}
 
     async def due(self, now: datetime) -> list[DueMessage]:
         """The next message of each chat that has one, as many as can be sent at once."""
@@ -53,6 +50,14 @@ class ProjectedOutbox:
             )
         return [_due(each) for each in claims]
 
+    async def held(self, requested_before: datetime) -> list[DueMessage]:
+        """Messages of stopped accounts that are so old that their time may be over."""
+        async with self._pool.connection() as connection:
+            held = await outbox.held(
+                connection, requested_before=requested_before, limit=AT_ONCE_MAX
+            )
+        return [_due(each) for each in held]
+
     async def next_due(self) -> datetime | None:
         """When the next message that waits for a time is due."""
         async with self._pool.connection() as connection:
@@ -60,7 +65,11 @@ class ProjectedOutbox:
 
     async def open(self, due: DueMessage) -> OutboundMessage | None:
         """The message in clear; None if what it says or whom it goes to was erased."""
-        outgoing = self._outgoing.get((due.org, due.message_id))
+        # With the keys as they are at this moment: what was erased meanwhile is not sent (E4).
+        async with self._pool.connection() as connection:
+            outgoing = await outbox.outgoing(
+                connection, org=due.org, chat_id=due.chat_id, message_id=due.message_id
+            )
         if outgoing is None:
             return None
         keys = await self._directory.keys(due.org)

@@ -285,6 +285,9 @@ class Outbox(Protocol):
     async def orphans(self, claimed_before: datetime) -> list[DueMessage]:
         """Messages that a dispatcher took long ago and never settled."""
 
+    async def held(self, requested_before: datetime) -> list[DueMessage]:
+        """Messages of stopped accounts that are so old that their time may be over."""
+
     async def next_due(self) -> datetime | None:
         """When the next message that waits for a time is due."""
 
@@ -303,6 +306,9 @@ class DispatchCommands(Protocol):
 
     async def start_sending(self, due: DueMessage, *, dispatcher: str) -> bool:
         """Take a message; False if it is not its turn or its time is over."""
+
+    async def end_if_over(self, due: DueMessage) -> None:
+        """End a message whose time is over."""
 
     async def record_answer(self, due: DueMessage, answer: SendAnswer) -> None:
         """Write down what the platform answered."""

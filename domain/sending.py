@@ -170,12 +170,21 @@ def start_sending(
     message = chat.outbound.get(message_id)
     if message is None or message.status != "queued" or message.sending:
         return []
-    reason = _reason_to_give_up(chat, channel, message, now=now)
-    if reason is not None:
-        return [MessageFailed(message_id=message_id, reason=reason)]
+    over = end_if_over(chat, channel, message_id, now=now)
+    if over:
+        return over
     if chat.queue[0] != message_id:
         return []
     return [SendStarted(message_id=message_id, attempt=message.attempt + 1, dispatcher=dispatcher)]
+
+
+def end_if_over(chat: Chat, channel: Channel, message_id: str, *, now: datetime) -> list[Event]:
+    """End a waiting message whose time is over, also while its account is stopped. Spec N3."""
+    message = chat.outbound.get(message_id)
+    if message is None or message.status != "queued" or message.sending:
+        return []
+    reason = _reason_to_give_up(chat, channel, message, now=now)
+    return [MessageFailed(message_id=message_id, reason=reason)] if reason else []
 
 
 def _reason_to_give_up(

@@ -61,6 +61,21 @@ class Dispatching:
         outcome = await self._context.executor.execute(keys.org, decide)
         return outcome.value is True
 
+    async def end_if_over(self, due: DueMessage) -> None:
+        """End a message of a stopped account whose time is over. Spec N3."""
+        keys = await self._context.directory.keys(due.org)
+        stream = chats.stream_of(due.chat_id)
+
+        def decide(unit: Unit) -> None:
+            chat = unit.state(stream, Chat)
+            message = chat.outbound.get(due.message_id)
+            if message is not None:
+                channel = unit.state(channels.stream_of(message.channel_id), Channel)
+                now = self._context.clock.now()
+                unit.record(stream, sending.end_if_over(chat, channel, due.message_id, now=now))
+
+        await self._context.executor.execute(keys.org, decide)
+
     async def record_answer(self, due: DueMessage, answer: SendAnswer) -> None:
         """Write down what the platform answered."""
         keys = await self._context.directory.keys(due.org)
