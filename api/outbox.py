@@ -38,9 +38,7 @@ class ProjectedOutbox:
                 limit=AT_ONCE_MAX,
                 limit_per_account=AT_ONCE_PER_ACCOUNT_MAX,
             )
-            held = await outbox.held(connection, requested_before=now - HELD_FOR, limit=AT_ONCE_MAX)
-        self._outgoing = {(each.org, each.message_id): each for each in outgoing}
-        return [_due(each) for each in outgoing] + [_due(each) for each in held]
+        return [_due(each) for each in outgoing]
 
     async def orphans(self, claimed_before: datetime) -> list[DueMessage]:
         """Messages that a dispatcher took long ago and never settled."""
