@@ -10,7 +10,7 @@ from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from api.answers import Listing, Page, answer, cursor_of, known_id, utc
+from api.answers import Listing, Page, answer, cursor_of, known_id, read_answer, utc
 from api.authentication import Principal, actor_of
 from api.commands.chats import Chats
 from api.commands.context import Actor, channel_of, the_chat, the_organisation
@@ -26,6 +26,7 @@ from domain.ownership import Assign, OwnedElsewhereNotice, owned_elsewhere
 from domain.ports import Clock
 from domain.refusal import Invalid, NotConnected, NotFound, OwnedElsewhere, OwnedHere
 from projections import inbox_queries as inbox
+from projections.checkpoints import position as position_of
 from projections.inbox import Inbox
 from projections.inbox_rows import ChatCursor, ChatRow
 from projections.projection import Connection
@@ -125,12 +126,13 @@ async def list_chats(
     clock: Part[Clock],
     page: Part[Page],
     chat_query: Part[_Query],
-) -> Listing[ChatView]:
+) -> Response[Listing[ChatView]]:
     """The service's chats, newest activity first. Spec C1."""
     viewer = viewer_of(principal, service, clock)
     after = page.after(datetime, str)
     org = principal.keys.org.number
     async with reading.of(request, principal, INBOX, UNREAD) as connection:
+        position = await position_of(connection, INBOX, org=org)
         rows = await inbox.chats_page(
             connection,
             org=org,
@@ -146,7 +148,8 @@ async def list_chats(
     profiles = await names.profiles(principal.keys, principal.organisation, people_on(shown))
     items = [chat_view(row, viewer, unread=counts[row.chat_id], profiles=profiles) for row in shown]
     last = shown[-1] if len(rows) > len(shown) else None
-    return Listing(items, cursor_of(last.last_activity_at, last.chat_id) if last else None)
+    more = cursor_of(last.last_activity_at, last.chat_id) if last else None
+    return read_answer(Listing(items, more), position)
 
 
 @get("/v1/services/{service:str}/counts")
@@ -175,10 +178,11 @@ async def get_chat(
     executor: Part[Executor],
     names: Part[Names],
     clock: Part[Clock],
-) -> OneChat:
+) -> Response[OneChat]:
     """One chat, never hidden because of its owner elsewhere. Spec S6."""
     viewer = viewer_of(principal, service, clock)
     async with reading.of(request, principal, INBOX, UNREAD) as connection:
+        position = await position_of(connection, INBOX, org=principal.keys.org.number)
         row = await chat_row_of(connection, principal, service, chat_id)
         counts = await _unread(connection, principal, service, [row])
 
@@ -193,10 +197,8 @@ async def get_chat(
     people = people_on([row]) | ({notice.owner} if notice and notice.owner else set())
     profiles = await names.profiles(principal.keys, principal.organisation, people)
     view = chat_view(row, viewer, unread=counts[chat_id], profiles=profiles)
-    return OneChat(
-        notice=notice_view(notice, profiles, request) if notice else None,
-        **vars(view),
-    )
+    shown = notice_view(notice, profiles, request) if notice else None
+    return read_answer(OneChat(notice=shown, **vars(view)), position)
 
 
 @post("/v1/services/{service:str}/chats/{chat_id:str}/assign", status_code=200)

@@ -7,7 +7,7 @@ import msgspec
 from litestar import Request, Response, get, post, put
 from litestar.params import FromPath, JSONBody
 
-from api.answers import Listing, Page, answer, cursor_of, known_id
+from api.answers import Listing, Page, answer, cursor_of, known_id, read_answer
 from api.authentication import Principal, actor_of
 from api.chats import INBOX, chat_row_of, viewer_of
 from api.commands.context import Actor
@@ -22,6 +22,7 @@ from domain.ports import Clock
 from domain.refusal import AnsweredMeanwhile, Invalid, NotOwner
 from domain.template import Category, Template, TemplateState
 from projections import inbox_queries as inbox
+from projections.checkpoints import position as position_of
 from projections.inbox_rows import MessageCursor
 
 AnyRequest = Request[Any, Any, Any]
@@ -96,11 +97,15 @@ async def list_messages(
     names: Part[Names],
     clock: Part[Clock],
     page: Part[Page],
-) -> Listing[MessageView]:
-    """The timeline, newest first; other services' replies masked. Spec S4, S13, C0."""
+) -> Response[Listing[MessageView]]:
+    """The timeline, newest first; other services' replies masked. Spec S4, S13, C0.
+
+    The answer's position is what a reply may name as `seen_position` (S14).
+    """
     viewer = viewer_of(principal, service, clock)
     after = page.after(datetime, int)
     async with reading.of(request, principal, INBOX) as connection:
+        position = await position_of(connection, INBOX, org=principal.keys.org.number)
         chat = await chat_row_of(connection, principal, service, chat_id)
         rows = await inbox.messages_page(
             connection,
@@ -114,7 +119,8 @@ async def list_messages(
     profiles = await names.profiles(principal.keys, principal.organisation, people_on(shown))
     items = [message_view(row, viewer, profiles=profiles) for row in shown]
     last = shown[-1] if len(rows) > len(shown) else None
-    return Listing(items, cursor_of(last.at, last.position) if last else None)
+    more = cursor_of(last.at, last.position) if last else None
+    return read_answer(Listing(items, more), position)
 
 
 @post("/v1/services/{service:str}/chats/{chat_id:str}/messages", status_code=202)
