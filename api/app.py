@@ -8,7 +8,17 @@ from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from api import channels, chats, events, health, messages, organisations, webhooks
+from api import (
+    channels,
+    chats,
+    decisions,
+    events,
+    health,
+    messages,
+    organisations,
+    templates,
+    webhooks,
+)
 from api.answers import page
 from api.authentication import Authentication, Principal
 from api.bodies import check_request
@@ -35,8 +45,10 @@ async def get_openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
 HANDLERS = (
     *organisations.HANDLERS,
     *channels.HANDLERS,
+    *decisions.HANDLERS,
     *chats.HANDLERS,
     *messages.HANDLERS,
+    *templates.HANDLERS,
     *events.HANDLERS,
     *health.HANDLERS,
     *webhooks.HANDLERS,

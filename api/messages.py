@@ -1,10 +1,12 @@
-"""Timelines and writing: GET and POST messages, retry, discard; templates."""
+"""Timelines and writing: GET and POST messages, retry, discard; starting a chat."""
 
+import re
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Request, Response, get, post, put
+from litestar import Request, Response, get, post
 from litestar.params import FromPath, JSONBody
 
 from api.answers import Listing, Page, answer, cursor_of, known_id, read_answer
@@ -12,7 +14,7 @@ from api.authentication import Principal, actor_of
 from api.chats import INBOX, chat_row_of, viewer_of
 from api.commands.context import Actor
 from api.commands.execute import Outcome
-from api.commands.replies import Replies, TemplateReply, TextReply, Write
+from api.commands.replies import Replies, Start, TemplateReply, TextReply, Write
 from api.names import Names
 from api.notices import with_names
 from api.parts import Part
@@ -20,7 +22,6 @@ from api.reading import Reading
 from api.views import MaskedMessage, VisibleMessage, message_view, people_on
 from domain.ports import Clock
 from domain.refusal import AnsweredMeanwhile, Invalid, NotOwner
-from domain.template import Category, Template, TemplateState
 from projections import inbox_queries as inbox
 from projections.checkpoints import position as position_of
 from projections.inbox_rows import MessageCursor
@@ -67,24 +68,20 @@ class MessageBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
                 raise Invalid(field, f"does not belong to a message of kind {self.kind}")
 
 
-class TemplateBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A template as the platform knows it; placeholders in the body are `{{name}}`."""
+class StartBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Whom to write to, through which channel; `address` is a number such as +819012345678."""
 
-    category: Category
-    body: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
-    parameters: Annotated[list[Name], msgspec.Meta(max_length=50)] = []
-    state: TemplateState = "draft"
+    channel_id: str
+    address: Annotated[str, msgspec.Meta(max_length=40)]
+    message: MessageBody
 
 
-class TemplateView(msgspec.Struct, kw_only=True):
-    """A template in one language."""
+@dataclass(kw_only=True)
+class StartedChat:
+    """The chat, new or known, and the message that is on its way."""
 
-    name: str
-    language: str
-    category: Category
-    body: str
-    parameters: list[str]
-    state: TemplateState
+    chat_id: str
+    message: MessageView
 
 
 @get("/v1/services/{service:str}/chats/{chat_id:str}/messages")
@@ -156,6 +153,38 @@ async def post_message(
     return await show.answer(actor, outcome)
 
 
+@post("/v1/services/{service:str}/chats", status_code=202)
+async def post_chat(
+    request: AnyRequest,
+    service: FromPath[str],
+    data: JSONBody[StartBody],
+    principal: Part[Principal],
+    replies: Part[Replies],
+    reading: Part[Reading],
+    names: Part[Names],
+    clock: Part[Clock],
+) -> Response[StartedChat]:
+    """The business writes first, with a template; who starts the chat owns it. Spec C2, N1."""
+    actor = await actor_of(request, principal, scope="reply", status=202)
+    message = data.message.message()
+    if not isinstance(message, TemplateReply):
+        raise Invalid("message.kind", "must be template: the customer has not written yet")
+    command = Start(
+        service=service,
+        channel_id=known_id(data.channel_id),
+        phone=_phone(data.address),
+        message=message,
+    )
+    try:
+        outcome = await replies.start(actor, command)
+    except NotOwner as refusal:
+        raise await with_names(refusal, request, principal, names) from None
+    chat_id = outcome.ids["chat"]
+    show = _Shower(principal, service, chat_id, reading, names, clock)
+    shown = await show.message(outcome.position, outcome.ids["message"])
+    return answer(StartedChat(chat_id=chat_id, message=shown), outcome, status=202)
+
+
 @post(
     "/v1/services/{service:str}/chats/{chat_id:str}/messages/{message_id:str}/retry",
     status_code=202,
@@ -203,53 +232,11 @@ async def discard_message(
     return await show.answer(actor, outcome, status=200)
 
 
-@put("/v1/accounts/{account_id:str}/templates/{name:str}/{language:str}")
-async def put_template(
-    request: AnyRequest,
-    account_id: FromPath[str],
-    name: FromPath[str],
-    language: FromPath[str],
-    data: JSONBody[TemplateBody],
-    principal: Part[Principal],
-    replies: Part[Replies],
-) -> Response[TemplateView]:
-    """Set a template of an account, with its approval state. Spec C8."""
-    actor = await actor_of(request, principal, scope="manage", status=200)
-    template = Template(
-        category=data.category,
-        body=data.body,
-        parameters=tuple(data.parameters),
-        state=data.state,
-    )
-    outcome = await replies.define_template(
-        actor,
-        platform="whatsapp",
-        account_id=account_id,
-        name=name,
-        language=language,
-        template=template,
-    )
-    return answer(_template_view(name, language, template), outcome)
-
-
-@get("/v1/accounts/{account_id:str}/templates/{name:str}/{language:str}")
-async def get_template(
-    account_id: FromPath[str],
-    name: FromPath[str],
-    language: FromPath[str],
-    principal: Part[Principal],
-    replies: Part[Replies],
-) -> TemplateView:
-    """One template."""
-    principal.require_scope("read")
-    template = await replies.template(
-        principal.keys.org,
-        platform="whatsapp",
-        account_id=account_id,
-        name=name,
-        language=language,
-    )
-    return _template_view(name, language, template)
+def _phone(address: str) -> str:
+    digits = re.sub(r"[\s().-]", "", address).removeprefix("+")
+    if not re.fullmatch(r"[1-9][0-9]{6,14}", digits):
+        raise Invalid("address", "must be a telephone number with its country code")
+    return digits
 
 
 class _Shower:
@@ -294,22 +281,10 @@ class _Shower:
         return message_view(row, self._viewer, profiles=profiles)
 
 
-def _template_view(name: str, language: str, template: Template) -> TemplateView:
-    return TemplateView(
-        name=name,
-        language=language,
-        category=template.category,
-        body=template.body,
-        parameters=list(template.parameters),
-        state=template.state,
-    )
-
-
 HANDLERS = (
     list_messages,
     post_message,
+    post_chat,
     retry_message,
     discard_message,
-    put_template,
-    get_template,
 )

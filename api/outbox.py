@@ -6,7 +6,7 @@ import msgspec
 from psycopg_pool import AsyncConnectionPool
 
 from api.commands.channels import secrets_about
-from api.commands.inbound import mark_of
+from api.commands.reception import mark_of
 from domain import chat as chats
 from domain.chat import ReplyRequested
 from domain.inbound import Address, Content

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from api.commands.context import Actor, Context, the_organisation
+from api.commands.context import Actor, Context, the_channel, the_organisation
 from api.commands.execute import Outcome
 from api.commands.unit import Unit
 from domain import account as accounts
@@ -13,7 +13,7 @@ from domain.account import Account, AccountReleased, ChannelOpened, CredentialsC
 from domain.channel import Channel, Connect, require_eligible
 from domain.event import Event
 from domain.organisation import require_role, require_view
-from domain.refusal import AccountTaken, Invalid, NotFound, NotParent
+from domain.refusal import AccountTaken, Invalid, NotParent
 
 
 class ConnectService(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,7 +170,7 @@ class Channels:
                 if user_id not in organisation.users:
                     raise Invalid("user_ids", f"there is no user {user_id!r}")
             stream = channels.stream_of(channel_id)
-            channel = _existing(unit, channel_id)
+            channel = the_channel(unit, channel_id)
             unit.record(
                 stream,
                 channels.associate_agents(
@@ -218,7 +218,7 @@ class Channels:
 
         def decide(unit: Unit) -> None:
             require_role(the_organisation(unit), actor.user_id, "admin")
-            channel = _existing(unit, channel_id)
+            channel = the_channel(unit, channel_id)
             unit.record(
                 channels.stream_of(channel_id), channels.release(channel, user_id=actor.user_id)
             )
@@ -256,14 +256,14 @@ class Channels:
     ) -> Outcome[None]:
         def decide(unit: Unit) -> None:
             require_role(the_organisation(unit), actor.user_id, "admin")
-            channel = _existing(unit, channel_id)
+            channel = the_channel(unit, channel_id)
             unit.record(channels.stream_of(channel_id), decision(channel))
 
         return await self._context.executor.execute(actor.org, decide, request=actor.request)
 
     async def _look(self, actor: Actor, channel_id: str) -> Channel:
         return await self._context.executor.look(
-            actor.org, lambda unit: _existing(unit, channel_id)
+            actor.org, lambda unit: the_channel(unit, channel_id)
         )
 
 
@@ -272,17 +272,10 @@ def secrets_about(platform: str, account_id: str) -> str:
     return f"account/{platform}/{account_id}"
 
 
-def _existing(unit: Unit, channel_id: str) -> Channel:
-    channel = unit.state(channels.stream_of(channel_id), Channel)
-    if channel.channel_id is None:
-        raise NotFound("There is no such channel.")
-    return channel
-
-
 def _managed(unit: Unit, actor: Actor, channel_id: str, service: str) -> Channel:
     """The channel, if this admin may manage it through this service. Spec S12."""
     require_role(the_organisation(unit), actor.user_id, "admin")
-    channel = _existing(unit, channel_id)
+    channel = the_channel(unit, channel_id)
     channels.require_parent(channel, service)
     return channel
 

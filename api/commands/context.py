@@ -58,6 +58,14 @@ def the_chat(unit: Unit, chat_id: str) -> Chat:
     return chat
 
 
+def the_channel(unit: Unit, channel_id: str) -> Channel:
+    """A channel of the organisation. Raises NotFound."""
+    channel = unit.state(channels.stream_of(channel_id), Channel)
+    if channel.channel_id is None:
+        raise NotFound("There is no such channel.")
+    return channel
+
+
 def channel_of(unit: Unit, chat: Chat, service: str) -> Channel:
     """The channel through which a service sees a chat. Raises NotConnected. Spec S16."""
     account = unit.state(accounts.stream_of(chat.platform, chat.account_id), Account)

@@ -3,7 +3,8 @@
 import msgspec
 
 from api.commands.context import Context
-from api.commands.inbound import Inbound, message_key
+from api.commands.inbound import Inbound
+from api.commands.reception import message_key
 from api.commands.unit import Unit
 from domain import account as accounts
 from domain import channel as channels

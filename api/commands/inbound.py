@@ -4,68 +4,20 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-
-import msgspec
 
 from api.commands.execute import Executor
 from api.commands.people import People
-from api.commands.unit import Unit
-from domain import account as accounts
-from domain import chat as chats
-from domain import contact as contacts
-from domain import delivery, sending
-from domain.account import NoticeReceived, StrayReceiptReceived
-from domain.chat import (
-    Chat,
-    ChatStarted,
-    EchoReceived,
-    EditReceived,
-    MessageReceived,
-    MessageSent,
-    ReactionReceived,
-    ReceiptReceived,
-    UnsendReceived,
-)
-from domain.contact import Contact, ContactChatStarted, MarketingPreferenceChanged
-from domain.delivery import DeliveryKept
-from domain.event import Event, Sealed
+from api.commands.reception import Reception
 from domain.identifiers import NewId
 from domain.inbound import (
-    AccountNoticed,
-    Address,
-    AddressesChanged,
     AnyOccurrence,
-    MessageChanged,
-    MessageOccurred,
-    NotUnderstood,
-    Person,
-    PreferenceChanged,
-    ReceiptOccurred,
 )
 from domain.ports import AlreadyDone, Clock, Directory, Keys, Org, Unavailable
-from domain.windows import believed_time
-
-# Raw deliveries without a known sender can be read for so long (E4).
-UNATTRIBUTED_KEPT = timedelta(days=30)
 
 # How long this process believes that an account belongs to the org it last looked up.
 HOLDER_BELIEVED_SECONDS = 1.0
 
-# The platform's ids are hashed to half the length of addresses: 128 bits name a message.
-MESSAGE_KEY_BYTES = 16
-
 logger = logging.getLogger(__name__)
-
-
-def message_key(keys: Keys, platform: str, account_id: str, platform_id: str) -> bytes:
-    """The keyed hash by which receipts, edits and quotes find a message."""
-    return keys.hash("message", platform, account_id, platform_id)[:MESSAGE_KEY_BYTES]
-
-
-def mark_of(chat_id: str, message_id: str) -> str:
-    """What we ask a platform to give back with everything about a message of ours."""
-    return f"{chat_id}.{message_id}"
 
 
 class Inbound:
@@ -129,7 +81,16 @@ class Inbound:
         """Write one occurrence down for one org, once for ever."""
         account = occurrence.account_id or occurrence.business_account_id or ""
         command = keys.hash("occurrence", platform, account, *occurrence.dedupe)
-        reception = _Reception(self, keys, platform, account, occurrence, self._clock.now())
+        reception = Reception(
+            self._people,
+            self._new_id,
+            keys,
+            platform,
+            account,
+            occurrence,
+            self._clock.now(),
+            is_unclaimed=keys.org == self._system,
+        )
         try:
             await self._executor.execute(keys.org, reception.decide, command=command)
         except AlreadyDone:
@@ -142,274 +103,9 @@ class Inbound:
             await self._executor.execute(keys.org, reception.keep_raw, command=command)
 
 
-class _Reception:
-    """One occurrence for one org."""
-
-    def __init__(
-        self,
-        inbound: Inbound,
-        keys: Keys,
-        platform: str,
-        account: str,
-        occurrence: AnyOccurrence,
-        received_at: datetime,
-    ) -> None:
-        self._people = inbound._people
-        self._new_id = inbound._new_id
-        self._is_system = keys.org == inbound._system
-        self._keys = keys
-        self._platform = platform
-        self._account = account
-        self._occurrence = occurrence
-        self._received_at = received_at
-        self._at = believed_time(occurrence.at, received_at=received_at)
-
-    def decide(self, unit: Unit) -> None:
-        """Record what happened. Raises Missing."""
-        if self._is_system:
-            self._keep_for_later(unit)
-            return
-        match self._occurrence:
-            case MessageOccurred() | MessageChanged() as nameless if not _is_about(nameless):
-                self.keep_raw(unit)
-            case MessageOccurred(echo=False) as message:
-                self._message(unit, message)
-            case MessageOccurred() as message:
-                self._echo(unit, message)
-            case MessageChanged() as change:
-                self._change(unit, change)
-            case ReceiptOccurred() as receipt:
-                self._receipt(unit, receipt)
-            case AddressesChanged() as change:
-                self._addresses(unit, change)
-            case PreferenceChanged() as preference:
-                self._preference(unit, preference)
-            case AccountNoticed() | NotUnderstood():
-                self.keep_raw(unit)
-
-    # Messages.
-
-    def _message(self, unit: Unit, message: MessageOccurred) -> None:
-        chat_id, author = self._meet(unit, message.person, message.group)
-        stream = chats.stream_of(chat_id)
-        received = MessageReceived(
-            message_id=self._new_id(),
-            kind=message.kind.removeprefix("message."),
-            at=self._at,
-            content=self._seal(unit, author, message.content, stream, MessageReceived),
-            key=self._key(message.platform_id),
-            quotes=self._key(message.quotes) if message.quotes else None,
-            member=author if message.group else None,
-        )
-        unit.record(stream, [received])
-
-    def _echo(self, unit: Unit, message: MessageOccurred) -> None:
-        chat_id, _ = self._meet(unit, message.person, message.group)
-        stream = chats.stream_of(chat_id)
-        chat = unit.state(stream, Chat)
-        key = self._key(message.platform_id)
-        own = sending.is_own_echo(chat, key=key, mark=_message_of(message.sent_by_us))
-        if own is not None:
-            if chat.outbound[own].key is None:
-                unit.record(stream, [MessageSent(message_id=own, key=key)])
-            return
-        echo = EchoReceived(
-            message_id=self._new_id(),
-            kind=message.kind.removeprefix("echo."),
-            at=self._at,
-            content=self._seal(unit, chat.contact_id, message.content, stream, EchoReceived),
-            key=key,
-            quotes=self._key(message.quotes) if message.quotes else None,
-        )
-        unit.record(stream, [echo])
-
-    def _change(self, unit: Unit, change: MessageChanged) -> None:
-        chat_id, author = self._meet(unit, change.person, change.group)
-        stream = chats.stream_of(chat_id)
-        target = self._key(change.target)
-        event: Event
-        match change.kind.rpartition(".")[2], change.content:
-            case "reaction", content:
-                reaction: Sealed | None = None
-                if content is not None:
-                    reaction = self._seal(unit, author, content, stream, ReactionReceived)
-                event = ReactionReceived(
-                    target=target,
-                    at=self._at,
-                    content=reaction,
-                    member=author if change.group else None,
-                    echo=change.echo,
-                )
-            case _, None:
-                event = UnsendReceived(target=target, at=self._at, echo=change.echo)
-            case _, content:
-                sealed = self._seal(unit, author, content, stream, EditReceived)
-                event = EditReceived(target=target, at=self._at, content=sealed, echo=change.echo)
-        unit.record(stream, [event])
-
-    def _receipt(self, unit: Unit, receipt: ReceiptOccurred) -> None:
-        chat_id = self._chat_of(unit, receipt)
-        if chat_id is None:
-            self._keep_stray_receipt(unit, receipt)
-            return
-        stream = chats.stream_of(chat_id)
-        chat = unit.state(stream, Chat)
-        detail = None
-        if receipt.detail is not None:
-            data = msgspec.json.encode(receipt.detail)
-            detail = self._people.seal(
-                unit, self._keys, chat.contact_id, data, stream, ReceiptReceived
-            )
-        participant = receipt.person.addresses[:1] if receipt.group else ()
-        received = ReceiptReceived(
-            key=self._key(receipt.platform_id),
-            status=receipt.status,
-            at=self._at,
-            message_id=_message_of(receipt.sent_by_us),
-            participant=self._address(participant[0]) if participant else None,
-            error_code=receipt.error_code,
-            detail=detail,
-        )
-        unit.record(stream, sending.record_receipt(chat, received))
-
-    def _chat_of(self, unit: Unit, receipt: ReceiptOccurred) -> str | None:
-        """The chat a receipt belongs to: by our mark, else by whom the message went to."""
-        marked = (receipt.sent_by_us or "").partition(".")[0]
-        if marked and unit.state(chats.stream_of(marked), Chat).chat_id == marked:
-            return marked
-        addresses = (receipt.group,) if receipt.group else receipt.person.addresses
-        contact_id = self._people.find(unit, self._keys, addresses)
-        if contact_id is None:
-            return None
-        contact = unit.state(contacts.stream_of(contact_id), Contact)
-        return contact.chats.get(self._account_key)
-
-    # People.
-
-    def _meet(self, unit: Unit, person: Person, group: Address | None) -> tuple[str, str]:
-        """The chat with this customer, begun if need be, and who wrote. Spec C19."""
-        customer = author = ""
-        if group is not None:
-            as_person = Person(addresses=(group,))
-            customer = self._people.find_or_make(unit, self._keys, as_person, group=True)
-        if person.addresses:
-            author = self._people.find_or_make(unit, self._keys, person)
-        customer, author = customer or author, author or customer
-        stream = contacts.stream_of(customer)
-        chat_id = unit.state(stream, Contact).chats.get(self._account_key)
-        if chat_id is None:
-            chat_id = self._new_id()
-            unit.record(stream, [ContactChatStarted(account=self._account_key, chat_id=chat_id)])
-            started = ChatStarted(
-                chat_id=chat_id,
-                platform=self._platform,
-                account_id=self._account,
-                contact_id=customer,
-                group=group is not None,
-            )
-            unit.begin(chats.stream_of(chat_id))
-            unit.record(chats.stream_of(chat_id), [started])
-        return chat_id, author
-
-    def _addresses(self, unit: Unit, change: AddressesChanged) -> None:
-        contact_id = self._people.find(unit, self._keys, change.person.addresses)
-        if contact_id is None:
-            contact_id = self._people.find(unit, self._keys, change.added)
-        if contact_id is None:
-            self.keep_raw(unit)
-            return
-        replaced = {address.kind for address in change.added}
-        for address in change.added:
-            before = self._people.find(unit, self._keys, [address])
-            if before != contact_id:
-                self._people.lead_to(unit, self._keys, contact_id, address, before=before)
-        for address in change.person.addresses:
-            if address.kind not in replaced or address in change.added:
-                continue
-            if self._people.find(unit, self._keys, [address]) == contact_id:
-                self._people.drop(unit, self._keys, contact_id, address)
-
-    def _preference(self, unit: Unit, preference: PreferenceChanged) -> None:
-        if not preference.person.addresses:
-            self.keep_raw(unit)
-            return
-        contact_id = self._people.find_or_make(unit, self._keys, preference.person)
-        changed = MarketingPreferenceChanged(
-            account=self._account_key,
-            wants_marketing=preference.wants_marketing,
-            at=self._at,
-        )
-        unit.record(contacts.stream_of(contact_id), [changed])
-
-    # What has no chat.
-
-    def keep_raw(self, unit: Unit) -> None:
-        """Keep it with the account, as it came."""
-        occurrence = self._occurrence
-        stream = accounts.stream_of(self._platform, self._account)
-        person = occurrence.person if isinstance(occurrence, NotUnderstood) else None
-        contact_id = (
-            self._people.find(unit, self._keys, person.addresses) if person is not None else None
-        )
-        data = msgspec.json.encode(occurrence)
-        if contact_id is None:
-            notice = self._seal_unattributed(unit, data, stream, NoticeReceived)
-        else:
-            notice = self._people.seal(unit, self._keys, contact_id, data, stream, NoticeReceived)
-        unit.record(stream, [NoticeReceived(kind=occurrence.kind, notice=notice)])
-
-    def _keep_stray_receipt(self, unit: Unit, receipt: ReceiptOccurred) -> None:
-        stream = accounts.stream_of(self._platform, self._account)
-        sealed = self._seal_unattributed(
-            unit, msgspec.json.encode(receipt), stream, StrayReceiptReceived
-        )
-        unit.record(stream, [StrayReceiptReceived(status=receipt.status, receipt=sealed)])
-
-    def _keep_for_later(self, unit: Unit) -> None:
-        stream = delivery.stream_of(self._platform, self._account or "none")
-        data = msgspec.json.encode(self._occurrence)
-        sealed = self._seal_unattributed(unit, data, stream, DeliveryKept)
-        unit.record(stream, [DeliveryKept(delivery=sealed)])
-
-    def _seal_unattributed(
-        self, unit: Unit, data: bytes, stream: str, event: type[Event]
-    ) -> Sealed:
-        key_id = f"delivery:{self._new_id()}"
-        expires_at = self._received_at + UNATTRIBUTED_KEPT
-        unit.keys.append(self._keys.new_key(key_id, expires_at=expires_at))
-        return self._keys.seal(data, stream=stream, event=event, key_id=key_id)
-
-    # Small things.
-
-    @property
-    def _account_key(self) -> str:
-        return f"{self._platform}:{self._account}"
-
-    def _key(self, platform_id: str) -> bytes:
-        return message_key(self._keys, self._platform, self._account, platform_id)
-
-    def _address(self, address: Address) -> bytes:
-        return self._keys.hash("address", address.kind, address.value)
-
-    def _seal(
-        self, unit: Unit, contact_id: str, content: msgspec.Struct, stream: str, event: type[Event]
-    ) -> Sealed:
-        data = msgspec.json.encode(content)
-        return self._people.seal(unit, self._keys, contact_id, data, stream, event)
-
-
 def _lane(occurrence: AnyOccurrence) -> object | None:
     """What is written one after the other: all that concerns one person or group."""
     person = getattr(occurrence, "person", None)
     group = getattr(occurrence, "group", None)
     addresses = (group,) if group else person.addresses if person else ()
     return (occurrence.account_id, addresses[0]) if addresses else None
-
-
-def _is_about(occurrence: MessageOccurred | MessageChanged) -> bool:
-    """Whether it names anybody: a person, or for an echo to a group at least the group."""
-    return bool(occurrence.person.addresses) or occurrence.group is not None
-
-
-def _message_of(mark: str | None) -> str | None:
-    return mark.partition(".")[2] or None if mark else None

@@ -2,19 +2,30 @@
 
 import msgspec
 
-from api.commands.context import Actor, Context, channel_of, the_chat, the_organisation
+from api.commands.context import (
+    Actor,
+    Context,
+    channel_of,
+    the_channel,
+    the_chat,
+    the_organisation,
+)
 from api.commands.execute import Outcome
 from api.commands.unit import Unit
 from domain import chat as chats
+from domain import contact as contacts
 from domain import sending
 from domain import template as templates
-from domain.chat import Chat, Outbound, ReplyRequested
-from domain.inbound import Content
+from domain.channel import Channel, require_active
+from domain.chat import Chat, ChatAssigned, ChatStarted, Outbound, ReplyRequested
+from domain.contact import Contact, ContactChatStarted
+from domain.inbound import Address, Content, Person
 from domain.organisation import require_reply, require_role, require_view
 from domain.ports import Org
-from domain.refusal import NotFound
+from domain.refusal import CannotStart, NotFound
 from domain.sending import RequestReply
 from domain.template import Template, Templates
+from domain.windows import window_rule
 
 
 class TextReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +52,15 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     confirm: bool = False
 
 
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """The business writes first, to a telephone number, with a template."""
+
+    service: str
+    channel_id: str
+    phone: str  # Digits, without plus.
+    message: TemplateReply
+
+
 class Replies:
     """Commands that write to the customer."""
 
@@ -65,26 +85,47 @@ class Replies:
             service=command.service,
             user_id=actor.user_id,
         )
-        all_templates = _templates_of(unit, chat)
-        content, kind, template, category = _compose(command.message, all_templates)
         stream = chats.stream_of(command.chat_id)
+        self._request(
+            unit,
+            actor,
+            chat,
+            channel,
+            service=command.service,
+            message=command.message,
+            seen_version=self._seen_version(unit, stream, command.seen_position),
+            confirm=command.confirm,
+        )
+
+    def _request(
+        self,
+        unit: Unit,
+        actor: Actor,
+        chat: Chat,
+        channel: Channel,
+        *,
+        service: str,
+        message: TextReply | TemplateReply,
+        seen_version: int | None = None,
+        confirm: bool = False,
+    ) -> None:
+        assert chat.chat_id is not None
+        stream = chats.stream_of(chat.chat_id)
+        all_templates = _templates_of(unit, chat)
+        content, kind, template, category = _compose(message, all_templates)
+        data = msgspec.json.encode(content)
         message_id = unit.ids["message"] = self._context.new_id()
         request = RequestReply(
             message_id=message_id,
-            service=command.service,
+            service=service,
             kind=kind,
             content=self._context.people.seal(
-                unit,
-                actor.keys,
-                chat.contact_id,
-                msgspec.json.encode(content),
-                stream,
-                ReplyRequested,
+                unit, actor.keys, chat.contact_id, data, stream, ReplyRequested
             ),
             template=template,
             category=category,
-            seen_version=self._seen_version(unit, stream, command.seen_position),
-            confirm=command.confirm,
+            seen_version=seen_version,
+            confirm=confirm,
         )
         events = sending.request_reply(
             chat,
@@ -96,6 +137,49 @@ class Replies:
             now=self._context.clock.now(),
         )
         unit.record(stream, events)
+
+    async def start(self, actor: Actor, command: Start) -> Outcome[None]:
+        """Write first; `ids` of the outcome name the chat and the message. Spec C2, N1."""
+        return await self._context.executor.execute(
+            actor.org, lambda unit: self._start(unit, actor, command), request=actor.request
+        )
+
+    def _start(self, unit: Unit, actor: Actor, command: Start) -> None:
+        organisation, service = the_organisation(unit), command.service
+        require_view(organisation, actor.user_id, service)
+        channel = the_channel(unit, command.channel_id)
+        require_active(channel, service)
+        require_reply(organisation, actor.user_id, service)
+        if not window_rule(channel.platform).business_may_start:
+            raise CannotStart
+        person = Person(addresses=(Address("phone", command.phone),))
+        contact_id = self._context.people.find_or_make(unit, actor.keys, person)
+        chat = self._chat_with(unit, contact_id, channel, service)
+        if service not in chat.owners:
+            now = self._context.clock.now()
+            mine = ChatAssigned(service=service, owner=actor.user_id, at=now, user_id=actor.user_id)
+            unit.record(chats.stream_of(unit.ids["chat"]), [mine])
+            chat = the_chat(unit, unit.ids["chat"])
+        self._request(unit, actor, chat, channel, service=service, message=command.message)
+
+    def _chat_with(self, unit: Unit, contact_id: str, channel: Channel, service: str) -> Chat:
+        account = f"{channel.platform}:{channel.account_id}"
+        contact_stream = contacts.stream_of(contact_id)
+        chat_id = unit.state(contact_stream, Contact).chats.get(account)
+        if chat_id is None:
+            chat_id = self._context.new_id()
+            unit.record(contact_stream, [ContactChatStarted(account=account, chat_id=chat_id)])
+            started = ChatStarted(
+                chat_id=chat_id,
+                platform=channel.platform,
+                account_id=channel.account_id,
+                contact_id=contact_id,
+                started_by=service,
+            )
+            unit.begin(chats.stream_of(chat_id))
+            unit.record(chats.stream_of(chat_id), [started])
+        unit.ids["chat"] = chat_id
+        return the_chat(unit, chat_id)
 
     def _seen_version(self, unit: Unit, stream: str, position: int | None) -> int | None:
         if position is None:

@@ -1,0 +1,102 @@
+"""Templates of an account, with their approval state (C8)."""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, get, put
+from litestar.params import FromPath, JSONBody
+
+from api.answers import answer
+from api.authentication import Principal, actor_of
+from api.commands.replies import Replies
+from api.parts import Part
+from domain.template import Category, Template, TemplateState
+
+AnyRequest = Request[Any, Any, Any]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+
+
+class TemplateBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A template as the platform knows it; placeholders in the body are `{{name}}`."""
+
+    category: Category
+    body: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+    parameters: Annotated[list[Name], msgspec.Meta(max_length=50)] = []
+    state: TemplateState = "draft"
+
+
+class TemplateView(msgspec.Struct, kw_only=True):
+    """A template in one language."""
+
+    name: str
+    language: str
+    category: Category
+    body: str
+    parameters: list[str]
+    state: TemplateState
+
+
+@put("/v1/accounts/{account_id:str}/templates/{name:str}/{language:str}")
+async def put_template(
+    request: AnyRequest,
+    account_id: FromPath[str],
+    name: FromPath[str],
+    language: FromPath[str],
+    data: JSONBody[TemplateBody],
+    principal: Part[Principal],
+    replies: Part[Replies],
+) -> Response[TemplateView]:
+    """Set a template of an account, with its approval state. Spec C8."""
+    actor = await actor_of(request, principal, scope="manage", status=200)
+    template = Template(
+        category=data.category,
+        body=data.body,
+        parameters=tuple(data.parameters),
+        state=data.state,
+    )
+    outcome = await replies.define_template(
+        actor,
+        platform="whatsapp",
+        account_id=account_id,
+        name=name,
+        language=language,
+        template=template,
+    )
+    return answer(_template_view(name, language, template), outcome)
+
+
+@get("/v1/accounts/{account_id:str}/templates/{name:str}/{language:str}")
+async def get_template(
+    account_id: FromPath[str],
+    name: FromPath[str],
+    language: FromPath[str],
+    principal: Part[Principal],
+    replies: Part[Replies],
+) -> TemplateView:
+    """One template."""
+    principal.require_scope("read")
+    template = await replies.template(
+        principal.keys.org,
+        platform="whatsapp",
+        account_id=account_id,
+        name=name,
+        language=language,
+    )
+    return _template_view(name, language, template)
+
+
+def _template_view(name: str, language: str, template: Template) -> TemplateView:
+    return TemplateView(
+        name=name,
+        language=language,
+        category=template.category,
+        body=template.body,
+        parameters=list(template.parameters),
+        state=template.state,
+    )
+
+
+HANDLERS = (
+    put_template,
+    get_template,
+)
