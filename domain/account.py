@@ -115,7 +115,13 @@ def evolve(account: Account, event: Event) -> Account:
     """The account after one more fact."""
     match event:
         case AccountClaimed():
-            return replace(account, claimed=True, business_account_id=event.business_account_id)
+            return replace(
+                account,
+                claimed=True,
+                business_account_id=event.business_account_id,
+                verification="pending",  # Releasing it made its credentials be forgotten.
+                stopped=None,
+            )
         case ChannelOpened(shared=True):
             return replace(account, shared_channel=event.channel_id)
         case ChannelOpened():
@@ -157,7 +163,7 @@ def claim(
         AccountClaimed(
             platform=platform,
             account_id=account_id,
-            business_account_id=business_account_id,
+            business_account_id=business_account_id or account.business_account_id,
             user_id=user_id,
         )
     ]
