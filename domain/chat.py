@@ -40,9 +40,7 @@ class ChatStarted(Event, frozen=True, kw_only=True):
     account_id: str
     contact_id: str
     group: bool = False
-    started_by: str | None = (
-        None  # The service whose agent wrote first, if it was not the customer.
-    )
+    started_by: str | None = None  # The service that wrote first, if it was not the customer.
 
 
 @stored_as("chat.message_received")
@@ -272,11 +270,18 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     blocked: frozenset[str] = frozenset()  # Services.
     last_reply: dict[str, Reply] = {}  # By channel.
     outbound: dict[str, Outbound] = {}  # By message id, oldest first.
+    early: dict[bytes, str] = {}  # By key: what receipts said of a message we cannot name yet.
 
     @property
     def queue(self) -> list[str]:
         """The messages that wait to be sent, in their order (N4)."""
         return [key for key, message in self.outbound.items() if message.status == "queued"]
+
+    @property
+    def awaits_answer(self) -> bool:
+        """Whether the platform may have a message of ours whose id there we do not know."""
+        nameless = [message for message in self.outbound.values() if message.key is None]
+        return any(message.sending or message.status == "uncertain" for message in nameless)
 
 
 def evolve(chat: Chat, event: Event) -> Chat:
@@ -309,14 +314,13 @@ def evolve(chat: Chat, event: Event) -> Chat:
         case SendDeferred():
             return _with_outbound(chat, version, event.message_id, sending=False)
         case MessageSent():
-            return _with_status(chat, version, event.message_id, "sent", key=event.key)
+            return _with_sent(chat, version, event)
         case SendUncertain():
             return _with_status(chat, version, event.message_id, "uncertain")
         case MessageFailed():
             return _with_status(chat, version, event.message_id, "failed")
         case ReceiptReceived():
-            message_id = find_outbound(chat, key=event.key, mark=event.message_id)
-            return _with_status(chat, version, message_id, event.status, key=event.key)
+            return _with_receipt(chat, version, event)
         case ChatAssigned():
             owner = Owner(event.owner, event.at, version)
             return replace(chat, version=version, owners={**chat.owners, event.service: owner})
@@ -356,8 +360,7 @@ def _with_reply(chat: Chat, version: int, event: ReplyRequested) -> Chat:
         requested_at=event.at,
         is_template=event.template is not None,
     )
-    if len(outbound) > OUTBOUND_REMEMBERED_MAX:
-        _forget_oldest_settled(outbound)
+    _forget_oldest(outbound)
     return replace(
         chat,
         version=version,
@@ -367,35 +370,48 @@ def _with_reply(chat: Chat, version: int, event: ReplyRequested) -> Chat:
     )
 
 
-def _forget_oldest_settled(outbound: dict[str, Outbound]) -> None:
-    for message_id, message in outbound.items():
-        if message.status != "queued":
-            del outbound[message_id]
-            return
+def _forget_oldest(outbound: dict[str, Outbound]) -> None:
+    surplus = max(len(outbound) - OUTBOUND_REMEMBERED_MAX, 0)
+    for message_id in [key for key, each in outbound.items() if each.status != "queued"][:surplus]:
+        del outbound[message_id]
 
 
-def _with_outbound(chat: Chat, version: int, message_id: str | None, **changes: object) -> Chat:
-    message = chat.outbound.get(message_id) if message_id else None
-    if message is None or message_id is None:
+def _with_outbound(chat: Chat, version: int, message_id: str, **changes: object) -> Chat:
+    message = chat.outbound.get(message_id)
+    if message is None:
         return replace(chat, version=version)
     changed = replace(message, **changes)
     return replace(chat, version=version, outbound={**chat.outbound, message_id: changed})
 
 
 def _with_status(
-    chat: Chat, version: int, message_id: str | None, status: str, *, key: bytes | None = None
+    chat: Chat, version: int, message_id: str, status: str, *, key: bytes | None = None
 ) -> Chat:
-    message = chat.outbound.get(message_id) if message_id else None
+    message = chat.outbound.get(message_id)
     if message is None:
         return replace(chat, version=version)
-    return _with_outbound(
-        chat,
-        version,
-        message_id,
-        status=greatest(message.status, status),
-        sending=False,
-        key=message.key or key,
-    )
+    known = greatest(message.status, status)
+    changes = {"status": known, "sending": message.sending and known == "queued"}
+    return _with_outbound(chat, version, message_id, key=message.key or key, **changes)
+
+
+def _with_sent(chat: Chat, version: int, event: MessageSent) -> Chat:
+    # C15: what receipts said before the answer counts from here.
+    early = {key: status for key, status in chat.early.items() if key != event.key}
+    status = greatest("sent", chat.early.get(event.key, "sent"))
+    sent = _with_status(chat, version, event.message_id, status, key=event.key)
+    return replace(sent, early=early if sent.awaits_answer else {})
+
+
+def _with_receipt(chat: Chat, version: int, event: ReceiptReceived) -> Chat:
+    message_id = find_outbound(chat, key=event.key, mark=event.message_id)
+    if message_id is not None:
+        return _with_status(chat, version, message_id, event.status, key=event.key)
+    if not chat.awaits_answer:
+        return replace(chat, version=version)
+    status = greatest(chat.early.get(event.key, "queued"), event.status)
+    early = list({**chat.early, event.key: status}.items())[-OUTBOUND_REMEMBERED_MAX:]
+    return replace(chat, version=version, early=dict(early))
 
 
 def greatest(known: str, reported: str) -> str:
