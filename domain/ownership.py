@@ -16,7 +16,13 @@ from domain.chat import (
     Owner,
 )
 from domain.event import Event
-from domain.organisation import Organisation, may_view, require_reply, require_role
+from domain.organisation import (
+    Organisation,
+    may_view,
+    require_reply,
+    require_role,
+    require_view,
+)
 from domain.refusal import Invalid, OwnedElsewhere, OwnedHere
 
 
@@ -62,9 +68,7 @@ def assign(
     """A compare-and-set: without `confirm` only a chat that nobody owns is given. Spec C18, S7."""
     service = command.service
     require_active(channel, service)
-    require_reply(organisation, user_id, service)
-    if command.owner != user_id:
-        require_role(organisation, user_id, "admin", "supervisor")
+    _require_may_change_owner(organisation, user_id, service, owner=command.owner)
     _require_may_own(organisation, command.owner, service)
     present = chat.owners.get(service)
     if present is not None and present.user_id == command.owner:
@@ -91,12 +95,12 @@ def unassign(
 ) -> list[Event]:
     """Take the owner off, in this service only. Someone else's needs a supervisor. Spec S5."""
     require_active(channel, service)
-    require_reply(organisation, user_id, service)
     owner = chat.owners.get(service)
+    _require_may_change_owner(
+        organisation, user_id, service, owner=owner.user_id if owner else user_id
+    )
     if owner is None:
         return []
-    if owner.user_id != user_id:
-        require_role(organisation, user_id, "admin", "supervisor")
     return [ChatUnassigned(service=service, previous=owner.user_id, user_id=user_id)]
 
 
@@ -134,6 +138,18 @@ def unblock(
     require_active(channel, service)
     require_reply(organisation, user_id, service)
     return [CustomerUnblocked(service=service, user_id=user_id)] if service in chat.blocked else []
+
+
+def _require_may_change_owner(
+    organisation: Organisation, user_id: str, service: str, *, owner: str
+) -> None:
+    # One's own chats need the right to reply, others' chats a role: a supervisor may hand out
+    # chats also where they may not write (contract, Authentication).
+    if owner == user_id:
+        require_reply(organisation, user_id, service)
+    else:
+        require_view(organisation, user_id, service)
+        require_role(organisation, user_id, "admin", "supervisor")
 
 
 def _require_may_own(organisation: Organisation, owner: str, service: str) -> None:
