@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from domain.event import Event, stored_as
-from domain.refusal import NotFound, ParameterMissing, TemplateNotApproved
+from domain.refusal import Invalid, NotFound, ParameterMissing, TemplateNotApproved
 
 Category = Literal["marketing", "utility", "authentication", "service"]
 TemplateState = Literal["draft", "pending", "approved", "rejected", "paused"]
@@ -90,6 +90,9 @@ def define(
     templates: Templates, *, name: str, language: str, template: Template, user_id: str
 ) -> list[Event]:
     """Set a template; nothing if it stands so already."""
+    for each in _PLACEHOLDER.findall(template.body):
+        if each not in template.parameters:
+            raise Invalid("parameters", f"the body has {{{{{each}}}}}, which is not among them")
     if templates.by_name.get((name, language)) == template:
         return []
     return [
@@ -116,9 +119,11 @@ def fill(
         raise TemplateNotApproved(
             f"The template {name!r} is {template.state}.", state=template.state
         )
-    missing = [each for each in template.parameters if not parameters.get(each)]
+    # The text's own placeholders too: nothing is ever sent with a hole in it.
+    needed = dict.fromkeys((*template.parameters, *_PLACEHOLDER.findall(template.body)))
+    missing = [each for each in needed if not parameters.get(each)]
     if missing:
         raise ParameterMissing(
             errors=[{"field": f"parameters.{each}", "message": "is missing"} for each in missing]
         )
-    return template, _PLACEHOLDER.sub(lambda found: parameters.get(found[1], ""), template.body)
+    return template, _PLACEHOLDER.sub(lambda found: parameters[found[1]], template.body)
