@@ -176,29 +176,28 @@ def evolve(channel: Channel, event: Event) -> Channel:
                 address=event.address,
             )
         case ConnectionCreated():
-            connection = Connection(created=version, joined=version)
-            return _with(channel, version, event.service, connection)
+            created = Connection(created=version, joined=version)
+            connections = {**channel.connections, event.service: created}
+            return replace(channel, version=version, connections=connections)
         case ConnectionDisabled():
-            left = replace(channel.connections[event.service], active=False)
-            return _with(channel, version, event.service, left)
+            return _with(channel, version, event.service, active=False)
         case ConnectionEnabled():
-            back = replace(channel.connections[event.service], active=True, joined=version)
-            return _with(channel, version, event.service, back)
+            return _with(channel, version, event.service, active=True, joined=version)
         case ConnectionDeleted():
             rest = {
                 name: each for name, each in channel.connections.items() if name != event.service
             }
             return replace(channel, version=version, connections=rest)
         case ConnectionConfigured():
-            configured = replace(
-                channel.connections[event.service],
+            return _with(
+                channel,
+                version,
+                event.service,
                 department=event.department,
                 ticket_timer_hours=event.ticket_timer_hours,
             )
-            return _with(channel, version, event.service, configured)
         case AgentsAssociated():
-            staffed = replace(channel.connections[event.service], agents=event.user_ids)
-            return _with(channel, version, event.service, staffed)
+            return _with(channel, version, event.service, agents=event.user_ids)
         case ParentChosen():
             return replace(channel, version=version, parent=event.chosen)
         case ChannelRenamed():
@@ -211,8 +210,10 @@ def evolve(channel: Channel, event: Event) -> Channel:
             return replace(channel, version=version)
 
 
-def _with(channel: Channel, version: int, service: str, connection: Connection) -> Channel:
-    connections = {**channel.connections, service: connection}
+def _with(channel: Channel, version: int, service: str, **changes: object) -> Channel:
+    connections = dict(channel.connections)
+    if service in connections:
+        connections[service] = replace(connections[service], **changes)
     return replace(channel, version=version, connections=connections)
 
 

@@ -130,22 +130,6 @@ class ApiKeyRevoked(Event, frozen=True, kw_only=True):
     user_id: str | None = None
 
 
-OrganisationEvent = (
-    OrganisationCreated
-    | ServiceAdded
-    | SubscriptionChanged
-    | MaskingChanged
-    | ReplyOwnershipChanged
-    | TicketTimerChanged
-    | UserAdded
-    | UserRoleChanged
-    | UserServicesChanged
-    | UserAwayChanged
-    | ApiKeyCreated
-    | ApiKeyRevoked
-)
-
-
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """One application of the org."""
 
@@ -205,12 +189,18 @@ def evolve(organisation: Organisation, event: Event) -> Organisation:
 
 
 def _with_service(organisation: Organisation, name: str, **changes: object) -> Organisation:
-    changed = replace(organisation.services[name], **changes)
+    present = organisation.services.get(name)
+    if present is None:
+        return organisation
+    changed = replace(present, **changes)
     return replace(organisation, services={**organisation.services, name: changed})
 
 
 def _with_user(organisation: Organisation, user_id: str, **changes: object) -> Organisation:
-    changed = replace(organisation.users[user_id], **changes)
+    present = organisation.users.get(user_id)
+    if present is None:
+        return organisation
+    changed = replace(present, **changes)
     return replace(organisation, users={**organisation.users, user_id: changed})
 
 
