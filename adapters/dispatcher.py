@@ -25,6 +25,9 @@ from domain.ports import (
 from domain.windows import TEMPLATE_LIFETIME
 
 POLL_SECONDS = 1.0
+# The bell rings when the log has grown, and what waits to be sent shows it a moment later: after
+# a ring the dispatcher looks again soon, then less and less often.
+LOOK_AGAIN_SECONDS = 0.01
 SENDING_MAX = 64  # At once, over all accounts.
 
 # A platform's answer is awaited for at most half of this; a claim that is older is abandoned.
@@ -61,6 +64,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Send until cancelled; what is on its way then is settled first."""
+        look_again = LOOK_AGAIN_SECONDS
         try:
             while True:
                 try:
@@ -69,7 +73,8 @@ class Dispatcher:
                     await self._send_due()
                 except Exception:
                     logger.exception("The dispatcher could not look for messages")
-                await self._wakener.wait(await self._pause())
+                rang = await self._wakener.wait(min(look_again, await self._pause()))
+                look_again = LOOK_AGAIN_SECONDS if rang else min(look_again * 2, POLL_SECONDS)
         finally:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 

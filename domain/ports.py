@@ -335,5 +335,5 @@ class Platform(Protocol):
 class Wakener(Protocol):
     """Tells a follower that the log has grown."""
 
-    async def wait(self, timeout: float) -> None:
-        """Return when it has, or after `timeout` seconds."""
+    async def wait(self, timeout: float) -> bool:
+        """Return True when it has, or False after `timeout` seconds."""

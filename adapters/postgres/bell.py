@@ -31,11 +31,13 @@ class Listener:
         """Wake it, now or when it next waits."""
         self._rung.set()
 
-    async def wait(self, timeout: float) -> None:
-        """Return at the next ring, or after `timeout` seconds."""
+    async def wait(self, timeout: float) -> bool:
+        """Return at the next ring, or after `timeout` seconds; whether it rang."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._rung.wait(), timeout)
+        rang = self._rung.is_set()
         self._rung.clear()
+        return rang
 
 
 class Bell:
