@@ -5,7 +5,8 @@ import hashlib
 import hmac
 import json
 import socket
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ APP_SECRET = "acme_meta_app_secret"
 VERIFY_TOKEN = "acme_verify_token"
 ACCOUNT = "527719004413008"
 TOKEN = "acme-access-token"
+# An account belongs to one organisation, so each test takes one of these.
+ACCOUNTS = tuple(str(int(ACCOUNT) + number) for number in range(1, 200))
 WABA = "418820007715532"
 
 
@@ -70,7 +73,9 @@ class Client:
         response = await self.call("GET", path, expect=expect, headers=headers, **arguments)
         return response.json()
 
-    async def post(self, path: str, body: Any = None, *, expect: int = 200, **arguments: Any) -> Any:
+    async def post(
+        self, path: str, body: Any = None, *, expect: int = 200, **arguments: Any
+    ) -> Any:
         if body is not None:
             arguments["json"] = body
         return (await self.call("POST", path, expect=expect, **arguments)).json()
@@ -110,16 +115,39 @@ class Client:
         made = await self.post(
             "/v1/users", {"name": name, "role": role, "services": services}, expect=201
         )
-        key = await self.post(
-            "/v1/api-keys", {"user_id": made["id"], "name": "test"}, expect=201
-        )
+        key = await self.post("/v1/api-keys", {"user_id": made["id"], "name": "test"}, expect=201)
         return Client(self.http, key["key"], self.organization_id, made["id"], self.position)
+
+    async def events(self, **query: Any) -> list[Any]:
+        """The org's log, as far as the query asks for it."""
+        query = {"limit": 10_000, **query}
+        lines = (await self.call("GET", "/v1/events", expect=200, params=query)).text.splitlines()
+        return [json.loads(line) for line in lines]
 
     async def settled(self) -> None:
         """Let this client see everything that is in its org's log now."""
-        last = await self.call("GET", "/v1/events?limit=10000", expect=200)
-        lines = last.text.splitlines()
-        self.position = json.loads(lines[-1])["position"] if lines else 0
+        events = await self.events()
+        self.position = events[-1]["position"] if events else 0
+
+    async def chats(self, service: str, **query: Any) -> list[Any]:
+        """The service's list of chats."""
+        items: list[Any] = (await self.get(f"/v1/services/{service}/chats", params=query))["items"]
+        return items
+
+    async def messages(self, service: str, chat_id: str) -> list[Any]:
+        """A chat's timeline, oldest first."""
+        page = await self.get(f"/v1/services/{service}/chats/{chat_id}/messages?limit=200")
+        return list(reversed(page["items"]))
+
+    async def reply(
+        self, service: str, chat_id: str, text: str, *, expect: int = 202, **more: Any
+    ) -> Any:
+        """Write a text to the customer."""
+        return await self.post(
+            f"/v1/services/{service}/chats/{chat_id}/messages",
+            {"kind": "text", "text": text, **more},
+            expect=expect,
+        )
 
 
 @dataclass
@@ -132,7 +160,12 @@ class Trunkline:
     parts: Core
     settings: Settings
     database: Database
-    texts: int = field(default=0)
+    texts: int = 0
+    accounts: Iterator[str] = field(default_factory=lambda: iter(ACCOUNTS))
+
+    def account(self) -> str:
+        """An account that nobody has connected yet; the fake platform knows it."""
+        return next(self.accounts)
 
     async def organisation(self, name: str = "Acme") -> Client:
         """A new organisation's admin."""
@@ -149,6 +182,31 @@ class Trunkline:
         )
         assert response.status_code == expect, response.text
         return response
+
+    async def says(
+        self,
+        text: str,
+        *,
+        account_id: str,
+        phone: str = "12025550143",
+        seconds_ago: float = 0,
+        **more: Any,
+    ) -> str:
+        """A customer writes; returns the platform's id of the message."""
+        self.texts += 1
+        wamid = f"wamid.says{self.texts}"
+        timestamp = int(time.time() - seconds_ago)
+        await self.deliver(
+            text_webhook(
+                text,
+                wamid=wamid,
+                timestamp=timestamp,
+                phone=phone,
+                account_id=account_id,
+                **more,
+            )
+        )
+        return wamid
 
 
 def text_webhook(
@@ -205,7 +263,9 @@ async def trunkline(
     listening.bind(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     async with FakeCloudApi(
-        accounts=[FakeAccount(phone_number_id=ACCOUNT, access_token=TOKEN)],
+        accounts=[
+            FakeAccount(phone_number_id=each, access_token=TOKEN) for each in (ACCOUNT, *ACCOUNTS)
+        ],
         app_secret=APP_SECRET,
         webhook_url=f"{url}/webhooks/whatsapp",
     ) as fake:
