@@ -10,7 +10,7 @@ from typing import Literal
 
 import uvicorn
 
-from api.main import Database, application, core, dispatching, projecting, purging
+from api.main import Core, Database, application, core, dispatching, projecting, purging
 from api.settings import Settings
 
 Role = Literal["all", "api", "projector", "dispatcher"]
@@ -43,19 +43,20 @@ async def serve(
         if role in ("all", "dispatcher"):
             await stack.enter_async_context(dispatching(parts))
         if role in ("all", "api"):
-            await _serve_http(application(parts), host, port, stop, ready)
+            await serve_http(parts, host, port, stop, ready)
         else:
             ready(role)
             await stop.wait()
 
 
-async def _serve_http(
-    app: object, host: str, port: int, stop: asyncio.Event, ready: Callable[[str], None]
+async def serve_http(
+    parts: Core, host: str, port: int, stop: asyncio.Event, ready: Callable[[str], None]
 ) -> None:
+    """The HTTP side alone, until `stop` is set."""
     listening = _listen(host, port)
     server = _Server(
         uvicorn.Config(
-            app,  # type: ignore[arg-type]
+            application(parts),
             http="httptools",
             loop="none",
             log_config=None,

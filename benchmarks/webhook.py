@@ -1,0 +1,111 @@
+"""Durable WhatsApp webhooks over HTTP, against the same route with decide and append cut out."""
+
+import hashlib
+import hmac
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+from benchmarks.load import packed
+
+SECRET = "benchmark"
+ACCOUNT = "527719004413008"
+CONNECTIONS = 64
+CUSTOMERS = 2_000
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run."""
+
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+
+
+def measure(url: str, *, count: int, run: str, cut: bool) -> Measured:
+    """Post `count` new messages; `run` makes their ids new. Counts the events afterwards."""
+    arguments = [sys.executable, "-m", "benchmarks.webhook_server", url, SECRET]
+    server = subprocess.Popen(
+        arguments + (["cut"] if cut else []), stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout is not None
+        port = server.stdout.readline().strip().rpartition(":")[2]
+        before = _events(url)
+        result = _load(port, _requests(count, run))
+        written = _events(url) - before
+    finally:
+        server.terminate()
+        server.wait(15)
+    assert result["refused"] == 0, result
+    # A message is one event; its customer's first also makes a contact and a chat.
+    assert cut or written >= count, f"{written} events for {count} messages"
+    return Measured(count / result["seconds"], result["p50_ms"], result["p99_ms"])
+
+
+def _load(port: str, requests: list[bytes]) -> dict[str, float]:
+    loaded = subprocess.run(
+        [sys.executable, "-m", "benchmarks.load", "127.0.0.1", port, str(CONNECTIONS)],
+        input=packed(requests),
+        capture_output=True,
+        check=True,
+    )
+    result: dict[str, float] = json.loads(loaded.stdout)
+    return result
+
+
+def _events(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        connection.execute("SET ROLE trunkline_project")
+        row = connection.execute(
+            "SELECT coalesce(sum(position), 0) FROM trunkline.heads"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _requests(count: int, run: str) -> list[bytes]:
+    now = int(time.time())
+    return [_request(_body(run, number, now)) for number in range(count)]
+
+
+def _request(body: bytes) -> bytes:
+    signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    head = (
+        "POST /webhooks/whatsapp HTTP/1.1\r\nHost: localhost\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        f"X-Hub-Signature-256: sha256={signature}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _body(run: str, number: int, now: int) -> bytes:
+    phone = f"1202{number % CUSTOMERS:07}"
+    value = {
+        "messaging_product": "whatsapp",
+        "metadata": {"display_phone_number": "15550783881", "phone_number_id": ACCOUNT},
+        "contacts": [{"profile": {"name": "Marisol Ortega"}, "wa_id": phone}],
+        "messages": [
+            {
+                "from": phone,
+                "id": f"wamid.{run}{number:08}",
+                "timestamp": str(now),
+                "type": "text",
+                "text": {"body": "Where is my order A-1029? I have been waiting since Monday."},
+            }
+        ],
+    }
+    change = {"field": "messages", "value": value}
+    entry = {"id": "418820007715532", "changes": [change]}
+    return json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle one."""
+    return sorted(values)[len(values) // 2]
