@@ -25,14 +25,13 @@ from api.bodies import check_request
 from api.commands.channels import Channels
 from api.commands.chats import Chats
 from api.commands.execute import Executor
-from api.commands.inbound import Inbound
 from api.commands.organisations import Organisations
 from api.commands.replies import Replies
 from api.names import Names
 from api.problems import EXCEPTION_HANDLERS
 from api.reading import Reading
 from api.settings import Settings
-from api.webhooks import MetaWebhook, Refusals
+from api.webhooks import META_BODY_BYTES_MAX, Webhooks
 from domain.ports import Clock, Directory
 
 
@@ -63,7 +62,6 @@ class Parts:
     settings: Settings
     authentication: Authentication
     executor: Executor
-    inbound: Inbound
     organisations: Organisations
     channels: Channels
     chats: Chats
@@ -72,8 +70,7 @@ class Parts:
     names: Names
     directory: Directory
     clock: Clock
-    whatsapp: MetaWebhook
-    refusals: Refusals
+    webhooks: Webhooks
 
 
 def create_app(parts: Parts) -> Litestar:
@@ -102,6 +99,6 @@ def create_app(parts: Parts) -> Litestar:
             path="/openapi",  # The framework's own pages; the document is at /openapi.json.
             render_plugins=[JsonRenderPlugin()],
         ),
-        request_max_body_size=webhooks.META_BODY_BYTES_MAX + 1,
+        request_max_body_size=META_BODY_BYTES_MAX + 1,
         logging_config=None,
     )

@@ -7,7 +7,7 @@ from litestar import Response, get
 
 from api.parts import Part
 from api.reading import Reading
-from api.webhooks import Refusals
+from api.webhooks import Webhooks
 
 
 class Health(msgspec.Struct):
@@ -30,13 +30,13 @@ async def get_readyz(reading: Part[Reading]) -> Health:
 
 
 @get("/metrics", media_type="text/plain; version=0.0.4")
-async def get_metrics(refusals: Part[Refusals]) -> Response[str]:
+async def get_metrics(webhooks: Part[Webhooks]) -> Response[str]:
     """Prometheus: refused webhooks by platform."""
     lines = [
         "# HELP trunkline_webhooks_refused_total Deliveries that were not authentic.",
         "# TYPE trunkline_webhooks_refused_total counter",
     ]
-    for platform, count in sorted(refusals.by_platform.items()):
+    for platform, count in sorted(webhooks.refused.items()):
         lines.append(f'trunkline_webhooks_refused_total{{platform="{platform}"}} {count}')
     return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
 

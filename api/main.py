@@ -39,7 +39,7 @@ from api.names import Names
 from api.outbox import ProjectedOutbox
 from api.reading import Reading
 from api.settings import Settings, SettingsError, master_key
-from api.webhooks import Refusals
+from api.webhooks import Webhooks
 from domain.identifiers import identifier
 from domain.ports import Clock
 from migrations.apply import MigrationError, migrate
@@ -210,7 +210,6 @@ def application(parts: Core) -> Litestar:
             settings=settings,
             authentication=authentication,
             executor=parts.context.executor,
-            inbound=parts.inbound,
             organisations=Organisations(parts.context),
             channels=Channels(parts.context),
             chats=Chats(parts.context),
@@ -219,11 +218,13 @@ def application(parts: Core) -> Litestar:
             names=Names(parts.addresses),
             directory=parts.directory,
             clock=parts.clock,
-            whatsapp=WhatsApp(
-                app_secrets=settings.meta_app_secrets,
-                verify_token=settings.meta_verify_token,
+            webhooks=Webhooks(
+                whatsapp=WhatsApp(
+                    app_secrets=settings.meta_app_secrets,
+                    verify_token=settings.meta_verify_token,
+                ),
+                inbound=parts.inbound,
             ),
-            refusals=Refusals(),
         )
     )
 

@@ -31,20 +31,23 @@ class MetaWebhook(Protocol):
 
 
 @dataclass
-class Refusals:
-    """What is refused leaves no trace but a counter."""
+class Webhooks:
+    """All that these handlers need, in one part: several are resolved by a task group each time,
+    which took a quarter of the time of a delivery."""
 
-    by_platform: dict[str, int] = field(default_factory=dict)
+    whatsapp: MetaWebhook
+    inbound: Inbound
+    refused: dict[str, int] = field(default_factory=dict)  # By platform: all that refusals leave.
 
-    def count(self, platform: str) -> None:
+    def count_refusal(self, platform: str) -> None:
         """One more."""
-        self.by_platform[platform] = self.by_platform.get(platform, 0) + 1
+        self.refused[platform] = self.refused.get(platform, 0) + 1
 
 
 @get("/webhooks/whatsapp", opt={"raw_body": True}, media_type="text/plain")
-async def verify_whatsapp(request: Request[Any, Any, Any], whatsapp: Part[MetaWebhook]) -> str:
+async def verify_whatsapp(request: Request[Any, Any, Any], webhooks: Part[Webhooks]) -> str:
     """Meta's handshake: the challenge goes back word by word."""
-    challenge = whatsapp.handshake(dict(request.query_params))
+    challenge = webhooks.whatsapp.handshake(dict(request.query_params))
     if challenge is None:
         raise Forbidden("The verify token is not the one of this installation.")
     return challenge
@@ -52,20 +55,18 @@ async def verify_whatsapp(request: Request[Any, Any, Any], whatsapp: Part[MetaWe
 
 @post("/webhooks/whatsapp", opt={"raw_body": True}, status_code=200, media_type="text/plain")
 async def receive_whatsapp(
-    request: Request[Any, Any, Any],
-    whatsapp: Part[MetaWebhook],
-    inbound: Part[Inbound],
-    refusals: Part[Refusals],
+    request: Request[Any, Any, Any], webhooks: Part[Webhooks]
 ) -> Response[str]:
     """A delivery: acknowledged only when everything in it is durable."""
+    whatsapp = webhooks.whatsapp
     body = await _body(request)
     signatures = [
         value for name, value in request.scope["headers"] if name == b"x-hub-signature-256"
     ]
     if not whatsapp.verify(body, signatures):
-        refusals.count(whatsapp.platform)
+        webhooks.count_refusal(whatsapp.platform)
         raise WebhookRefused
-    await inbound.receive(whatsapp.platform, whatsapp.parse(body))
+    await webhooks.inbound.receive(whatsapp.platform, whatsapp.parse(body))
     return Response("", media_type="text/plain")
 
 

@@ -47,12 +47,15 @@ class Inbound:
         Raises Unavailable, and then the platform is to send it again: what is written already
         changes nothing. What concerns one person is written in the order given.
         """
+        if len(occurrences) == 1:
+            await self._receive_lane(platform, occurrences)
+            return
         lanes: dict[object, list[AnyOccurrence]] = defaultdict(list)
         for index, occurrence in enumerate(occurrences):
             lanes[_lane(occurrence) or index].append(occurrence)
         await asyncio.gather(*(self._receive_lane(platform, lane) for lane in lanes.values()))
 
-    async def _receive_lane(self, platform: str, lane: list[AnyOccurrence]) -> None:
+    async def _receive_lane(self, platform: str, lane: Sequence[AnyOccurrence]) -> None:
         for occurrence in lane:
             for number in await self._holders_of(platform, occurrence):
                 keys = await self._directory.keys(number)
