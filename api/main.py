@@ -20,8 +20,12 @@ from adapters.postgres.embedded import EmbeddedPostgresError, embedded_postgres
 from adapters.postgres.keys import MasterKey
 from adapters.postgres.log import PostgresLog
 from adapters.postgres.requests import PostgresAddresses, PostgresRequests
+from adapters.postgres.verification import Verification, verify
 from adapters.whatsapp.client import CloudApi
 from adapters.whatsapp.exchange import new_http_client
+from adapters.whatsapp.fake import FakeCloudApi
+from adapters.whatsapp.fake_rules import FakeAccount
+from adapters.whatsapp.fake_webhooks import StatusPlan
 from adapters.whatsapp.platform import WhatsApp
 from api.app import Parts, create_app
 from api.authentication import Authentication
@@ -41,7 +45,7 @@ from api.reading import Reading
 from api.settings import Settings, SettingsError, master_key
 from api.webhooks import Webhooks
 from domain.identifiers import identifier
-from domain.ports import Clock
+from domain.ports import Clock, Org
 from migrations.apply import MigrationError, migrate
 from projections.channels import Channels as ChannelsProjection
 from projections.inbox import Inbox
@@ -286,7 +290,29 @@ async def _purge(parts: Core) -> None:
 async def found_organisation(settings: Settings, where: Database, name: str) -> dict[str, str]:
     """Make an organisation with its first admin and API key."""
     async with core(settings, where) as parts:
-        org = await parts.directory.create_organisation(new_id())
-        keys = await parts.directory.keys(org.number)
-        user_id, api_key = await Organisations(parts.context).found(keys, name=name)
+        org, user_id, api_key = await found(parts, name)
     return {"organization_id": org.id, "user_id": user_id, "api_key": api_key}
+
+
+async def found(parts: Core, name: str) -> tuple[Org, str, str]:
+    """The same where everything runs already: the organisation, its admin's id and API key."""
+    org = await parts.directory.create_organisation(new_id())
+    keys = await parts.directory.keys(org.number)
+    return org, *await Organisations(parts.context).found(keys, name=name)
+
+
+async def verify_log(parts: Core, org: Org) -> Verification:
+    """Prove that an organisation's log is whole. Raises BrokenChain. Spec E2."""
+    return await verify(parts.readers, org)
+
+
+def pretended_whatsapp(
+    *, account_id: str, access_token: str, app_secret: str, clock: Clock
+) -> FakeCloudApi:
+    """A WhatsApp in this process, for the demo. It says nothing by itself of what was sent."""
+    return FakeCloudApi(
+        accounts=[FakeAccount(phone_number_id=account_id, access_token=access_token)],
+        app_secret=app_secret,
+        plan=StatusPlan(statuses=()),
+        now=clock.now,
+    )
