@@ -8,13 +8,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from domain.event import Recorded, decode
+from domain.ports import Wakener
 from projections.projection import Connection, Projection
 
 BATCH_EVENTS_MAX = 5_000
@@ -58,13 +59,6 @@ _SERVER_TROUBLE = ("08", "40", "53", "57", "58")
 logger = logging.getLogger(__name__)
 
 
-class Bell(Protocol):
-    """Rings when the log has grown; a ring between two waits is not lost."""
-
-    async def wait(self, timeout: float) -> None:
-        """Return at the next ring, or after `timeout` seconds."""
-
-
 class GapInLog(Exception):
     """Positions do not follow each other. That must never be: nothing goes on behind a gap."""
 
@@ -92,7 +86,7 @@ class ProjectionRunner:
         self,
         pool: AsyncConnectionPool[Connection],
         projections: Sequence[Projection],
-        bell: Callable[[], Bell],
+        bell: Callable[[], Wakener],
     ) -> None:
         """The pool's connections have role trunkline_project; `bell` makes one for each task."""
         self._followers = [_Follower(pool, projection, bell()) for projection in projections]
@@ -113,7 +107,7 @@ class _Follower:
     """One projection on its way through the log."""
 
     def __init__(
-        self, pool: AsyncConnectionPool[Connection], projection: Projection, bell: Bell
+        self, pool: AsyncConnectionPool[Connection], projection: Projection, bell: Wakener
     ) -> None:
         self.name = projection.name
         self.is_stopped = False
