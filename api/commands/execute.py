@@ -70,7 +70,8 @@ class Executor:
         self._log = log
         self._states = states
         self._requests = requests
-        self._in_flight: dict[tuple[int, bytes], asyncio.Event] = {}
+        # A repetition that waits leaves an event behind to be woken by.
+        self._in_flight: dict[tuple[int, bytes], asyncio.Event | None] = {}
         self._done: OrderedDict[tuple[int, bytes], int] = OrderedDict()
 
     async def execute(
@@ -166,7 +167,7 @@ class Executor:
         )
         entries = [
             self._states.advance(unit.org, stream, state, version)
-            for stream, (state, version) in unit.written().items()
+            for stream, state, version in unit.written()
         ]
 
         def settle(_: object) -> None:
@@ -192,20 +193,22 @@ class _Turn:
     """One at a time per key: a repetition waits for the first (contract, Idempotency-Key)."""
 
     def __init__(
-        self, in_flight: dict[tuple[int, bytes], asyncio.Event], key: tuple[int, bytes]
+        self, in_flight: dict[tuple[int, bytes], asyncio.Event | None], key: tuple[int, bytes]
     ) -> None:
         self._in_flight = in_flight
         self._key = key
-        self._over = asyncio.Event()
 
     async def __aenter__(self) -> None:
-        while (other := self._in_flight.get(self._key)) is not None:
-            await other.wait()
-        self._in_flight[self._key] = self._over
+        while self._key in self._in_flight:
+            over = self._in_flight[self._key] or asyncio.Event()
+            self._in_flight[self._key] = over
+            await over.wait()
+        self._in_flight[self._key] = None
 
     async def __aexit__(self, *_: object) -> None:
-        del self._in_flight[self._key]
-        self._over.set()
+        over = self._in_flight.pop(self._key)
+        if over is not None:
+            over.set()
 
 
 def _remembered(request: Request | None, unit: Unit) -> IdempotentRequest | None:

@@ -28,7 +28,8 @@ class Unit:
         self._states = states
         self._facts = facts
         self._begun: set[str] = set()
-        self._seen: dict[str, int] = {}
+        self._seen: dict[str, int] = {}  # Versions, as they were found,
+        self._versions: dict[str, int] = {}  # and as they are left where something is recorded.
         self._now: dict[str, Any] = {}
         self.events: list[NewEvent] = []
         self.keys: list[NewKey] = []
@@ -69,23 +70,20 @@ class Unit:
         """Add facts to a stream; its state here includes them from now on."""
         if not events:
             return
-        self.state(stream, object)
+        state = self.state(stream, object)
+        version = self._versions.get(stream, self._seen[stream])
         _, evolve = aggregate_of(stream)
         for event in events:
-            version = self._version(stream) + 1
+            version += 1
             self.events.append(NewEvent(stream, version, event))
-            self._now[stream] = evolve(self._now[stream], event)
-
-    def _version(self, stream: str) -> int:
-        written = sum(new.stream == stream for new in self.events)
-        return self._seen[stream] + written
+            state = evolve(state, event)
+        self._now[stream], self._versions[stream] = state, version
 
     @property
     def read(self) -> list[tuple[str, int]]:
         """Every stream that was read, with the version that was seen."""
         return [item for item in self._seen.items() if item[0] not in self._begun]
 
-    def written(self) -> dict[str, tuple[Any, int]]:
-        """The streams that were written, with the state and version they are left in."""
-        streams = {new.stream for new in self.events}
-        return {stream: (self._now[stream], self._version(stream)) for stream in streams}
+    def written(self) -> list[tuple[str, Any, int]]:
+        """The streams that were written, each with the state and version it is left in."""
+        return [(stream, self._now[stream], version) for stream, version in self._versions.items()]
