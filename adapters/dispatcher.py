@@ -25,8 +25,7 @@ from domain.ports import (
 from domain.windows import TEMPLATE_LIFETIME
 
 POLL_SECONDS = 1.0
-# The bell rings when the log has grown, and what waits to be sent shows it a moment later: after
-# a ring the dispatcher looks again soon, then less and less often.
+# The bell rings when the log has grown, and what waits to be sent shows it a moment later.
 LOOK_AGAIN_SECONDS = 0.01
 SENDING_MAX = 64  # At once, over all accounts.
 
@@ -64,7 +63,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Send until cancelled; what is on its way then is settled first."""
-        look_again = LOOK_AGAIN_SECONDS
+        rounds = _Rounds(self._wakener)
         try:
             while True:
                 try:
@@ -73,8 +72,7 @@ class Dispatcher:
                     await self._send_due()
                 except Exception:
                     logger.exception("The dispatcher could not look for messages")
-                rang = await self._wakener.wait(min(look_again, await self._pause()))
-                look_again = LOOK_AGAIN_SECONDS if rang else min(look_again * 2, POLL_SECONDS)
+                await rounds.next(within_seconds=await self._pause())
         finally:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
@@ -158,13 +156,14 @@ class Verifier:
 
     async def run(self) -> None:
         """Check until cancelled; a platform that does not answer is asked again later."""
+        rounds = _Rounds(self._wakener)
         while True:
             try:
                 for account in await self._outbox.unverified():
                     await self._check(account)
             except Exception:
                 logger.exception("Credentials could not be checked")
-            await self._wakener.wait(POLL_SECONDS)
+            await rounds.next()
 
     async def _check(self, account: WaitingAccount) -> None:
         now = asyncio.get_running_loop().time()
@@ -183,3 +182,17 @@ class Verifier:
             return
         self._pauses.pop(account, None)
         await self._commands.record_verification(account, answer)
+
+
+class _Rounds:
+    """When to look again: soon after a ring, then less and less often."""
+
+    def __init__(self, wakener: Wakener) -> None:
+        self._wakener = wakener
+        self._pause_seconds = LOOK_AGAIN_SECONDS
+
+    async def next(self, *, within_seconds: float = POLL_SECONDS) -> None:
+        """Wait until it is time."""
+        rang = await self._wakener.wait(min(self._pause_seconds, within_seconds))
+        longer = min(self._pause_seconds * 2, POLL_SECONDS)
+        self._pause_seconds = LOOK_AGAIN_SECONDS if rang else longer
