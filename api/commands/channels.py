@@ -120,15 +120,34 @@ class Channels:
         )
 
     async def enable(self, actor: Actor, channel_id: str, service: str) -> Outcome[None]:
-        """Bring it back. Spec S8."""
-        channel = await self._look(actor, channel_id)
-        if channel.released and not await self._context.directory.claim_account(
-            actor.org, channel.platform, channel.account_id, business_account_id=None
+        """Bring it back, and with it an account that was released meanwhile. Spec S8, S15."""
+
+        def decide(unit: Unit) -> Channel | None:
+            """The channel whose account has to be taken, if it has to be."""
+            require_role(the_organisation(unit), actor.user_id, "admin")
+            channel = the_channel(unit, channel_id)
+            enabled = channels.enable(channel, service, user_id=actor.user_id)
+            account_stream = accounts.stream_of(channel.platform, channel.account_id)
+            account = unit.state(account_stream, Account)
+            if enabled:
+                claimed = accounts.claim(
+                    account,
+                    platform=channel.platform,
+                    account_id=channel.account_id,
+                    business_account_id=None,
+                    user_id=actor.user_id,
+                )
+                unit.record(account_stream, claimed)
+            unit.record(channels.stream_of(channel_id), enabled)
+            return channel if enabled and not account.claimed else None
+
+        unclaimed = await self._context.executor.look(actor.org, decide)
+        if unclaimed is not None and not await self._context.directory.claim_account(
+            actor.org, unclaimed.platform, unclaimed.account_id, business_account_id=None
         ):
             raise AccountTaken
-        return await self._change(
-            actor, channel_id, lambda c: channels.enable(c, service, user_id=actor.user_id)
-        )
+        outcome = await self._context.executor.execute(actor.org, decide, request=actor.request)
+        return Outcome(outcome.position, outcome.ids, repeated=outcome.repeated)
 
     async def delete(self, actor: Actor, channel_id: str, service: str) -> Outcome[None]:
         """Delete its connection and forget its rank. Spec S8."""
