@@ -161,6 +161,7 @@ class Trunkline:
     settings: Settings
     database: Database
     texts: int = 0
+    last_delivery: bytes = b""
     accounts: Iterator[str] = field(default_factory=lambda: iter(ACCOUNTS))
 
     def account(self) -> str:
@@ -177,6 +178,7 @@ class Trunkline:
     ) -> httpx.Response:
         """Post a webhook as Meta does."""
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        self.last_delivery = body
         response = await self.http.post(
             "/webhooks/whatsapp", content=body, headers=signed(body, secret)
         )

@@ -20,8 +20,10 @@ _numbers = itertools.count(1)
 async def eventually(question: Callable[[], Awaitable[Any]], expected: Any) -> None:
     """Ask until the answer is the expected one; a test that fails shows the last answer."""
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while (answer := await question()) != expected and time.monotonic() < deadline:
+    answer = await question()
+    while answer != expected and time.monotonic() < deadline:
         await asyncio.sleep(PAUSE_SECONDS)
+        answer = await question()
     assert answer == expected
 
 
