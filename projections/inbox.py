@@ -4,19 +4,23 @@ A batch is sorted (inbox_fold.py), written set by set, and then the chats it tou
 again. So the order of arrival shows in nothing but the positions.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
-from psycopg.rows import class_row
+from msgspec.structs import astuple
+from psycopg import AsyncCursor
 
 from domain.event import Recorded
+from projections.bulk import arrays, named_arrays
 from projections.inbox_fold import Changes, NewMessage, Settlement, Thread
 from projections.inbox_services import Channel, Connection, Decided, Seats, decide
 from projections.named_sql import load
 from projections.projection import Connection as Database
 
 SQL = load(__file__)
+for _chats in ("touched", "seated"):
+    SQL[f"refresh_{_chats}"] = SQL["refresh_chats"].format(chats=SQL[f"{_chats}_chats"])
 
 
 class Inbox:
@@ -27,21 +31,22 @@ class Inbox:
     tables = SQL["tables"]
 
     async def apply(self, connection: Database, org: int, batch: Sequence[Recorded]) -> None:
-        """Fold a batch into the tables."""
+        """Fold a batch into the tables: one round trip to read, one to write."""
         changes = Changes(batch)
+        if changes.is_empty:
+            return
+        known = await _load(connection, org, changes.touched | changes.threads.keys())
         writer = _Writer(connection, org)
-        seats = await _load_seats(connection, org)
-        changed_seats = await _write_seats(writer, seats, changes)
-        chat_ids = list(changes.touched | set(changes.threads))
-        threads = await _load_threads(connection, org, chat_ids)
-        decided = await _load_decided(connection, org, chat_ids)
         async with connection.pipeline():
-            await _write_threads(writer, threads, changes)
+            changed_seats = await _write_seats(writer, known.seats, changes)
+            await _write_threads(writer, known.threads, changes)
             await _write_messages(writer, changes)
             await _write_contacts(writer, changes)
-        await _join_by_key(writer, changes)
-        rows = _decided_rows(seats, threads, decided, changes)
-        await _refresh(writer, seats, threads, rows, changed_seats)
+            dropped = await _join_by_key(writer, changes)
+            await _refresh(writer, _decided_rows(known, changes), changed_seats)
+            chat_ids = [chat_id for (chat_id,) in await dropped.fetchall()] if dropped else []
+        if chat_ids:
+            await _count_reads_anew(writer, chat_ids)
 
 
 class _Writer:
@@ -51,45 +56,42 @@ class _Writer:
         self.connection = connection
         self.org = org
 
-    async def write(self, name: str, columns: Sequence[str], rows: Collection[Any]) -> None:
-        if rows:
-            await self.connection.execute(SQL[name], self.arrays(columns, rows))
-
-    async def write_structs(
-        self, name: str, struct: type[msgspec.Struct], rows: Collection[msgspec.Struct]
-    ) -> None:
-        columns = struct.__struct_fields__
-        await self.write(name, columns, [msgspec.structs.astuple(row) for row in rows])
-
-    def arrays(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
-        transposed = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in columns]
-        return {"org": self.org, **dict(zip(columns, transposed, strict=True))}
+    async def write(self, name: str, rows: Collection[Sequence[Any]]) -> AsyncCursor[Any] | None:
+        """The fields of a row stand in the order of the statement's placeholders."""
+        if not rows:
+            return None
+        parameters = {"org": self.org, **arrays(SQL[name], rows)}
+        return await self.connection.execute(SQL[name], parameters)
 
 
 # What is known already.
 
 
-async def _load_seats(connection: Database, org: int) -> Seats:
-    async with connection.cursor(row_factory=class_row(Channel)) as channels:
-        await channels.execute(SQL["read_channels"], {"org": org})
-        known_channels = await channels.fetchall()
-    async with connection.cursor(row_factory=class_row(Connection)) as connections:
-        await connections.execute(SQL["read_connections"], {"org": org})
-        return Seats(known_channels, await connections.fetchall())
+class _Known(msgspec.Struct):
+    """What a batch is folded into."""
+
+    seats: Seats
+    threads: dict[str, Thread]
+    decided: dict[tuple[str, str], Decided]
 
 
-async def _load_threads(connection: Database, org: int, chat_ids: list[str]) -> dict[str, Thread]:
-    async with connection.cursor(row_factory=class_row(Thread)) as cursor:
-        await cursor.execute(SQL["read_threads"], {"org": org, "chat_ids": chat_ids})
-        return {thread.chat_id: thread for thread in await cursor.fetchall()}
-
-
-async def _load_decided(
-    connection: Database, org: int, chat_ids: list[str]
-) -> dict[tuple[str, str], Decided]:
-    async with connection.cursor(row_factory=class_row(Decided)) as cursor:
-        await cursor.execute(SQL["read_decided"], {"org": org, "chat_ids": chat_ids})
-        return {(row.chat_id, row.service): row for row in await cursor.fetchall()}
+async def _load(connection: Database, org: int, chat_ids: Collection[str]) -> _Known:
+    parameters = {"org": org, **named_arrays(SQL["read_threads"], {"chat_ids": list(chat_ids)})}
+    async with connection.pipeline():
+        await connection.execute(SQL["plan_look_ups"])
+        channels = await connection.execute(SQL["read_channels"], parameters)
+        connections = await connection.execute(SQL["read_connections"], parameters)
+        threads = await connection.execute(SQL["read_threads"], parameters)
+        decided = await connection.execute(SQL["read_decided"], parameters)
+        seats = Seats(
+            [Channel(*row) for row in await channels.fetchall()],
+            [Connection(*row) for row in await connections.fetchall()],
+        )
+        return _Known(
+            seats,
+            {row[0]: Thread(*row) for row in await threads.fetchall()},
+            {row[:2]: Decided(*row) for row in await decided.fetchall()},
+        )
 
 
 # What the batch says.
@@ -104,16 +106,8 @@ async def _write_seats(
         (connection.service, connection.channel_id): connection
         for connection in (seats.join(*each) for each in changes.connections)
     }
-    await writer.write(
-        "write_channels",
-        ("channel_ids", "platforms", "account_ids", "shared", "positions"),
-        changes.channels,
-    )
-    await writer.write(
-        "write_connections",
-        ("services", "channel_ids", "active", "joined"),
-        [msgspec.structs.astuple(each) for each in joined.values()],
-    )
+    await writer.write("write_channels", changes.channels)
+    await writer.write("write_connections", [astuple(each) for each in joined.values()])
     return seats.settle()
 
 
@@ -123,18 +117,8 @@ async def _write_threads(writer: _Writer, threads: dict[str, Thread], changes: C
     for chat_id, at in changes.customer_wrote.items():
         known = threads[chat_id].last_customer_message_at
         threads[chat_id].last_customer_message_at = max(known or at, at)
-    changed = set(changes.threads) | set(changes.customer_wrote)
-    columns = (
-        "chat_ids",
-        "platforms",
-        "account_ids",
-        "contact_ids",
-        "groups",
-        "positions",
-        "times",
-    )
-    rows = [msgspec.structs.astuple(threads[chat_id]) for chat_id in changed]
-    await writer.write("write_threads", columns, rows)
+    changed = changes.threads.keys() | changes.customer_wrote.keys()
+    await writer.write("write_threads", [astuple(threads[chat_id]) for chat_id in changed])
 
 
 async def _write_messages(writer: _Writer, changes: Changes) -> None:
@@ -142,30 +126,15 @@ async def _write_messages(writer: _Writer, changes: Changes) -> None:
         message = changes.messages.get(name)
         if message is not None:
             _merge(message, settlement)
-    await writer.write_structs("write_messages", NewMessage, changes.messages.values())
-    await writer.write_structs("settle_by_id", Settlement, changes.settlements.values())
-    receipt = (
-        "chat_ids",
-        "keys",
-        "positions",
-        "statuses",
-        "ranks",
-        "times",
-        "participants",
-        "error_codes",
-        "details",
-        "detail_keys",
+    await writer.write("write_messages", [astuple(each) for each in changes.messages.values()])
+    await writer.write("settle_by_id", [astuple(each) for each in changes.settlements.values()])
+    await writer.write("write_receipts", changes.receipts)
+    await writer.write("write_edits", [(*name, *edit) for name, edit in changes.edits.items()])
+    await writer.write("write_unsends", [(*name, at) for name, at in changes.unsends.items()])
+    await writer.write("forget_edits", changes.edits.keys() | changes.unsends.keys())
+    await writer.write(
+        "write_reactions", [(*name, *reaction) for name, reaction in changes.reactions.items()]
     )
-    await writer.write("write_receipts", receipt, changes.receipts)
-    target = ("chat_ids", "targets")
-    sealed = ("times", "positions", "contents", "content_keys")
-    edits = [(*target, *edit) for target, edit in changes.edits.items()]
-    await writer.write("write_edits", (*target, *sealed), edits)
-    unsends = [(*target, at) for target, at in changes.unsends.items()]
-    await writer.write("write_unsends", (*target, "times"), unsends)
-    await writer.write("forget_edits", target, changes.edits.keys() | changes.unsends.keys())
-    reactions = [(*target, *reaction) for target, reaction in changes.reactions.items()]
-    await writer.write("write_reactions", (*target, "authors", *sealed), reactions)
 
 
 def _merge(message: NewMessage, settlement: Settlement) -> None:
@@ -178,77 +147,54 @@ def _merge(message: NewMessage, settlement: Settlement) -> None:
 
 
 async def _write_contacts(writer: _Writer, changes: Changes) -> None:
-    names = [(contact_id, *name) for contact_id, name in changes.names.items()]
-    await writer.write("write_names", ("contact_ids", "names", "name_keys", "positions"), names)
-    columns = ("contact_ids", "keys", "kinds", "positions", "addresses", "address_keys")
+    await writer.write("write_names", [(name, *row) for name, row in changes.names.items()])
     added = [(*key, *address) for key, address in changes.addresses.items() if address]
-    await writer.write("write_addresses", columns, added)
+    await writer.write("write_addresses", added)
     removed = [key for key, address in changes.addresses.items() if not address]
-    await writer.write("remove_addresses", columns[:2], removed)
+    await writer.write("remove_addresses", removed)
 
 
 # What follows from it.
 
 
-async def _join_by_key(writer: _Writer, changes: Changes) -> None:
-    """Join what names a message by its key to that message, in whatever order they came."""
-    columns = ("chat_ids", "keys")
-    keys = changes.keys | changes.outbound_keys
-    if changes.outbound_keys:
-        of_ours = writer.arrays(columns, changes.outbound_keys)
-        cursor = await writer.connection.execute(SQL["drop_echoes"], of_ours)
-        dropped = {chat_id for (chat_id,) in await cursor.fetchall()}
-        if dropped:
-            parameters = {"org": writer.org, "chat_ids": list(dropped)}
-            cursor = await writer.connection.execute(SQL["forget_reads"], parameters)
-            keys |= set(await cursor.fetchall())
-    await writer.write("settle_by_key", columns, keys)
+async def _join_by_key(writer: _Writer, changes: Changes) -> AsyncCursor[Any] | None:
+    """Join what names a message by its key to that message; returns the chats of echoes dropped."""
+    dropped = await writer.write("drop_echoes", changes.outbound_keys)
+    await writer.write("settle_by_key", changes.keys | changes.outbound_keys)
+    return dropped
 
 
-def _decided_rows(
-    seats: Seats,
-    threads: dict[str, Thread],
-    decided: dict[tuple[str, str], Decided],
-    changes: Changes,
-) -> list[Decided]:
+async def _count_reads_anew(writer: _Writer, chat_ids: list[str]) -> None:
+    """What was read of a dropped echo was read of the message itself."""
+    cursor = await writer.write("forget_reads", [(chat_id,) for chat_id in chat_ids])
+    if cursor is not None:
+        await writer.write("settle_by_key", await cursor.fetchall())
+
+
+def _decided_rows(known: _Known, changes: Changes) -> list[tuple[Decided, Channel]]:
     """For every touched chat, what each service with a seat has decided about it by now."""
-    rows: list[Decided] = []
+    rows: list[tuple[Decided, Channel]] = []
     for chat_id in changes.touched:
-        thread = threads[chat_id]
+        thread = known.threads[chat_id]
         events = changes.decisive.get(chat_id, ())
-        for service in seats.on((thread.platform, thread.account_id)):
-            row = decided.get((chat_id, service)) or Decided(chat_id, service)
+        for service, channel in known.seats.on((thread.platform, thread.account_id)).items():
+            row = known.decided.get((chat_id, service)) or Decided(chat_id, service)
             for recorded in events:
                 decide(row, recorded)
-            rows.append(row)
+            rows.append((row, channel))
     return rows
 
 
 async def _refresh(
     writer: _Writer,
-    seats: Seats,
-    threads: dict[str, Thread],
-    rows: list[Decided],
+    rows: list[tuple[Decided, Channel]],
     changed_seats: list[tuple[str, Channel]],
 ) -> None:
-    if not rows and not changed_seats:
-        return
-    channels = [
-        seats.on((threads[row.chat_id].platform, threads[row.chat_id].account_id))[row.service]
-        for row in rows
+    """Look up what follows from the messages, for these rows and for those of changed seats."""
+    touched = [(*astuple(row), channel.channel_id, channel.sees_from) for row, channel in rows]
+    await writer.write("refresh_touched", touched)
+    seats = [
+        (service, channel.channel_id, channel.sees_from, channel.platform, channel.account_id)
+        for service, channel in changed_seats
     ]
-    parameters = {
-        "touched": list({row.chat_id for row in rows}),
-        "chat_ids": [row.chat_id for row in rows],
-        "services": [row.service for row in rows],
-        "channel_ids": [channel.channel_id for channel in channels],
-        "sees_from": [channel.sees_from for channel in channels],
-        "seat_services": [service for service, _ in changed_seats],
-        "seat_channel_ids": [channel.channel_id for _, channel in changed_seats],
-        "seat_sees_from": [channel.sees_from for _, channel in changed_seats],
-        "seat_platforms": [channel.platform for _, channel in changed_seats],
-        "seat_account_ids": [channel.account_id for _, channel in changed_seats],
-    }
-    columns = Decided.__struct_fields__[2:]
-    decided = writer.arrays(columns, [msgspec.structs.astuple(row)[2:] for row in rows])
-    await writer.connection.execute(SQL["refresh_chats"], decided | parameters)
+    await writer.write("refresh_seated", seats)

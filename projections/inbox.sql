@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS inbox_threads_v1 (
     is_group                 boolean NOT NULL,
     started_position         bigint  NOT NULL,
     last_customer_message_at timestamptz,  -- The messaging window counts from here (N1).
-    PRIMARY KEY (org, chat_id)
+    PRIMARY KEY (chat_id, org)
 ) WITH (fillfactor = 80);
 CREATE INDEX IF NOT EXISTS inbox_threads_v1_by_account
     ON inbox_threads_v1 (org, platform, account_id);
@@ -99,15 +99,15 @@ CREATE TABLE IF NOT EXISTS inbox_messages_v1 (
     edit            bytea,
     edit_key        text        COLLATE "C",
     unsent_at       timestamptz,
-    PRIMARY KEY (org, chat_id, message_id)
+    PRIMARY KEY (message_id, org)
 ) WITH (fillfactor = 80);
 -- Sealed data does not shrink.
 ALTER TABLE inbox_messages_v1 ALTER COLUMN content SET STORAGE EXTERNAL,
                               ALTER COLUMN edit SET STORAGE EXTERNAL;
 CREATE INDEX IF NOT EXISTS inbox_messages_v1_timeline
-    ON inbox_messages_v1 (org, chat_id, channel_id, at, position);
+    ON inbox_messages_v1 (org, channel_id, chat_id, at, position);
 CREATE INDEX IF NOT EXISTS inbox_messages_v1_by_key
-    ON inbox_messages_v1 (org, chat_id, key) WHERE key IS NOT NULL;
+    ON inbox_messages_v1 (key, chat_id, org) WHERE key IS NOT NULL;
 
 -- Every receipt, also of messages that are not known yet (C15).
 CREATE TABLE IF NOT EXISTS inbox_receipts_v1 (
@@ -187,6 +187,16 @@ CREATE TABLE IF NOT EXISTS inbox_addresses_v1 (
     PRIMARY KEY (org, contact_id, key)
 );
 
+-- plan_look_ups --
+-- Every statement of the fold looks rows up by key, however many there are, and is planned once:
+-- planning a small batch takes longer than running it. The planner, who then knows nothing of the
+-- tables, would rather read them whole; 5,000 events took seconds. So it is left no other way:
+-- no joins but loops, look-ups as LATERAL subqueries behind an OFFSET where a join could be turned
+-- round, and `IS TRUE` around what no index is to be chosen for.
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+       set_config('enable_mergejoin', 'off', true), set_config('enable_material', 'off', true),
+       set_config('plan_cache_mode', 'force_generic_plan', true)
+
 -- read_channels --
 -- Of an org, all: there are few, and any event of a batch may concern any of them.
 SELECT channel_id, platform, account_id, shared, created_position
@@ -202,7 +212,7 @@ SELECT service, channel_id, active, joined_position
 SELECT chat_id, platform, account_id, contact_id, is_group, started_position,
        last_customer_message_at
   FROM inbox_threads_v1
- WHERE org = %(org)s AND chat_id = ANY (%(chat_ids)s::text[])
+ WHERE chat_id = ANY (%(chat_ids)s::text[]) AND (org = %(org)s) IS TRUE
 
 -- read_decided --
 SELECT chat_id, service, owner, owner_since, closed, blocked, reopened_position, reopened_at,
@@ -232,7 +242,7 @@ SELECT %(org)s, *
   FROM unnest(%(chat_ids)s::text[], %(platforms)s::text[], %(account_ids)s::text[],
               %(contact_ids)s::text[], %(groups)s::bool[], %(positions)s::bigint[],
               %(times)s::timestamptz[])
-ON CONFLICT (org, chat_id) DO UPDATE
+ON CONFLICT (chat_id, org) DO UPDATE
    SET last_customer_message_at = greatest(t.last_customer_message_at,
                                            excluded.last_customer_message_at)
  WHERE excluded.last_customer_message_at > t.last_customer_message_at
@@ -250,22 +260,29 @@ SELECT %(org)s, *
               %(quotes)s::bytea[], %(member)s::text[], %(retry_of)s::text[],
               %(failed_position)s::bigint[], %(failure_reason)s::text[],
               %(failure_code)s::int[])
-ON CONFLICT (org, chat_id, message_id) DO NOTHING
+ON CONFLICT (message_id, org) DO NOTHING
 
 -- settle_by_id --
 -- What the dispatcher found out. Of a message in the same batch it is in the row already.
 UPDATE inbox_messages_v1 m
    SET rank = greatest(m.rank, s.rank), key = coalesce(m.key, s.key),
        failed_position = least(m.failed_position, s.failed_position),
-       failure_reason = CASE WHEN s.failed_position < coalesce(m.failed_position, s.failed_position + 1)
+       failure_reason = CASE WHEN s.failed_position < coalesce(m.failed_position,
+                                                               s.failed_position + 1)
                              THEN s.failure_reason ELSE m.failure_reason END,
-       failure_code = CASE WHEN s.failed_position < coalesce(m.failed_position, s.failed_position + 1)
+       failure_code = CASE WHEN s.failed_position < coalesce(m.failed_position,
+                                                             s.failed_position + 1)
                            THEN s.failure_code ELSE m.failure_code END
   FROM unnest(%(chat_id)s::text[], %(message_id)s::text[], %(rank)s::smallint[],
               %(key)s::bytea[], %(failed_position)s::bigint[], %(failure_reason)s::text[],
               %(failure_code)s::int[])
        AS s (chat_id, message_id, rank, key, failed_position, failure_reason, failure_code)
- WHERE m.org = %(org)s AND m.chat_id = s.chat_id AND m.message_id = s.message_id
+ CROSS JOIN LATERAL (
+       SELECT o.ctid AS place
+         FROM inbox_messages_v1 o
+        WHERE o.message_id = s.message_id AND (o.org = %(org)s) IS TRUE
+       OFFSET 0) found
+ WHERE m.ctid = found.place
    AND (s.rank > m.rank OR m.key IS NULL AND s.key IS NOT NULL
         OR s.failed_position < m.failed_position)
 
@@ -297,11 +314,18 @@ ON CONFLICT (org, chat_id, target) DO NOTHING
 
 -- forget_edits --
 -- What is unsent leaves nothing of what it said, whichever came first.
-DELETE FROM inbox_edits_v1 e
- USING unnest(%(chat_ids)s::text[], %(targets)s::bytea[]) AS t (chat_id, target),
-       inbox_unsends_v1 u
- WHERE e.org = %(org)s AND e.chat_id = t.chat_id AND e.target = t.target
-   AND u.org = e.org AND u.chat_id = e.chat_id AND u.target = e.target
+DELETE FROM inbox_edits_v1
+ WHERE ctid = ANY (ARRAY (
+       SELECT found.place
+         FROM unnest(%(chat_ids)s::text[], %(targets)s::bytea[]) AS t (chat_id, target)
+        CROSS JOIN LATERAL (
+              SELECT e.ctid AS place
+                FROM inbox_edits_v1 e
+               WHERE e.org = %(org)s AND e.chat_id = t.chat_id AND e.target = t.target
+                 AND EXISTS (SELECT FROM inbox_unsends_v1 u
+                              WHERE u.org = %(org)s AND u.chat_id = t.chat_id
+                                AND u.target = t.target)
+              OFFSET 0) found))
 
 -- write_reactions --
 INSERT INTO inbox_reactions_v1 AS r (org, chat_id, target, author, at, position, content,
@@ -334,20 +358,27 @@ ON CONFLICT (org, contact_id, key) DO UPDATE
        address = excluded.address, address_key = excluded.address_key
 
 -- remove_addresses --
-DELETE FROM inbox_addresses_v1 d
- USING unnest(%(contact_ids)s::text[], %(keys)s::bytea[]) AS t (contact_id, key)
- WHERE d.org = %(org)s AND d.contact_id = t.contact_id AND d.key = t.key
+DELETE FROM inbox_addresses_v1
+ WHERE org = %(org)s
+   AND (contact_id, key) IN (SELECT * FROM unnest(%(contact_ids)s::text[], %(keys)s::bytea[]))
 
 -- drop_echoes --
 -- An echo of what we sent ourselves is no second message, whichever was known first (C17).
-DELETE FROM inbox_messages_v1 e
- USING unnest(%(chat_ids)s::text[], %(keys)s::bytea[]) AS t (chat_id, key),
-       inbox_messages_v1 own
- WHERE e.org = %(org)s AND e.chat_id = t.chat_id AND e.key = t.key
-   AND e.service IS NULL AND e.rank >= 0
-   AND own.org = e.org AND own.chat_id = e.chat_id AND own.key = e.key
-   AND own.service IS NOT NULL
-RETURNING e.chat_id
+DELETE FROM inbox_messages_v1
+ WHERE ctid = ANY (ARRAY (
+       SELECT found.place
+         FROM unnest(%(chat_ids)s::text[], %(keys)s::bytea[]) AS t (chat_id, key)
+        CROSS JOIN LATERAL (
+              SELECT e.ctid AS place
+                FROM inbox_messages_v1 e
+               WHERE e.key = t.key AND (e.org = %(org)s AND e.chat_id = t.chat_id) IS TRUE
+                 AND e.service IS NULL AND e.rank >= 0
+                 AND EXISTS (SELECT FROM inbox_messages_v1 own
+                              WHERE own.key = t.key
+                                AND (own.org = %(org)s AND own.chat_id = t.chat_id) IS TRUE
+                                AND own.service IS NOT NULL)
+              OFFSET 0) found))
+RETURNING chat_id
 
 -- forget_reads --
 -- What was read of a dropped echo was read of the message itself: count it anew.
@@ -362,7 +393,7 @@ SELECT chat_id, key
 -- Joins receipts, edits and unsendings to their messages: whichever came first, it is here now.
 -- A separate channel sees an echo, and that it was read, from its creation on.
 WITH known AS MATERIALIZED (
-    SELECT m.chat_id, m.message_id, m.channel_id, m.position,
+    SELECT m.ctid AS place, m.chat_id, m.channel_id, m.position,
            greatest(m.rank, r.rank) AS rank, r.failed_position, r.failure_code, r.last_read_at,
            e.at AS edited_at, e.content AS edit, e.content_key AS edit_key, u.at AS unsent_at,
            r.rank > m.rank OR r.failed_position < m.failed_position
@@ -371,7 +402,11 @@ WITH known AS MATERIALIZED (
            r.failed_position < coalesce(m.failed_position, r.failed_position + 1)
                AS is_first_failure
       FROM unnest(%(chat_ids)s::text[], %(keys)s::bytea[]) AS t (chat_id, key)
-      JOIN inbox_messages_v1 m ON m.org = %(org)s AND m.chat_id = t.chat_id AND m.key = t.key
+     CROSS JOIN LATERAL (
+           SELECT *, m.ctid
+             FROM inbox_messages_v1 m
+            WHERE m.key = t.key AND (m.org = %(org)s AND m.chat_id = t.chat_id) IS TRUE
+           OFFSET 0) m
       LEFT JOIN LATERAL (
            SELECT max(r.rank) AS rank,
                   min(r.position) FILTER (WHERE r.rank = 6) AS failed_position,
@@ -394,7 +429,7 @@ WITH known AS MATERIALIZED (
            unsent_at = k.unsent_at,
            content = CASE WHEN k.unsent_at IS NULL THEN m.content END
       FROM known k
-     WHERE m.org = %(org)s AND m.chat_id = k.chat_id AND m.message_id = k.message_id AND k.is_news
+     WHERE m.ctid = k.place AND k.is_news
 )
 INSERT INTO inbox_reads_v1 AS seen (org, chat_id, channel_id, last_read_at)
 SELECT %(org)s, chat_id, channel_id, max(last_read_at)
@@ -412,37 +447,39 @@ SELECT %(org)s, chat_id, channel_id, max(last_read_at)
 ON CONFLICT (org, chat_id, channel_id) DO UPDATE SET last_read_at = excluded.last_read_at
  WHERE excluded.last_read_at > seen.last_read_at
 
+-- touched_chats --
+SELECT *
+  FROM unnest(%(chat_ids)s::text[], %(services)s::text[], %(owners)s::text[],
+              %(owner_since)s::timestamptz[], %(closed)s::bool[], %(blocked)s::bool[],
+              %(reopened_position)s::bigint[], %(reopened_at)s::timestamptz[],
+              %(decided_position)s::bigint[], %(channel_ids)s::text[], %(sees_from)s::bigint[])
+       AS touched (chat_id, service, owner, owner_since, closed, blocked, reopened_position,
+                   reopened_at, decided_position, channel_id, sees_from)
+
+-- seated_chats --
+-- All chats of an account on which a service got a channel, or another one.
+SELECT t.chat_id, s.service, coalesce(k.owner, '') AS owner, k.owner_since,
+       coalesce(k.closed, false) AS closed, coalesce(k.blocked, false) AS blocked,
+       k.reopened_position, k.reopened_at, coalesce(k.decided_position, 0) AS decided_position,
+       s.channel_id, s.sees_from
+  FROM unnest(%(services)s::text[], %(channel_ids)s::text[], %(sees_from)s::bigint[],
+              %(platforms)s::text[], %(account_ids)s::text[])
+       AS s (service, channel_id, sees_from, platform, account_id)
+  JOIN inbox_threads_v1 t
+    ON t.org = %(org)s AND t.platform = s.platform AND t.account_id = s.account_id
+  LEFT JOIN inbox_chats_v1 k
+    ON k.org = %(org)s AND k.chat_id = t.chat_id AND k.service = s.service
+
 -- refresh_chats --
--- Looks up again what follows from a chat's messages, as one service's channel sees them: for the
--- chats that a batch touched, and for all of an account's where a service got a channel or another
--- one. Each look-up reads one end of a timeline.
+-- Looks up again what follows from a chat's messages, as one service's channel sees them. Each
+-- look-up reads one end of a timeline.
 MERGE INTO inbox_chats_v1 c
 USING (
     SELECT t.*, newest.message_id AS last_message_id, newest.at AS last_activity_at,
            oldest.at AS started_at,
            coalesce(CASE WHEN newest.rank < 6 THEN newest.rank ELSE answer.rank END >= 0, false)
                AS answered
-      FROM (SELECT *
-              FROM unnest(%(chat_ids)s::text[], %(services)s::text[], %(channel_ids)s::text[],
-                          %(sees_from)s::bigint[], %(owner)s::text[],
-                          %(owner_since)s::timestamptz[], %(closed)s::bool[],
-                          %(blocked)s::bool[], %(reopened_position)s::bigint[],
-                          %(reopened_at)s::timestamptz[], %(decided_position)s::bigint[])
-                   AS touched (chat_id, service, channel_id, sees_from, owner, owner_since, closed,
-                               blocked, reopened_position, reopened_at, decided_position)
-            UNION ALL
-            SELECT h.chat_id, s.service, s.channel_id, s.sees_from, coalesce(k.owner, ''),
-                   k.owner_since, coalesce(k.closed, false), coalesce(k.blocked, false),
-                   k.reopened_position, k.reopened_at, coalesce(k.decided_position, 0)
-              FROM unnest(%(seat_services)s::text[], %(seat_channel_ids)s::text[],
-                          %(seat_sees_from)s::bigint[], %(seat_platforms)s::text[],
-                          %(seat_account_ids)s::text[])
-                   AS s (service, channel_id, sees_from, platform, account_id)
-              JOIN inbox_threads_v1 h
-                ON h.org = %(org)s AND h.platform = s.platform AND h.account_id = s.account_id
-              LEFT JOIN inbox_chats_v1 k
-                ON k.org = %(org)s AND k.chat_id = h.chat_id AND k.service = s.service
-             WHERE h.chat_id <> ALL (%(touched)s::text[])) t
+      FROM ({chats}) t
       LEFT JOIN LATERAL (
            SELECT * FROM (
                (SELECT m.message_id, m.at, m.position, m.rank

@@ -121,9 +121,11 @@ class Changes:
         # Chats whose rows may look different afterwards, and what services decided about them.
         self.touched: set[str] = set()
         self.decisive: dict[str, list[Recorded]] = defaultdict(list)
+        self.is_empty = True
         for recorded in batch:
             note = _NOTES.get(type(recorded.event))
             if note is not None:
+                self.is_empty = False
                 note(self, recorded, recorded.stream.partition(":")[2], recorded.event)
 
     # Channels.

@@ -75,7 +75,7 @@ class _Parked(msgspec.Struct):
     """An org that a projection failed on. In memory only: a restart tries at once."""
 
     limit: int  # The batches are cut down until the event that cannot be taken stands alone.
-    pause_seconds: float = PARKED_SECONDS_FIRST
+    pause_seconds: float
     until: float = 0.0
 
 
@@ -122,7 +122,7 @@ class _Follower:
         while True:
             try:
                 if not await self._round():
-                    await self._bell.wait(POLL_SECONDS)
+                    await self._bell.wait(POLL_SECONDS)  # Parked organisations wait so long, too.
             except GapInLog as gap:
                 self.is_stopped = True
                 logger.critical(
@@ -197,7 +197,7 @@ class _Follower:
     def _park(self, backlog: Backlog, limit: int, error: Exception) -> bool:
         """Find the event that cannot be taken, then wait in front of it."""
         size = min(limit, backlog.head - backlog.position)
-        parked = self._parked.setdefault(backlog.org, _Parked(limit))
+        parked = self._parked.setdefault(backlog.org, _Parked(limit, PARKED_SECONDS_FIRST))
         if size > 1:
             parked.limit = size // 2
             return True

@@ -47,8 +47,8 @@ TABLES = (
 )
 
 chat_ids = st.sampled_from(CHATS)
-minutes = st.integers(0, 30)
-numbers = st.integers(0, 3)
+minutes = st.integers(0, 9)
+numbers = st.integers(0, 1)  # Few names, so that much happens to each.
 services = st.sampled_from(SERVICES)
 STEPS = st.one_of(
     st.tuples(st.just("join"), st.sampled_from(PLACES)),
@@ -167,7 +167,7 @@ class Story:
         getattr(self.history, what)(service, *arguments, chat_id=chat_id)
 
 
-histories = st.lists(STEPS, max_size=50).map(lambda steps: Story(steps).history)
+histories = st.lists(STEPS, min_size=25, max_size=60).map(lambda steps: Story(steps).history)
 
 
 async def _rows(connection: psycopg.AsyncConnection, org: int) -> dict[str, list[Any]]:
