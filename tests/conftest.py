@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,12 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from adapters.postgres.embedded import embedded_postgres
 from migrations.apply import migrate
+
+
+# Many databases and servers at once.
+SERVER_SETTINGS = {"max_connections": "400"}
 
 
 @dataclass(frozen=True)
@@ -23,16 +30,20 @@ class Database:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """Connection string of a superuser on a server of this test run."""
     given = os.environ.get("TRUNKLINE_TEST_SERVER_URL")
     if given:
         yield given
         return
-    from adapters.postgres.embedded import embedded_postgres
-
-    with embedded_postgres(tmp_path_factory.mktemp("home")) as embedded:
-        yield embedded.superuser_url
+    # A folder that the server's own user can reach: so all of it goes away with the folder.
+    folder = Path(tempfile.mkdtemp(prefix="trunkline-test-"))
+    folder.chmod(0o755)
+    try:
+        with embedded_postgres(folder / "home", settings=SERVER_SETTINGS) as embedded:
+            yield embedded.superuser_url
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -64,9 +75,7 @@ def database(server: str, template: str) -> Iterator[Database]:
         )
         superuser = make_conninfo(server, dbname=name)
         yield Database(superuser=superuser, url=make_conninfo(superuser, user="trunkline"))
-        connection.execute(
-            sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-        )
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture(scope="session")
