@@ -16,7 +16,6 @@ from psycopg.conninfo import make_conninfo
 from adapters.postgres.embedded import embedded_postgres
 from migrations.apply import migrate
 
-
 # Many databases and servers at once.
 SERVER_SETTINGS = {"max_connections": "400"}
 
