@@ -1,0 +1,309 @@
+"""What each file in tests/stored_events says. A sample never changes: its like is in the logs."""
+
+from base64 import b64decode
+from datetime import UTC, datetime
+
+from domain.account import (
+    AccountClaimed,
+    AccountReleased,
+    AccountResumed,
+    AccountStopped,
+    AccountVerified,
+    ChannelOpened,
+    CredentialsChanged,
+    NoticeReceived,
+    StrayReceiptReceived,
+    VerificationFailed,
+)
+from domain.channel import (
+    AgentsAssociated,
+    ChannelCreated,
+    ChannelReclaimed,
+    ChannelReleased,
+    ChannelRenamed,
+    ConnectionConfigured,
+    ConnectionCreated,
+    ConnectionDeleted,
+    ConnectionDisabled,
+    ConnectionEnabled,
+    ParentChosen,
+)
+from domain.chat import (
+    ChatAssigned,
+    ChatClosed,
+    ChatOpened,
+    ChatStarted,
+    ChatUnassigned,
+    CustomerBlocked,
+    CustomerUnblocked,
+    EchoReceived,
+    EditReceived,
+    MessageFailed,
+    MessageReceived,
+    MessageSent,
+    ReactionReceived,
+    ReceiptReceived,
+    ReplyRequested,
+    SendDeferred,
+    SendStarted,
+    SendUncertain,
+    UnsendReceived,
+)
+from domain.contact import (
+    AddressAdded,
+    AddressRemoved,
+    ContactChatStarted,
+    ContactCreated,
+    ContactNamed,
+    MarketingPreferenceChanged,
+)
+from domain.delivery import DeliveriesHandedOver, DeliveryKept
+from domain.event import Event, Sealed
+from domain.organisation import (
+    ApiKeyCreated,
+    ApiKeyRevoked,
+    MaskingChanged,
+    OrganisationCreated,
+    ReplyOwnershipChanged,
+    ServiceAdded,
+    SubscriptionChanged,
+    TicketTimerChanged,
+    UserAdded,
+    UserAwayChanged,
+    UserRoleChanged,
+    UserServicesChanged,
+)
+from domain.parent import Candidate
+from domain.reader import ChatVisited, ServiceVisited
+from domain.template import TemplateDefined, TemplateStateChanged
+
+ORGANISATION = "3eaz74raur77r7ezval6mxpnsi"
+ADMIN = "rruxnznviecblppjbc6u33qv34"
+ANN = "jgiv4dl5jnac4max2ailyhaoqm"
+BOB = "23vy45qor4c7ihop6m6immidre"
+CHANNEL = "nhrwk2gnrndfsoe3t7h34elhkq"
+CONTACT = "be7h2x63vlh2sjciqynrcb23h4"
+MEMBER = "4mnlmq6ej55a5sbewwordfgwbu"
+CHAT = "ghqg67mj724zudtmbl76dgdurq"
+MESSAGE = "vnjque7elekjqk3z7g36h65jsq"
+REPLY = "k6bldbuh43hyusbpymws3nnrsy"
+RETRY = "a2zjxmyyqfaqr2kcobji7z4zjq"
+ECHO = "bewht2hybzkz4qclz5tayshtki"
+API_KEY = "qf2atfuhujtcd5hczxl4ya5t3i"
+DELIVERY = "wsxttvnwlikijhuilkowl4hp4q"
+
+AT = datetime(2026, 3, 1, 9, 30, 15, 250_000, tzinfo=UTC)
+LATER = datetime(2026, 3, 2, 18, 5, 0, 1, tzinfo=UTC)
+
+# Keyed hashes: of messages 16 bytes, of addresses and names 32.
+MESSAGE_KEY = b64decode("kq3S0Y1b9v8cWl5uD2ZtNQ==")
+REPLY_KEY = b64decode("/+7dzLuqmYh3ZlVEMyIRAA==")
+PHONE_KEY = b64decode("Zk0v3mJQ1yP8cTnUe6xH4bW9aDqLr2sG5oKiYVpXh7E=")
+NAME_KEY = b64decode("b1Qn8WcY3tRzL5vKx0JmHfUe2aGdS7oPi4NqVyZrT9M=")
+
+
+def sealed(owner: str) -> Sealed:
+    return Sealed(
+        key=owner,
+        id=b64decode("3q2+7wABAgMEBQYHCAkKCw=="),
+        box=b64decode("w6T4m1oZq8JvYkR0sXbLh2dN9uEeG5fPiKtVxCzA7BMjQlWHnSgUrDyOaIp+3/6c"),
+    )
+
+
+OF_CONTACT = sealed(f"contact:{CONTACT}")
+OF_USER = sealed(f"user:{ANN}")
+OF_DELIVERY = sealed(f"delivery:{DELIVERY}")
+
+# One of every event class and schema version, every field given.
+SAMPLES: dict[tuple[str, int], Event] = {
+    ("account.claimed", 1): AccountClaimed(
+        platform="whatsapp",
+        account_id="106540352242922",
+        business_account_id="102290129340398",
+        user_id=ADMIN,
+    ),
+    ("account.channel_opened", 1): ChannelOpened(channel_id=CHANNEL, shared=True, service="crm"),
+    ("account.credentials_changed", 1): CredentialsChanged(fields=("access_token",), user_id=ADMIN),
+    ("account.verified", 1): AccountVerified(),
+    ("account.verification_failed", 1): VerificationFailed(
+        reason="The token lacks the permission whatsapp_business_messaging."
+    ),
+    ("account.stopped", 1): AccountStopped(reason="token", error_code=190),
+    ("account.resumed", 1): AccountResumed(),
+    ("account.released", 1): AccountReleased(user_id=ADMIN),
+    ("account.notice_received", 1): NoticeReceived(
+        kind="account.quality_update", notice=OF_DELIVERY
+    ),
+    ("account.receipt_received", 1): StrayReceiptReceived(status="delivered", receipt=OF_DELIVERY),
+    ("channel.created", 1): ChannelCreated(
+        channel_id=CHANNEL,
+        platform="whatsapp",
+        account_id="106540352242922",
+        shared=True,
+        name="カスタマーサポート",
+        address="+81 3-1234-5678",
+        user_id=ADMIN,
+    ),
+    ("channel.connection_created", 1): ConnectionCreated(service="crm", user_id=ADMIN),
+    ("channel.connection_disabled", 1): ConnectionDisabled(service="desk", user_id=ADMIN),
+    ("channel.connection_enabled", 1): ConnectionEnabled(service="desk", user_id=ADMIN),
+    ("channel.connection_deleted", 1): ConnectionDeleted(service="crm", user_id=ADMIN),
+    ("channel.parent_chosen", 1): ParentChosen(
+        kind="parent",
+        rule="earliest-created/1",
+        cause="succession",
+        candidates=(
+            Candidate(service="salesiq", created=5, joined=5),
+            Candidate(service="desk", created=4, joined=7),
+        ),
+        chosen="desk",
+        previous="crm",
+    ),
+    ("channel.renamed", 1): ChannelRenamed(name="Support", user_id=ADMIN),
+    ("channel.connection_configured", 1): ConnectionConfigured(
+        service="desk", department="returns", ticket_timer_hours=48, user_id=ADMIN
+    ),
+    ("channel.agents_associated", 1): AgentsAssociated(
+        service="desk", user_ids=(ANN, BOB), user_id=ADMIN
+    ),
+    ("channel.released", 1): ChannelReleased(user_id=ADMIN),
+    ("channel.reclaimed", 1): ChannelReclaimed(user_id=ADMIN),
+    ("chat.started", 1): ChatStarted(
+        chat_id=CHAT,
+        platform="whatsapp",
+        account_id="106540352242922",
+        contact_id=CONTACT,
+        group=True,
+        started_by="crm",
+    ),
+    ("chat.message_received", 1): MessageReceived(
+        message_id=MESSAGE,
+        kind="text",
+        at=AT,
+        content=OF_CONTACT,
+        key=MESSAGE_KEY,
+        quotes=REPLY_KEY,
+        member=MEMBER,
+    ),
+    ("chat.echo_received", 1): EchoReceived(
+        message_id=ECHO,
+        kind="image",
+        at=AT,
+        content=OF_CONTACT,
+        key=REPLY_KEY,
+        quotes=MESSAGE_KEY,
+    ),
+    ("chat.reaction_received", 1): ReactionReceived(
+        target=REPLY_KEY, at=AT, content=OF_CONTACT, member=MEMBER, echo=True
+    ),
+    ("chat.edit_received", 1): EditReceived(
+        target=MESSAGE_KEY, at=LATER, content=OF_CONTACT, echo=True
+    ),
+    ("chat.unsend_received", 1): UnsendReceived(target=MESSAGE_KEY, at=LATER, echo=True),
+    ("chat.reply_requested", 1): ReplyRequested(
+        message_id=RETRY,
+        channel_id=CHANNEL,
+        service="crm",
+        user_id=ANN,
+        kind="template",
+        at=AT,
+        content=OF_CONTACT,
+        template="order_shipped/ja",
+        category="utility",
+        quotes=MESSAGE_KEY,
+        retry_of=REPLY,
+    ),
+    ("chat.send_started", 1): SendStarted(message_id=REPLY, attempt=2, dispatcher="host-1:4711"),
+    ("chat.send_deferred", 1): SendDeferred(
+        message_id=REPLY, reason="rate_limited", retry_at=LATER
+    ),
+    ("chat.message_sent", 1): MessageSent(message_id=REPLY, key=REPLY_KEY, platform=OF_CONTACT),
+    ("chat.send_uncertain", 1): SendUncertain(message_id=REPLY, reason="timeout"),
+    ("chat.message_failed", 1): MessageFailed(
+        message_id=REPLY, reason="undeliverable", error_code=131026, user_id=ANN
+    ),
+    ("chat.receipt_received", 1): ReceiptReceived(
+        key=REPLY_KEY,
+        status="failed",
+        at=LATER,
+        message_id=REPLY,
+        participant=PHONE_KEY,
+        error_code=131047,
+        detail=OF_CONTACT,
+    ),
+    ("chat.assigned", 1): ChatAssigned(
+        service="crm", owner=ANN, at=AT, user_id=ADMIN, previous=BOB
+    ),
+    ("chat.unassigned", 1): ChatUnassigned(service="crm", previous=ANN, user_id=ADMIN),
+    ("chat.closed", 1): ChatClosed(service="crm", user_id=ANN),
+    ("chat.opened", 1): ChatOpened(service="crm", user_id=ANN),
+    ("chat.blocked", 1): CustomerBlocked(service="crm", user_id=ANN),
+    ("chat.unblocked", 1): CustomerUnblocked(service="crm", user_id=ANN),
+    ("contact.created", 1): ContactCreated(contact_id=CONTACT, group=True),
+    ("contact.address_added", 1): AddressAdded(kind="phone", key=PHONE_KEY, address=OF_CONTACT),
+    ("contact.address_removed", 1): AddressRemoved(key=PHONE_KEY),
+    ("contact.named", 1): ContactNamed(key=NAME_KEY, profile=OF_CONTACT),
+    ("contact.chat_started", 1): ContactChatStarted(
+        account="whatsapp:106540352242922", chat_id=CHAT
+    ),
+    ("contact.marketing_preference_changed", 1): MarketingPreferenceChanged(
+        account="whatsapp:106540352242922", wants_marketing=False, at=AT
+    ),
+    ("organisation.created", 1): OrganisationCreated(name="株式会社サンプル"),
+    ("organisation.service_added", 1): ServiceAdded(
+        service="crm", subscription="bundled", user_id=ADMIN
+    ),
+    ("organisation.subscription_changed", 1): SubscriptionChanged(
+        service="crm", subscription="upgraded", user_id=ADMIN
+    ),
+    ("organisation.masking_changed", 1): MaskingChanged(
+        service="crm", masking="none", user_id=ADMIN
+    ),
+    ("organisation.reply_ownership_changed", 1): ReplyOwnershipChanged(
+        service="desk", required=False, user_id=ADMIN
+    ),
+    ("organisation.ticket_timer_changed", 1): TicketTimerChanged(
+        service="desk", hours=24, user_id=ADMIN
+    ),
+    ("organisation.user_added", 1): UserAdded(
+        added_user_id=ANN,
+        role="agent",
+        services={"crm": "reply", "desk": "view"},
+        profile=OF_USER,
+        user_id=ADMIN,
+    ),
+    ("organisation.user_role_changed", 1): UserRoleChanged(
+        changed_user_id=ANN, role="supervisor", user_id=ADMIN
+    ),
+    ("organisation.user_services_changed", 1): UserServicesChanged(
+        changed_user_id=ANN, services={"crm": "view", "salesiq": "reply"}, user_id=ADMIN
+    ),
+    ("organisation.user_away_changed", 1): UserAwayChanged(
+        changed_user_id=ANN, away=True, user_id=ANN
+    ),
+    ("organisation.api_key_created", 1): ApiKeyCreated(
+        key_id=API_KEY,
+        for_user_id=ANN,
+        name="nightly export",
+        scopes=("read", "audit"),
+        expires_at=LATER,
+        user_id=ADMIN,
+    ),
+    ("organisation.api_key_revoked", 1): ApiKeyRevoked(key_id=API_KEY, user_id=ADMIN),
+    ("reader.service_visited", 1): ServiceVisited(user_id=ANN, service="crm"),
+    ("reader.chat_visited", 1): ChatVisited(user_id=ANN, service="crm", chat_id=CHAT),
+    ("template.defined", 1): TemplateDefined(
+        name="order_shipped",
+        language="ja",
+        category="utility",
+        body="{{name}}様、ご注文{{number}}を発送しました。",
+        parameters=("name", "number"),
+        state="approved",
+        user_id=ADMIN,
+    ),
+    ("template.state_changed", 1): TemplateStateChanged(
+        name="order_shipped", language="ja", state="paused"
+    ),
+    ("unrouted.delivery_kept", 1): DeliveryKept(delivery=OF_DELIVERY),
+    ("unrouted.handed_over", 1): DeliveriesHandedOver(organisation_id=ORGANISATION, count=3),
+}
