@@ -21,7 +21,7 @@ from api import (
 )
 from api.answers import page
 from api.authentication import Authentication, Principal
-from api.bodies import check_request
+from api.bodies import asks_for, check_request
 from api.commands.channels import Channels
 from api.commands.chats import Chats
 from api.commands.execute import Executor
@@ -76,8 +76,15 @@ class Parts:
 def create_app(parts: Parts) -> Litestar:
     """The application over its parts."""
 
-    async def principal(request: Request[Any, Any, Any]) -> Principal:
-        return await parts.authentication.principal(request)
+    async def before_request(request: Request[Any, Any, Any]) -> None:
+        """Who asks comes before what is asked: without a valid key all is 401."""
+        if asks_for(request, "principal"):
+            request.state.principal = await parts.authentication.principal(request)
+        await check_request(request)
+
+    def principal(request: Request[Any, Any, Any]) -> Principal:
+        known: Principal = request.state.principal
+        return known
 
     def the(name: str) -> Provide:
         part = getattr(parts, name)
@@ -87,11 +94,11 @@ def create_app(parts: Parts) -> Litestar:
         HANDLERS,
         dependencies={
             **{name: the(name) for name in Parts.__dataclass_fields__},
-            "principal": Provide(principal),
+            "principal": Provide(principal, sync_to_thread=False),
             "page": Provide(page, sync_to_thread=False),
             "chat_query": Provide(chats.chat_query, sync_to_thread=False),
         },
-        before_request=check_request,
+        before_request=before_request,
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=OpenAPIConfig(
             title="Trunkline",

@@ -44,6 +44,12 @@ async def check_request(request: Request[Any, Any, Any]) -> None:
         raise invalid_field(error) from error
 
 
+def asks_for(request: Request[Any, Any, Any], part: str) -> bool:
+    """Whether the handler of this request takes the part of this name."""
+    handler = request.route_handler
+    return isinstance(handler, HTTPRouteHandler) and part in handler.parsed_fn_signature.parameters
+
+
 async def _body(request: Request[Any, Any, Any]) -> bytes:
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > BODY_BYTES_MAX:

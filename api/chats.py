@@ -81,8 +81,8 @@ class _Query(msgspec.Struct, frozen=True, kw_only=True):
 
 def chat_query(
     view: Annotated[inbox.View, QueryParameter()] = "all",
-    answered: Annotated[
-        Literal["all", "unanswered", "answered"], QueryParameter(name="filter")
+    filter: Annotated[  # noqa: A002 - Named as in the query, so that a refusal names it.
+        Literal["all", "unanswered", "answered"], QueryParameter()
     ] = "all",
     status: Annotated[Literal["open", "closed"] | None, QueryParameter()] = None,
     owner: Annotated[str | None, QueryParameter()] = None,
@@ -106,7 +106,7 @@ def chat_query(
     return _Query(
         view=view,
         filters=inbox.ChatFilters(
-            answered=None if answered == "all" else answered == "answered",
+            answered=None if filter == "all" else filter == "answered",
             status=status,
             owner=owner,
             platform=platform,
