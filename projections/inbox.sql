@@ -64,9 +64,9 @@ CREATE INDEX IF NOT EXISTS inbox_chats_v1_newest
 CREATE INDEX IF NOT EXISTS inbox_chats_v1_owned
     ON inbox_chats_v1 (org, service, channel_id, owner, last_activity_at, chat_id)
  WHERE NOT blocked AND last_activity_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS inbox_chats_v1_unanswered
-    ON inbox_chats_v1 (org, service, channel_id, last_activity_at, chat_id)
- WHERE NOT answered AND NOT blocked AND last_activity_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS inbox_chats_v1_answered
+    ON inbox_chats_v1 (org, service, channel_id, answered, last_activity_at, chat_id)
+ WHERE NOT blocked AND last_activity_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS inbox_chats_v1_closed
     ON inbox_chats_v1 (org, service, channel_id, last_activity_at, chat_id)
  WHERE closed AND NOT blocked AND last_activity_at IS NOT NULL;

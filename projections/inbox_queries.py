@@ -147,8 +147,14 @@ async def messages_page(
         "after_at": after.at if after else None,
         "after_position": after.position if after else None,
     }
-    statement = _MESSAGES_PAGE[after is not None]
+    statement = messages_page_sql(after=after is not None)
     return [message_row(row) for row in await _rows(connection, statement, parameters)]
+
+
+def messages_page_sql(*, after: bool) -> str:
+    """The statement for a page of a timeline."""
+    older = "(m.at, m.position) < (%(after_at)s, %(after_position)s)" if after else "true"
+    return _with_columns("messages_page", older=older)
 
 
 async def message(
@@ -195,9 +201,3 @@ def _with_columns(name: str, **texts: str) -> str:
 
 _CHAT = _with_columns("chat")
 _MESSAGE = _with_columns("message")
-_MESSAGES_PAGE = {
-    False: _with_columns("messages_page", older="true"),
-    True: _with_columns(
-        "messages_page", older="(m.at, m.position) < (%(after_at)s, %(after_position)s)"
-    ),
-}

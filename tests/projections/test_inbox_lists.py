@@ -1,0 +1,403 @@
+"""The rules of the lists of chats, one by one (S2, S3, S13, S16, C1, C4, C7, C11)."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from projections.inbox_queries import ChatFilters, View, chat, chats_page, counts
+from projections.inbox_rows import ChatRow, MessageRow
+from projections.sealed_parts import SealedPart
+from tests.projections.histories import Projected, at, shared_by
+
+
+class Lists(Projected):
+    """What the services of one org have in their lists."""
+
+    async def listed(
+        self, service: str, view: View = "all", viewer: str = "ann", **filters: Any
+    ) -> list[str]:
+        page = await chats_page(
+            self.connection,
+            org=self.org,
+            service=service,
+            view=view,
+            viewer=viewer,
+            filters=ChatFilters(**filters),
+            limit=50,
+        )
+        return [row.chat_id for row in page]
+
+    async def chat(self, service: str, chat_id: str = "a") -> ChatRow:
+        row = await chat(self.connection, org=self.org, service=service, chat_id=chat_id)
+        assert row is not None
+        return row
+
+    async def is_connected(self, service: str, chat_id: str = "a") -> bool | None:
+        """None where the service has no such chat."""
+        row = await chat(self.connection, org=self.org, service=service, chat_id=chat_id)
+        return row.connected if row else None
+
+
+@pytest.fixture
+def lists(projector: psycopg.AsyncConnection) -> Lists:
+    return Lists(projector)
+
+
+def text(part: SealedPart | None) -> str | None:
+    return part.sealed.box.decode() if part else None
+
+
+def last(row: ChatRow) -> tuple[str, str]:
+    message: MessageRow = row.last_message
+    return message.message_id, message.status
+
+
+# Who sees a chat.
+
+
+async def test_a_customers_message_is_in_every_service_s3(lists: Lists) -> None:
+    history = shared_by("crm", "desk")
+    history.channel("own", shared=False)
+    history.connected("bigin", "own")
+    history.customer("hello")
+    await lists.project(history)
+    assert [await lists.listed(service) for service in ("crm", "desk", "bigin")] == [["a"]] * 3
+
+
+async def test_a_reply_through_another_channel_does_not_exist_s2(lists: Lists) -> None:
+    history = shared_by("crm")
+    history.channel("own", shared=False)
+    history.connected("bigin", "own")
+    history.customer("hello", 1)
+    history.reply("from crm", "crm", 2)
+    history.reply("from bigin", "bigin", 3, channel_id="own")
+    await lists.project(history)
+    assert last(await lists.chat("crm")) == ("from crm", "queued")
+    assert last(await lists.chat("bigin")) == ("from bigin", "queued")
+    assert (await lists.chat("crm")).last_activity_at == at(2)
+
+
+async def test_a_separate_channel_begins_with_its_connection_s2(lists: Lists) -> None:
+    history = shared_by("crm")
+    history.customer("before", 1)
+    history.echo("echo before", 2)
+    history.channel("own", shared=False)
+    history.connected("bigin", "own")
+    await lists.project(history)
+    assert await lists.is_connected("bigin") is None
+    history.customer("after", 3)
+    await lists.project(history)
+    row = await lists.chat("bigin")
+    assert (row.started_at, row.last_activity_at) == (at(3), at(3))
+
+
+async def test_a_late_message_from_before_is_new_to_a_separate_channel(lists: Lists) -> None:
+    """What was kept while nobody was there is delivered then (S10): the log's order decides."""
+    history = shared_by("crm")
+    history.channel("own", shared=False)
+    history.connected("bigin", "own")
+    history.customer("written before", -60)
+    await lists.project(history)
+    assert await lists.listed("bigin") == ["a"]
+
+
+async def test_a_service_that_joins_late_has_all_chats_s13(lists: Lists) -> None:
+    history = shared_by("crm")
+    history.customer("hello", 1)
+    history.reply("welcome", "crm", 2)
+    await lists.project(history)
+    history.connected("desk")
+    await lists.project(history)
+    row = await lists.chat("desk")
+    assert (last(row), row.started_at, row.answered) == (("welcome", "queued"), at(1), True)
+
+
+async def test_a_service_that_is_away_has_an_empty_list_and_no_gap_later_s16(
+    lists: Lists,
+) -> None:
+    history = shared_by("crm", "desk")
+    history.customer("hello", 1)
+    history.assigned("desk", "dan")
+    history.disabled("desk")
+    history.customer("anybody?", 2)
+    await lists.project(history)
+    assert (await lists.listed("desk"), await lists.is_connected("desk")) == ([], False)
+    assert (await counts(lists.connection, org=lists.org, service="desk", viewer="dan")).all == 0
+    assert await lists.listed("crm") == ["a"]
+    history.enabled("desk")
+    await lists.project(history)
+    row = await lists.chat("desk")
+    assert (row.connected, row.owner, last(row)) == (True, "dan", ("anybody?", "received"))
+
+
+async def test_a_deleted_connection_is_not_connected_s16(lists: Lists) -> None:
+    history = shared_by("crm", "desk")
+    history.customer("hello")
+    history.deleted("desk")
+    await lists.project(history)
+    assert await lists.is_connected("desk") is False
+    assert await lists.is_connected("salesiq") is None
+    assert await lists.is_connected("crm", "unknown") is None
+
+
+async def test_a_service_that_moves_to_the_shared_channel_sees_its_history(lists: Lists) -> None:
+    history = shared_by("crm")
+    history.customer("before", 1)
+    history.channel("own", shared=False)
+    history.connected("desk", "own")
+    history.customer("hello", 2)
+    history.reply("from its own", "desk", 3, channel_id="own")
+    await lists.project(history)
+    history.deleted("desk", "own")
+    history.connected("desk")
+    await lists.project(history)
+    row = await lists.chat("desk")
+    assert (row.view.channel_id, last(row)[0], row.started_at) == ("shared", "hello", at(1))
+
+
+async def test_a_service_that_moves_to_a_separate_channel_leaves_its_chats(lists: Lists) -> None:
+    history = shared_by("crm", "desk")
+    history.customer("hello", 1)
+    await lists.project(history)
+    history.deleted("desk")
+    history.channel("own", shared=False)
+    history.connected("desk", "own")
+    await lists.project(history)
+    assert (await lists.listed("desk"), await lists.is_connected("desk")) == ([], None)
+    assert await lists.listed("crm") == ["a"]
+
+
+# What a list shows.
+
+
+async def test_newest_activity_comes_first_and_a_late_message_moves_nothing_c0(
+    lists: Lists,
+) -> None:
+    history = shared_by("crm")
+    history.chat("b", "ben")
+    history.customer("a1", 10)
+    history.customer("b1", 20, "b")
+    history.customer("late", 5)
+    await lists.project(history)
+    assert await lists.listed("crm") == ["b", "a"]
+    assert last(await lists.chat("crm")) == ("a1", "received")
+    assert (await lists.chat("crm")).started_at == at(5)
+
+
+async def test_receipts_reactions_and_assignments_are_no_activity_c1(lists: Lists) -> None:
+    history = shared_by("crm")
+    history.customer("hello", 1)
+    history.reply("welcome", "crm", 2)
+    history.sent("welcome")
+    history.receipt("welcome", "read", 9)
+    history.reacted("welcome", "+", 9)
+    history.assigned("crm", "ann", 9)
+    await lists.project(history)
+    row = await lists.chat("crm")
+    assert (row.last_activity_at, last(row)) == (at(2), ("welcome", "read"))
+
+
+async def test_answered_is_what_the_newest_message_says_c1(lists: Lists) -> None:
+    history = shared_by("crm", "desk")
+    history.customer("hello", 1)
+    await lists.project(history)
+    assert await lists.listed("desk", answered=False) == ["a"]
+    history.reply("welcome", "crm", 2)
+    await lists.project(history)
+    assert await lists.listed("desk", answered=True) == ["a"]
+    history.customer("thanks", 3)
+    history.echo("from the phone", 4)
+    await lists.project(history)
+    assert await lists.listed("crm", answered=True) == ["a"]
+
+
+async def test_a_reply_that_fails_answers_nothing_c1(lists: Lists) -> None:
+    history = shared_by("crm")
+    history.customer("hello", 1)
+    history.reply("first", "crm", 2)
+    history.reply("second", "crm", 3)
+    history.failed("second")
+    await lists.project(history)
+    assert (await lists.chat("crm")).answered
+    history.failed("first")
+    await lists.project(history)
+    row = await lists.chat("crm")
+    assert (row.answered, last(row)) == (False, ("second", "failed"))
+
+
+async def test_a_customers_message_opens_everywhere_and_a_reply_in_its_service_c4(
+    lists: Lists,
+) -> None:
+    history = shared_by("crm", "desk")
+    history.customer("hello", 1)
+    history.closed("crm")
+    history.closed("desk")
+    history.reply("one more thing", "crm", 2)
+    await lists.project(history)
+    assert [await lists.listed(each, "closed") for each in ("crm", "desk")] == [[], ["a"]]
+    assert await lists.listed("desk", status="closed") == ["a"]
+    assert await lists.listed("crm", status="open") == ["a"]
+    history.closed("crm")
+    history.customer("yes?", 3)
+    await lists.project(history)
+    assert [await lists.listed(each, "closed") for each in ("crm", "desk")] == [[], []]
+
+
+async def test_a_session_lasts_from_opening_to_closing_c11(lists: Lists) -> None:
+    history = shared_by("crm", "desk")
+    started = len(history.log)
+    history.customer("hello", 1)
+    await lists.project(history)
+    row = await lists.chat("crm")
+    assert (row.session_id, row.session_started_at) == (str(started), at(1))
+    history.closed("crm")
+    again = history.customer("hello again", 5)
+    history.customer("and again", 6)
+    await lists.project(history)
+    row = await lists.chat("crm")
+    assert (row.session_id, row.session_started_at) == (str(again), at(5))
+    assert (await lists.chat("desk")).session_id == str(started)
+
+
+async def test_blocked_chats_stand_under_blocked_only_c7(lists: Lists) -> None:
+    history = shared_by("crm", "desk")
+    history.customer("hello")
+    history.closed("crm")
+    history.blocked("crm")
+    await lists.project(history)
+    views: tuple[View, ...] = ("all", "mine", "unassigned", "closed", "blocked")
+    assert [await lists.listed("crm", view) for view in views] == [[], [], [], [], ["a"]]
+    assert await lists.listed("desk") == ["a"]
+    history.unblocked("crm")
+    await lists.project(history)
+    assert await lists.listed("crm", "closed") == ["a"]
+
+
+async def test_owners_are_those_of_the_service_s5(lists: Lists) -> None:
+    history = shared_by("crm", "desk")
+    history.customer("hello")
+    history.assigned("crm", "ann", 1)
+    await lists.project(history)
+    assert await lists.listed("crm", "mine", viewer="ann") == ["a"]
+    assert await lists.listed("crm", owner="ann") == ["a"]
+    assert await lists.listed("crm", "mine", viewer="ben") == []
+    assert await lists.listed("crm", "unassigned") == []
+    assert await lists.listed("desk", "unassigned") == ["a"]
+    assert (await lists.chat("crm")).owner_since == at(1)
+    history.unassigned("crm")
+    await lists.project(history)
+    assert await lists.listed("crm", "unassigned") == ["a"]
+
+
+async def test_dates_are_inclusive_from_and_exclusive_to_c1(lists: Lists) -> None:
+    history = shared_by("crm")
+    history.customer("first", 10)
+    history.customer("newest", 20)
+    await lists.project(history)
+    assert await lists.listed("crm", first_from=at(10), first_to=at(11)) == ["a"]
+    assert await lists.listed("crm", first_to=at(10)) == []
+    assert await lists.listed("crm", last_from=at(20), last_to=at(21)) == ["a"]
+    assert await lists.listed("crm", last_to=at(20)) == []
+    assert await lists.listed("crm", last_from=at(10), last_to=at(20)) == []
+
+
+async def test_platform_and_channel_filter(lists: Lists) -> None:
+    history = shared_by("crm")
+    history.channel("other", account_id="2066")
+    history.connected("crm", "other")
+    history.chat("b", "ben", account_id="2066")
+    history.customer("a1", 1)
+    history.customer("b1", 2, "b")
+    await lists.project(history)
+    assert await lists.listed("crm") == ["b", "a"]
+    assert await lists.listed("crm", channel_id="other") == ["b"]
+    assert await lists.listed("crm", platform="whatsapp") == ["b", "a"]
+    assert await lists.listed("crm", platform="line") == []
+
+
+# Who the customer is.
+
+
+async def test_a_customer_is_shown_with_the_newest_name_and_a_phone_number(
+    lists: Lists,
+) -> None:
+    history = shared_by("crm")
+    history.customer("hello")
+    await lists.project(history)
+    row = await lists.chat("crm")
+    assert (row.contact_id, row.name, row.address) == ("ann", None, None)
+    history.named("Ann")
+    history.address("phone", "+81 1")
+    history.address("bsuid:55", "JP.1")
+    history.named("Ann Sato")
+    await lists.project(history)
+    row = await lists.chat("crm")
+    assert (text(row.name), row.address_kind, text(row.address)) == ("Ann Sato", "phone", "+81 1")
+    history.no_address("+81 1")
+    await lists.project(history)
+    row = await lists.chat("crm")
+    assert (row.address_kind, text(row.address)) == ("bsuid:55", "JP.1")
+
+
+async def test_sealed_parts_come_with_what_opens_them(
+    lists: Lists, projected_database: Any
+) -> None:
+    history = shared_by("crm")
+    history.customer("hello")
+    history.named("Ann")
+    await lists.project(history)
+    erased = await lists.chat("crm")
+    assert (erased.name and erased.name.wrapped) is None
+    with psycopg.connect(projected_database.superuser) as connection:
+        connection.execute(
+            "INSERT INTO trunkline.keys (org, id, wrapped) VALUES (%s, 'contact:ann', 'wrapped')",
+            [lists.org],
+        )
+    row = await lists.chat("crm")
+    content, name = row.last_message.content, row.name
+    assert content is not None
+    assert name is not None
+    assert (content.stream, content.type, content.wrapped) == (
+        "chat:a",
+        "chat.message_received",
+        b"wrapped",
+    )
+    assert (name.stream, name.type, name.wrapped) == (
+        "contact:ann",
+        "contact.named",
+        b"wrapped",
+    )
+
+
+async def test_the_window_counts_from_the_customers_newest_message_on_the_account(
+    lists: Lists,
+) -> None:
+    history = shared_by("crm")
+    history.customer("hello", 10)
+    history.customer("late", 5)
+    history.channel("own", shared=False)
+    history.connected("bigin", "own")
+    history.reply("welcome", "bigin", 20, channel_id="own")
+    await lists.project(history)
+    assert (await lists.chat("bigin")).last_customer_message_at == at(10)
+
+
+async def test_row_security_shows_one_org(lists: Lists, reader: psycopg.AsyncConnection) -> None:
+    history = shared_by("crm")
+    history.customer("hello")
+    await lists.project(history)
+    seen = []
+    for org in (lists.org, lists.org + 1):
+        await reader.execute("SELECT set_config('app.org', %s, false)", [str(org)])
+        row = await chat(reader, org=lists.org, service="crm", chat_id="a")
+        seen.append(row is not None)
+    assert seen == [True, False]
+
+
+async def test_a_chat_that_the_business_started_is_there_before_any_answer(lists: Lists) -> None:
+    history = shared_by("crm", "desk")
+    history.reply("template", "crm", 1)
+    await lists.project(history)
+    row = await lists.chat("desk")
+    assert (row.started_at, row.answered, row.last_customer_message_at) == (at(1), True, None)
