@@ -1,8 +1,12 @@
-"""Reading what commands wrote beside the log: remembered requests, addresses, keys."""
+"""Reading what commands wrote beside the log: remembered requests, addresses, keys.
+
+The pools are of role trunkline_project, so the org stands in each query and in no setting: one
+round trip, on the way of every customer we have not met.
+"""
 
 from collections.abc import Sequence
 
-from adapters.postgres.connections import Pool, within
+from adapters.postgres.connections import Pool
 from domain.ports import Org, StoredAnswer
 
 
@@ -14,7 +18,7 @@ class PostgresRequests:
 
     async def find(self, org: Org, key: bytes) -> StoredAnswer | None:
         """What was answered under this key in the last 24 hours."""
-        async with within(self._readers, org.number) as connection:
+        async with self._readers.connection() as connection:
             cursor = await connection.execute(
                 "SELECT request, status, position, ids FROM idempotency_keys"
                 " WHERE org = %s AND key = %s",
@@ -33,7 +37,7 @@ class PostgresAddresses:
 
     async def contacts(self, org: Org, keys: Sequence[bytes]) -> dict[bytes, str]:
         """The contacts of those keyed hashes that lead to one."""
-        async with within(self._readers, org.number) as connection:
+        async with self._readers.connection() as connection:
             cursor = await connection.execute(
                 "SELECT key, contact FROM addresses WHERE org = %s AND key = ANY (%s)",
                 [org.number, list(keys)],
@@ -43,7 +47,7 @@ class PostgresAddresses:
 
     async def wrapped_keys(self, org: Org, ids: Sequence[str]) -> dict[str, bytes]:
         """People's keys, wrapped; those that are erased are missing."""
-        async with within(self._readers, org.number) as connection:
+        async with self._readers.connection() as connection:
             cursor = await connection.execute(
                 "SELECT id, wrapped FROM keys WHERE org = %s AND id = ANY (%s)",
                 [org.number, list(ids)],

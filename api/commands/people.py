@@ -69,6 +69,8 @@ class People:
             unit.dropped_addresses.append(key)
             unit.record(contacts.stream_of(before), [AddressRemoved(key=key)])
         unit.addresses.append(AddressClaim(key, contact_id))
+        # At once, so that the next message needs no look-up; if this is lost, `_look_up` sees it.
+        self._keep(unit.org.number, key, contact_id)
         sealed = self.seal(
             unit,
             keys,
@@ -124,17 +126,17 @@ class People:
         """Which hashes lead to which contact, in the order given."""
         number = unit.org.number
         known = {key: self._known.get((number, key)) for key in hashes}
+        asked = ("addresses", *hashes)
         if None in known.values():
-            looked_up = unit.fact(
-                ("addresses", *hashes), lambda: self._addresses.contacts(unit.org, hashes)
-            )
+            looked_up = unit.fact(asked, lambda: self._addresses.contacts(unit.org, hashes))
             known = {key: looked_up.get(key) for key in hashes}
         found = {key: contact_id for key, contact_id in known.items() if contact_id}
         for key, contact_id in found.items():
             state = unit.state(contacts.stream_of(contact_id), Contact)
             if key not in state.addresses:
-                # Another process led the address elsewhere since it was kept here.
+                # Another process led it elsewhere since it was kept here, or it was never written.
                 self._known.pop((number, key), None)
+                unit.doubt(asked)
                 raise Missing(_nothing)
             self._keep(number, key, contact_id)
         return found

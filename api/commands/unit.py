@@ -66,6 +66,10 @@ class Unit:
         fact: Fact = self._facts[name]
         return fact
 
+    def doubt(self, name: Hashable) -> None:
+        """Look a fact up again: it does not fit what else is known."""
+        self._facts.pop(name, None)
+
     def record(self, stream: str, events: Sequence[Event]) -> None:
         """Add facts to a stream; its state here includes them from now on."""
         if not events:
