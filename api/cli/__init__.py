@@ -1,8 +1,10 @@
 """The command line: `trunkline …`."""
 
 from api.cli.commands import main
+from api.cli.demo import demo_command
 from api.cli.history import history_command
 
+main.add_command(demo_command)
 main.add_command(history_command)
 
 __all__ = ["main"]
