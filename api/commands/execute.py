@@ -90,13 +90,23 @@ class Executor:
         unique = request.key if request else command
         if unique is None:
             return await self._decide(org, decide, secrets.token_bytes(16), None)
-        async with _Turn(self._in_flight, (org.number, unique)):
-            if request is not None:
-                answered = await self._requests.find(org, request.key)
-                if answered is not None:
-                    return _as_before(answered, request)
-                return await self._decide(org, decide, secrets.token_bytes(16), request)
-            return await self._once(org, decide, unique)
+        turn = (org.number, unique)
+        while turn in self._in_flight:
+            # A repetition waits for the first (contract, Idempotency-Key).
+            over = self._in_flight[turn] = self._in_flight[turn] or asyncio.Event()
+            await over.wait()
+        self._in_flight[turn] = None
+        try:
+            if request is None:
+                return await self._once(org, decide, unique)
+            answered = await self._requests.find(org, request.key)
+            if answered is not None:
+                return _as_before(answered, request)
+            return await self._decide(org, decide, secrets.token_bytes(16), request)
+        finally:
+            waited_for = self._in_flight.pop(turn)
+            if waited_for is not None:
+                waited_for.set()
 
     async def look(self, org: Org, decide: Decide[Value]) -> Value:
         """What a decision would see now, without recording anything."""
@@ -187,28 +197,6 @@ class Executor:
             if entry is None or entry.version != version:
                 return False
         return current
-
-
-class _Turn:
-    """One at a time per key: a repetition waits for the first (contract, Idempotency-Key)."""
-
-    def __init__(
-        self, in_flight: dict[tuple[int, bytes], asyncio.Event | None], key: tuple[int, bytes]
-    ) -> None:
-        self._in_flight = in_flight
-        self._key = key
-
-    async def __aenter__(self) -> None:
-        while self._key in self._in_flight:
-            over = self._in_flight[self._key] or asyncio.Event()
-            self._in_flight[self._key] = over
-            await over.wait()
-        self._in_flight[self._key] = None
-
-    async def __aexit__(self, *_: object) -> None:
-        over = self._in_flight.pop(self._key)
-        if over is not None:
-            over.set()
 
 
 def _remembered(request: Request | None, unit: Unit) -> IdempotentRequest | None:
