@@ -49,25 +49,55 @@ def link(
     data: bytes,
 ) -> bytes:
     """The hash of one event on top of the one before it. `recorded_at` in microseconds."""
-    leaf = _sha256(
-        b"".join(
-            (
-                FORMAT,
-                _LENGTH(len(org_id)),
-                org_id,
-                _POSITION(position),
-                _LENGTH(len(stream)),
-                stream,
-                _VERSION(version),
-                _LENGTH(len(stored_type)),
-                stored_type,
-                _SCHEMA(schema_version),
-                _MOMENT(recorded_at),
-                _LENGTH(len(command)),
-                command,
-                _LENGTH(len(data)),
-                data,
-            )
-        )
+    return link_parts(
+        previous,
+        origin=origin(org_id),
+        position=position,
+        subject=subject(framed(stream), version, kind(framed(stored_type), schema_version)),
+        recorded_at=instant(recorded_at),
+        command=framed(command),
+        data=framed(data),
     )
-    return _sha256(previous + leaf.digest()).digest()
+
+
+# The same in parts, most of which a writer has at hand before it knows the event's position.
+
+
+def link_parts(
+    previous: bytes,
+    *,
+    origin: bytes,
+    position: int,
+    subject: bytes,
+    recorded_at: bytes,
+    command: bytes,
+    data: bytes,
+) -> bytes:
+    """The hash of an event from what the functions below make; `command` and `data` framed."""
+    leaf = b"".join((origin, _POSITION(position), subject, recorded_at, command, data))
+    return _sha256(previous + _sha256(leaf).digest()).digest()
+
+
+def framed(data: bytes) -> bytes:
+    """Bytes with their length in front."""
+    return _LENGTH(len(data)) + data
+
+
+def origin(org_id: bytes) -> bytes:
+    """The format and the organisation."""
+    return FORMAT + framed(org_id)
+
+
+def kind(framed_type: bytes, schema_version: int) -> bytes:
+    """An event's type and schema version."""
+    return framed_type + _SCHEMA(schema_version)
+
+
+def subject(framed_stream: bytes, version: int, kind: bytes) -> bytes:
+    """An event's stream and version, and its kind."""
+    return framed_stream + _VERSION(version) + kind
+
+
+def instant(microseconds: int) -> bytes:
+    """A point in time."""
+    return _MOMENT(microseconds)

@@ -2,28 +2,42 @@
 SET LOCAL lock_timeout = '4s';
 
 -- When an organisation has moved on since the caller looked, nothing is written and the error is
--- TL001. The heads a caller names prove that every version its commands have read is still the
--- newest. A known command id, or an address that somebody else wrote first, ends in
--- unique_violation; find_losers says whose it is.
+-- TL001. The heads that a caller names prove that every version it knows is still the newest; of
+-- versions that it was told and does not know (`seen`), a stale one is TL002. A known command, or
+-- an address, key or request that somebody else wrote first, ends in unique_violation.
+-- A generic plan: to plan these statements anew takes longer than to run them.
 CREATE FUNCTION append_batch(
     head_orgs int[], head_positions bigint[], head_hashes bytea[],
     next_positions bigint[], next_hashes bytea[], next_recorded_at timestamptz[],
     event_orgs int[], event_positions bigint[], event_streams text[], event_versions int[],
     event_types text[], event_schemas int[], event_recorded_at timestamptz[],
     event_commands bytea[], event_data bytea[], event_hashes bytea[],
-    command_orgs int[], command_ids bytea[], command_positions bigint[]
-) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = trunkline, pg_temp AS $$
+    command_orgs int[], command_ids bytea[], command_positions bigint[],
+    seen_orgs int[], seen_streams text[], seen_versions int[]
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = trunkline, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     fitting bigint;
 BEGIN
     -- First of all, and in the order of the orgs: two batches never wait for each other crosswise.
-    PERFORM FROM heads h WHERE h.org = ANY (head_orgs) ORDER BY h.org FOR UPDATE;
-    SELECT count(*) INTO fitting
-      FROM heads h
-      JOIN unnest(head_orgs, head_positions, head_hashes) AS assumed(org, at, link)
-        ON h.org = assumed.org AND h.position = assumed.at AND h.hash = assumed.link;
+    IF cardinality(head_orgs) > 1 THEN
+        PERFORM FROM heads h WHERE h.org = ANY (head_orgs) ORDER BY h.org FOR UPDATE;
+    END IF;
+    UPDATE heads h SET position = n.position, hash = n.hash, recorded_at = n.recorded_at
+      FROM unnest(head_orgs, head_positions, head_hashes,
+                  next_positions, next_hashes, next_recorded_at)
+           AS n(org, position_before, hash_before, position, hash, recorded_at)
+     WHERE h.org = n.org AND h.position = n.position_before AND h.hash = n.hash_before;
+    GET DIAGNOSTICS fitting = ROW_COUNT;
     IF fitting <> cardinality(head_orgs) THEN
         RAISE EXCEPTION 'an organisation has moved on' USING ERRCODE = 'TL001';
+    END IF;
+    IF cardinality(seen_orgs) > 0 AND EXISTS (
+        SELECT FROM unnest(seen_orgs, seen_streams, seen_versions) AS s(org, stream, version)
+         WHERE s.version <> (SELECT coalesce(max(e.version), 0) FROM events e
+                              WHERE e.org = s.org AND e.stream = s.stream)
+    ) THEN
+        RAISE EXCEPTION 'a stream has moved on' USING ERRCODE = 'TL002';
     END IF;
     INSERT INTO commands (org, id, position)
     SELECT * FROM unnest(command_orgs, command_ids, command_positions);
@@ -32,10 +46,6 @@ BEGIN
     SELECT * FROM unnest(event_orgs, event_positions, event_streams, event_versions, event_types,
                          event_schemas, event_recorded_at, event_commands, event_data,
                          event_hashes);
-    UPDATE heads h SET position = n.at, hash = n.link, recorded_at = n.moment
-      FROM unnest(head_orgs, next_positions, next_hashes, next_recorded_at)
-           AS n(org, at, link, moment)
-     WHERE h.org = n.org;
 END $$;
 
 -- What else commands write in the log's transaction; most batches need none of it.
@@ -43,10 +53,11 @@ CREATE FUNCTION append_companions(
     key_orgs int[], key_ids text[], key_wrapped bytea[], key_expires_at timestamptz[],
     dropped_orgs int[], dropped_keys bytea[],
     address_orgs int[], address_keys bytea[], address_contacts text[],
-    idempotency_orgs int[], idempotency_keys bytea[], idempotency_requests bytea[],
-    idempotency_statuses int[], idempotency_positions bigint[], idempotency_ids bytea[],
-    idempotency_created_at timestamptz[]
-) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = trunkline, pg_temp AS $$
+    request_orgs int[], request_keys bytea[], request_bodies bytea[],
+    request_statuses int[], request_positions bigint[], request_ids bytea[],
+    request_created_at timestamptz[]
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = trunkline, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     INSERT INTO keys (org, id, wrapped, expires_at)
     SELECT * FROM unnest(key_orgs, key_ids, key_wrapped, key_expires_at);
@@ -55,37 +66,68 @@ BEGIN
     INSERT INTO addresses (org, key, contact)
     SELECT * FROM unnest(address_orgs, address_keys, address_contacts);
     INSERT INTO idempotency_keys (org, key, request, status, position, ids, created_at)
-    SELECT * FROM unnest(idempotency_orgs, idempotency_keys, idempotency_requests,
-                         idempotency_statuses, idempotency_positions, idempotency_ids,
-                         idempotency_created_at);
+    SELECT * FROM unnest(request_orgs, request_keys, request_bodies, request_statuses,
+                         request_positions, request_ids, request_created_at);
 END $$;
 
--- After a unique_violation: which commands of the batch are known, and which streams, addresses,
--- keys and idempotency keys others have written. Everything else can be sent again at once.
-CREATE FUNCTION find_losers(
-    command_orgs int[], command_ids bytea[],
-    version_orgs int[], version_streams text[], version_expected int[],
-    address_orgs int[], address_keys bytea[],
-    idempotency_orgs int[], idempotency_keys bytea[]
-) RETURNS TABLE (what text, ordinal bigint, "position" bigint)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = trunkline, pg_temp AS $$
+-- Where organisations stand, and which streams have grown since the positions that the caller
+-- knows: a row per stream, or one without a stream. No streams where nothing was known (NULL) or
+-- where it would be more than `events_max` events ago.
+CREATE FUNCTION read_changes(orgs int[], known bigint[], events_max int)
+RETURNS TABLE (org int, "position" bigint, hash bytea, recorded_at bigint, stream text, version int)
+LANGUAGE sql STABLE SET search_path = trunkline, pg_temp AS $$
+    SELECT h.org, h.position, h.hash, (extract(epoch FROM h.recorded_at) * 1000000)::bigint,
+           changed.stream, changed.version
+      FROM unnest(orgs, known) AS k(org, position)
+      JOIN heads h ON h.org = k.org
+      LEFT JOIN LATERAL (
+        SELECT e.stream, max(e.version) AS version
+          FROM events e
+         WHERE e.org = k.org AND e.position > k.position AND h.position - k.position <= events_max
+         GROUP BY e.stream
+      ) AS changed ON true
+$$;
+
+-- The same, and nobody else writes to these organisations until the transaction ends. It waits for
+-- a transaction whose answer was lost; and since the lock itself is committed like any change, what
+-- is found under it is as safe as what is written.
+CREATE FUNCTION lock_heads(orgs int[], known bigint[], events_max int)
+RETURNS TABLE (org int, "position" bigint, hash bytea, recorded_at bigint, stream text, version int)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = trunkline, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    PERFORM FROM heads h WHERE h.org = ANY (orgs) ORDER BY h.org FOR UPDATE;
+    RETURN QUERY SELECT * FROM read_changes(orgs, known, events_max);
+END $$;
+
+-- Under that lock: which commands, requests, addresses and keys are known (`number` is the
+-- command's position), and the newest versions of streams.
+CREATE FUNCTION find_known(
+    command_orgs int[], command_ids bytea[], request_orgs int[], request_keys bytea[],
+    address_orgs int[], address_keys bytea[], key_orgs int[], key_ids text[],
+    stream_orgs int[], streams text[]
+) RETURNS TABLE (what text, ordinal bigint, number bigint)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = trunkline, pg_temp SET plan_cache_mode = force_generic_plan AS $$
     SELECT 'command', c.ordinal, known.position
       FROM unnest(command_orgs, command_ids) WITH ORDINALITY AS c(org, id, ordinal)
       JOIN commands known ON known.org = c.org AND known.id = c.id
     UNION ALL
-    SELECT 'version', v.ordinal, NULL
-      FROM unnest(version_orgs, version_streams, version_expected) WITH ORDINALITY
-           AS v(org, stream, expected, ordinal)
-     WHERE EXISTS (SELECT FROM events e WHERE e.org = v.org AND e.stream = v.stream
-                                          AND e.version = v.expected + 1)
+    SELECT 'request', r.ordinal, 0
+      FROM unnest(request_orgs, request_keys) WITH ORDINALITY AS r(org, key, ordinal)
+      JOIN idempotency_keys known ON known.org = r.org AND known.key = r.key
     UNION ALL
-    SELECT 'address', a.ordinal, NULL
+    SELECT 'address', a.ordinal, 0
       FROM unnest(address_orgs, address_keys) WITH ORDINALITY AS a(org, key, ordinal)
       JOIN addresses known ON known.org = a.org AND known.key = a.key
     UNION ALL
-    SELECT 'idempotency', i.ordinal, NULL
-      FROM unnest(idempotency_orgs, idempotency_keys) WITH ORDINALITY AS i(org, key, ordinal)
-      JOIN idempotency_keys known ON known.org = i.org AND known.key = i.key
+    SELECT 'key', k.ordinal, 0
+      FROM unnest(key_orgs, key_ids) WITH ORDINALITY AS k(org, id, ordinal)
+      JOIN keys known ON known.org = k.org AND known.id = k.id
+    UNION ALL
+    SELECT 'version', s.ordinal, (SELECT coalesce(max(e.version), 0) FROM events e
+                                   WHERE e.org = s.org AND e.stream = s.stream)
+      FROM unnest(stream_orgs, streams) WITH ORDINALITY AS s(org, stream, ordinal)
 $$;
 
 -- A new organisation's counter; its first link is 32 zero bytes.

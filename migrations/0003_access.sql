@@ -39,6 +39,7 @@ GRANT SELECT ON organisations TO trunkline_project;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA trunkline FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION current_org TO PUBLIC;
-GRANT EXECUTE ON FUNCTION append_batch, append_companions, find_losers, purge_expired
+GRANT EXECUTE ON FUNCTION append_batch, append_companions, lock_heads, find_known, purge_expired
     TO trunkline_append;
+GRANT EXECUTE ON FUNCTION read_changes TO trunkline_project;
 GRANT EXECUTE ON FUNCTION open_head TO trunkline_directory;

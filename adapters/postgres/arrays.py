@@ -1,133 +1,71 @@
 """PostgreSQL arrays packed by hand, in the binary form that the server reads.
 
-A batch has nineteen arrays; psycopg builds them element by element in Python, which took longer
-than the server takes to insert them. These are a join and a struct.pack each.
+A batch has over twenty arrays; to have a driver build them value by value takes longer than the
+server takes to insert them. Here each is one join or one struct.pack. Values that are `framed`
+have their length in front, which is also how the hash chain takes them: one framing serves both.
 """
 
 import struct
 from collections.abc import Collection, Sequence
-from typing import Any
 
-from psycopg import AsyncConnection
-from psycopg.abc import Buffer
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
+from domain.chain import framed
 
-_HEADER = struct.Struct(">iiIii")  # dimensions, has nulls, element type, length, lower bound
-_EMPTY = struct.Struct(">iiI")
-_LENGTH = struct.Struct(">i").pack
-_POSTGRES_EPOCH_MICROSECONDS = 946_684_800_000_000  # 2000-01-01, since 1970
+_HEADER = struct.Struct(">iiIii").pack  # Dimensions, flags, element type, length, lower bound.
+_EMPTY = struct.Struct(">iiI").pack
+_TIMESTAMP = struct.Struct(">q").pack
+_NULL = struct.pack(">i", -1)
+_EPOCH_MICROSECONDS = 946_684_800_000_000  # PostgreSQL counts from 2000, not from 1970.
 
-
-class Array(bytes):
-    """An array in binary form."""
-
-    element: int
+_BYTEA, _INT8, _INT4, _TEXT, _TIMESTAMPTZ = 17, 20, 23, 25, 1184
 
 
-class Int4Array(Array):
-    """`int[]`"""
-
-    element = 23
-
-
-class Int8Array(Array):
-    """`bigint[]`"""
-
-    element = 20
-
-
-class TextArray(Array):
-    """`text[]`"""
-
-    element = 25
-
-
-class ByteaArray(Array):
-    """`bytea[]`"""
-
-    element = 17
-
-
-class TimestampArray(Array):
-    """`timestamptz[]`"""
-
-    element = 1184
-
-
-_ARRAY_TYPES: dict[type[Array], int] = {
-    Int4Array: 1007,
-    Int8Array: 1016,
-    TextArray: 1009,
-    ByteaArray: 1001,
-    TimestampArray: 1185,
-}
-
-
-def int4(values: Collection[int]) -> Int4Array:
+def int4(values: Collection[int]) -> bytes:
     """An `int[]`."""
-    return Int4Array(_fixed(Int4Array.element, "ii", 4, values))
+    return _numbers(_INT4, "ii", 4, values)
 
 
-def int8(values: Collection[int]) -> Int8Array:
+def int8(values: Collection[int]) -> bytes:
     """A `bigint[]`."""
-    return Int8Array(_fixed(Int8Array.element, "iq", 8, values))
+    return _numbers(_INT8, "iq", 8, values)
 
 
-def timestamps(microseconds: Collection[int]) -> TimestampArray:
-    """A `timestamptz[]` from microseconds since 1970."""
-    shifted = [each - _POSTGRES_EPOCH_MICROSECONDS for each in microseconds]
-    return TimestampArray(_fixed(TimestampArray.element, "iq", 8, shifted))
+def byteas(values: Sequence[bytes]) -> bytes:
+    """A `bytea[]` of framed values."""
+    return _array(_BYTEA, values)
 
 
-def optional_timestamps(microseconds: Sequence[int | None]) -> TimestampArray:
-    """A `timestamptz[]` in which None is NULL."""
-    packed = [
-        None if each is None else struct.pack(">q", each - _POSTGRES_EPOCH_MICROSECONDS)
-        for each in microseconds
-    ]
-    return TimestampArray(_variable(TimestampArray.element, packed))
+def texts(values: Sequence[bytes]) -> bytes:
+    """A `text[]` of framed UTF-8."""
+    return _array(_TEXT, values)
 
 
-def byteas(values: Sequence[bytes]) -> ByteaArray:
-    """A `bytea[]`."""
-    return ByteaArray(_variable(ByteaArray.element, values))
+def timestamps(values: Sequence[bytes]) -> bytes:
+    """A `timestamptz[]` of what `timestamp` makes."""
+    return _array(_TIMESTAMPTZ, values)
 
 
-def texts(values: Sequence[bytes]) -> TextArray:
-    """A `text[]` from UTF-8."""
-    return TextArray(_variable(TextArray.element, values))
+def timestamp(microseconds: int | None) -> bytes:
+    """A framed point in time, from microseconds since 1970; None is NULL."""
+    if microseconds is None:
+        return _NULL
+    return framed(_TIMESTAMP(microseconds - _EPOCH_MICROSECONDS))
 
 
-def _fixed(element: int, item: str, size: int, values: Collection[int]) -> bytes:
+def framed_text(text: str) -> bytes:
+    """A framed value of `text[]`."""
+    return framed(text.encode())
+
+
+def _array(element: int, values: Sequence[bytes]) -> bytes:
+    if not values:
+        return _EMPTY(0, 0, element)
+    return _HEADER(1, 0, element, len(values), 1) + b"".join(values)
+
+
+def _numbers(element: int, item: str, size: int, values: Collection[int]) -> bytes:
     count = len(values)
     if not count:
-        return _EMPTY.pack(0, 0, element)
+        return _EMPTY(0, 0, element)
     interleaved = [size] * (2 * count)
     interleaved[1::2] = values
-    return _HEADER.pack(1, 0, element, count, 1) + struct.pack(">" + item * count, *interleaved)
-
-
-def _variable(element: int, values: Sequence[bytes | None]) -> bytes:
-    if not values:
-        return _EMPTY.pack(0, 0, element)
-    parts: list[bytes] = [_HEADER.pack(1, int(None in values), element, len(values), 1)]
-    for value in values:
-        parts.append(_LENGTH(-1 if value is None else len(value)))
-        if value is not None:
-            parts.append(value)
-    return b"".join(parts)
-
-
-class _ArrayDumper(Dumper):
-    format = Format.BINARY
-
-    def dump(self, obj: Any) -> Buffer:
-        return bytes(obj)
-
-
-def register(connection: AsyncConnection[Any]) -> None:
-    """Let a connection take these arrays as arguments."""
-    for array_type, oid in _ARRAY_TYPES.items():
-        dumper = type(f"{array_type.__name__}Dumper", (_ArrayDumper,), {"oid": oid})
-        connection.adapters.register_dumper(array_type, dumper)
+    return _HEADER(1, 0, element, count, 1) + struct.pack(">" + item * count, *interleaved)
