@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 
+from api.main import Database, core
+from api.settings import Settings
 from benchmarks.load import packed
 
 SECRET = "benchmark"
@@ -48,6 +50,16 @@ def measure(url: str, *, count: int, run: str, cut: bool) -> Measured:
     assert result["refused"] == 0, result
     assert cut or written == count, f"{written} events for {count} messages"
     return Measured(count / result["seconds"], result["p50_ms"], result["p99_ms"])
+
+
+async def hold_account(url: str) -> None:
+    """Make an organisation that holds the account."""
+    settings = Settings(home=Path("."), database_url=url, master_key=bytes(32))
+    async with core(settings, Database(url, url, None, False)) as parts:
+        org = await parts.directory.create_organisation("benchmark")
+        await parts.directory.claim_account(
+            org, "whatsapp", ACCOUNT, business_account_id="418820007715532"
+        )
 
 
 def _load(port: str, requests: list[bytes]) -> dict[str, float]:
@@ -105,8 +117,3 @@ def _body(run: str, number: int, now: int) -> bytes:
     change = {"field": "messages", "value": value}
     entry = {"id": "418820007715532", "changes": [change]}
     return json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
-
-
-def median(values: Sequence[float]) -> float:
-    """The middle one."""
-    return sorted(values)[len(values) // 2]

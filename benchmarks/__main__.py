@@ -1,0 +1,147 @@
+"""`make bench`: one table of ratios for people, and JSON for machines."""
+
+import asyncio
+import json
+import platform
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import append, webhook
+from benchmarks.servers import SLOW_FLUSH, Server, server
+
+ROUNDS = 3
+WEBHOOKS = 20_000
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+
+console = Console(highlight=False)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: ours divided by a peer's, in the same round; the median of the rounds."""
+
+    what: str
+    ratio: float
+    spread: tuple[float, float]
+    floor: float | None
+    ours: float
+    peer: float
+
+
+def compare(what: str, ours: list[float], peers: list[float], floor: float | None) -> Row:
+    """The ratio of each round, and its median."""
+    ratios = [one / other for one, other in zip(ours, peers, strict=True)]
+    return Row(what, median(ratios), (min(ratios), max(ratios)), floor, median(ours), median(peers))
+
+
+def appends(running: Server, label: str, floors: tuple[float, float]) -> list[Row]:
+    """Our appends against the library's and plain inserts, interleaved."""
+    measured: dict[str, list[float]] = {}
+    latencies: list[tuple[int, append.Measured]] = []
+    for _ in range(ROUNDS):
+        for in_flight in (1, 64, 256):
+            one = append.ours(running, in_flight=in_flight)
+            measured.setdefault(f"ours {in_flight}", []).append(one.per_second)
+            latencies.append((in_flight, one))
+        best = max(append.library(running, threads=threads) for threads in (1, 4))
+        measured.setdefault("library", []).append(best)
+        measured.setdefault("plain 32", []).append(append.plain(running, clients=32))
+        measured.setdefault("plain 1", []).append(append.plain(running, clients=1))
+    for in_flight in (1, 64, 256):
+        of_these = [one for flight, one in latencies if flight == in_flight]
+        p50 = median(one.p50_ms for one in of_these)
+        p99 = median(one.p99_ms for one in of_these)
+        rate = median(one.per_second for one in of_these)
+        console.print(
+            f"  append, {label}, {in_flight:>3} in flight:"
+            f" {rate:>8,.0f} events/s, p50 {p50:.2f} ms, p99 {p99:.2f} ms"
+        )
+    ours = measured["ours 64"]
+    return [
+        compare(
+            f"append, 64 in flight ÷ library's recorder ({label})",
+            ours,
+            measured["library"],
+            floors[0],
+        ),
+        compare(
+            f"append, 64 in flight ÷ plain inserts, 32 clients ({label})",
+            ours,
+            measured["plain 32"],
+            floors[1],
+        ),
+        compare(
+            f"append, 1 in flight ÷ plain inserts, 1 client ({label})",
+            measured["ours 1"],
+            measured["plain 1"],
+            None,
+        ),
+    ]
+
+
+def webhooks(running: Server) -> Row:
+    """Durable webhooks against the same route with nothing behind the parser."""
+    durable: list[float] = []
+    cut: list[float] = []
+    with running.database(f"webhooks_{secrets.token_hex(4)}", migrated=True) as address:
+        asyncio.run(webhook.hold_account(address))
+        for number in range(ROUNDS):
+            for is_cut, rates in ((True, cut), (False, durable)):
+                run = f"{number}{'cut' if is_cut else 'all'}"
+                one = webhook.measure(address, count=WEBHOOKS, run=run, cut=is_cut)
+                rates.append(one.per_second)
+                console.print(
+                    f"  webhook, {'cut' if is_cut else 'durable':>7}:"
+                    f" {one.per_second:>8,.0f}/s, p50 {one.p50_ms:.1f} ms, p99 {one.p99_ms:.1f} ms"
+                )
+    return compare("durable webhook ÷ the route without decide and append", durable, cut, 0.6)
+
+
+def show(rows: list[Row]) -> None:
+    """The table."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("What")
+    for title in ("Ratio", "Rounds", "Floor", "Ours/s", "Peer/s"):
+        table.add_column(title, justify="right")
+    for row in rows:
+        table.add_row(
+            row.what,
+            f"{row.ratio:.2f}",
+            f"{row.spread[0]:.2f}–{row.spread[1]:.2f}",
+            "" if row.floor is None else f"{row.floor:g}",
+            f"{row.ours:,.0f}",
+            f"{row.peer:,.0f}",
+        )
+    console.print(table)
+
+
+def write(rows: list[Row]) -> None:
+    """The same as JSON."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    made = {
+        "at": datetime.now(UTC).isoformat(),
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "rows": [vars(row) for row in rows],
+    }
+    RESULTS.write_text(json.dumps(made, indent=2))
+
+
+def main() -> None:
+    """Measure everything."""
+    with server() as running:
+        rows = [*appends(running, "this disk", (12.0, 1.0)), webhooks(running)]
+    with server(SLOW_FLUSH) as slow:
+        rows += appends(slow, "1 ms flush", (35.0, 1.9))
+    show(rows)
+    write(rows)
+
+
+if __name__ == "__main__":
+    main()
