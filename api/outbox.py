@@ -38,7 +38,7 @@ class ProjectedOutbox:
                 limit=AT_ONCE_MAX,
                 limit_per_account=AT_ONCE_PER_ACCOUNT_MAX,
             )
-        return [_due(each) for each in outgoing]
+        return [_due(each, attempt=each.attempt) for each in outgoing]
 
     async def orphans(self, claimed_before: datetime) -> list[DueMessage]:
         """Messages that a dispatcher took long ago and never settled."""
@@ -46,7 +46,7 @@ class ProjectedOutbox:
             claims = await outbox.orphans(
                 connection, claimed_before=claimed_before, limit=AT_ONCE_MAX
             )
-        return [_due(each) for each in claims]
+        return [_due(each, attempt=each.attempt) for each in claims]
 
     async def held(self, requested_before: datetime) -> list[DueMessage]:
         """Messages of stopped accounts that are so old that their time may be over."""
@@ -119,11 +119,12 @@ class ProjectedOutbox:
         return msgspec.json.decode(data, type=dict[str, str]).get("access_token")
 
 
-def _due(each: Outgoing | Claim | Held) -> DueMessage:
+def _due(each: Outgoing | Claim | Held, *, attempt: int = 0) -> DueMessage:
     return DueMessage(
         org=each.org,
         platform=each.platform,
         account_id=each.account_id,
         chat_id=each.chat_id,
         message_id=each.message_id,
+        attempt=attempt,
     )

@@ -266,6 +266,7 @@ class DueMessage(msgspec.Struct, frozen=True, kw_only=True):
     account_id: str
     chat_id: str
     message_id: str
+    attempt: int = 0  # How often it had been tried when it was seen: what is seen may be old.
 
 
 class WaitingAccount(msgspec.Struct, frozen=True, kw_only=True):

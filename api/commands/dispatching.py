@@ -38,6 +38,7 @@ class Dispatching:
         """Take a message to send it; False if it is not its turn or its time is over. Spec N4.
 
         Two dispatchers that try at once are decided one after the other: the second gets False.
+        So does who has not seen yet that the message was tried and is to wait (N3).
         """
 
         keys = await self._context.directory.keys(due.org)
@@ -46,7 +47,7 @@ class Dispatching:
         def decide(unit: Unit) -> bool:
             chat = unit.state(stream, Chat)
             message = chat.outbound.get(due.message_id)
-            if message is None:
+            if message is None or message.attempt != due.attempt:
                 return False
             channel = unit.state(channels.stream_of(message.channel_id), Channel)
             events = sending.start_sending(
@@ -115,7 +116,10 @@ class Dispatching:
         stream = chats.stream_of(due.chat_id)
 
         def decide(unit: Unit) -> None:
-            unit.record(stream, sending.give_up_claim(unit.state(stream, Chat), due.message_id))
+            chat = unit.state(stream, Chat)
+            message = chat.outbound.get(due.message_id)
+            if message is not None and message.attempt == due.attempt:
+                unit.record(stream, sending.give_up_claim(chat, due.message_id))
 
         await self._context.executor.execute(keys.org, decide)
 
