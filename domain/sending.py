@@ -126,7 +126,7 @@ def require_retryable(chat: Chat, message_id: str, *, service: str) -> Outbound:
     """The message to send again; raises unless its fate allows it. Spec N3."""
     message = _outbound_of(chat, message_id, service)
     if message.status not in ("uncertain", "failed") or message.retried:
-        raise NotSettled(status=message.status)
+        raise NotSettled(message_status=message.status)
     return message
 
 
@@ -146,7 +146,7 @@ def discard(
     if message.status == "failed":
         return []
     if message.status != "uncertain":
-        raise NotSettled(status=message.status)
+        raise NotSettled(message_status=message.status)
     return [MessageFailed(message_id=message_id, reason="discarded", user_id=user_id)]
 
 

@@ -367,7 +367,7 @@ def test_n3_what_is_on_its_way_or_has_arrived_cannot(
 ) -> None:
     with pytest.raises(NotSettled) as caught:
         retryable(*events)
-    assert caught.value.facts == {"status": status}
+    assert caught.value.facts == {"message_status": status}
 
 
 def test_n3_a_message_is_sent_again_only_once() -> None:
@@ -425,7 +425,7 @@ def test_c15_what_failed_needs_no_discarding() -> None:
     [(ASKED, "queued"), (SENDING, "queued"), ((*SENDING, sent()), "sent")],
 )
 def test_c15_what_is_not_uncertain_is_not_discarded(events: tuple[Event, ...], status: str) -> None:
-    chat(*events).when(discard, **give_up()).then_refused(NotSettled, status=status)
+    chat(*events).when(discard, **give_up()).then_refused(NotSettled, message_status=status)
 
 
 @pytest.mark.parametrize(("user", "refused"), [("viewer", ViewOnly), ("auditor", Forbidden)])
