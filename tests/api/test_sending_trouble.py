@@ -1,0 +1,175 @@
+"""What goes wrong between us and the platform, and what becomes of the messages (N3, N4)."""
+
+from typing import Any
+
+import pytest
+
+from adapters.whatsapp.fake_behaviour import (
+    Behaviour,
+    accepts_then_answers,
+    accepts_then_drops,
+    fails,
+    limits,
+)
+from tests.api.conftest import TOKEN, Trunkline
+from tests.api.deliveries import eventually
+from tests.api.test_inbox import HOUR, Inbox, as_time
+from tests.api.test_sending import accepted, fates, ready, report, sent_texts, statuses
+
+# What nobody can know.
+
+
+@pytest.mark.parametrize("behaviour", [accepts_then_drops(), accepts_then_answers(502)])
+async def test_a_lost_answer_leaves_the_message_uncertain_and_it_is_not_sent_again(
+    trunkline: Trunkline, behaviour: Behaviour
+):
+    """Spec N3. It does not hold up the next one (N4)."""
+    inbox = await ready(trunkline)
+    trunkline.fake.next_requests(behaviour)
+    with statuses(trunkline):
+        await inbox.org.reply("crm", inbox.chats["A"], "lost")
+        await inbox.org.reply("crm", inbox.chats["A"], "next")
+        await eventually(lambda: fates(inbox), [("uncertain", None), ("sent", None)])
+    assert await sent_texts(inbox) == ["lost", "next"]
+
+
+async def test_a_status_with_our_mark_settles_an_uncertain_message(trunkline: Trunkline):
+    """Spec N3."""
+    inbox = await ready(trunkline)
+    trunkline.fake.next_requests(accepts_then_drops())
+    with statuses(trunkline):
+        await inbox.org.reply("crm", inbox.chats["A"], "lost")
+        await eventually(lambda: fates(inbox), [("uncertain", None)])
+    (sent,) = await accepted(inbox)
+    await report(inbox, "sent", wamid=sent.platform_id, biz_opaque_callback_data=sent.mark)
+    assert await fates(inbox) == [("sent", None)]
+    await report(inbox, "read", wamid=sent.platform_id)
+    assert await fates(inbox) == [("read", None)]
+
+
+async def test_a_retry_is_a_new_message_that_names_the_old_one(trunkline: Trunkline):
+    """Spec N3: of what is uncertain or failed, once."""
+    inbox = await ready(trunkline)
+    chat = f"/v1/services/crm/chats/{inbox.chats['A']}/messages"
+    trunkline.fake.next_requests(accepts_then_drops())
+    with statuses(trunkline):
+        lost = await inbox.org.reply("crm", inbox.chats["A"], "lost")
+        await eventually(lambda: fates(inbox), [("uncertain", None)])
+        again = await inbox.org.post(f"{chat}/{lost['id']}/retry", expect=202)
+        assert (again["retry_of"], again["content"]) == (lost["id"], {"text": "lost"})
+        await eventually(lambda: fates(inbox), [("uncertain", None), ("sent", None)])
+        for message in (lost, again):
+            refused = await inbox.org.post(f"{chat}/{message['id']}/retry", expect=409)
+            assert refused["code"] == "not_retryable"
+        assert await sent_texts(inbox) == ["lost", "lost"]
+
+
+async def test_a_discarded_message_ends_as_failed_for_that_reason(trunkline: Trunkline):
+    """Spec C15. Doing it twice changes nothing; a message that was sent is not discarded."""
+    inbox = await ready(trunkline)
+    chat = f"/v1/services/crm/chats/{inbox.chats['A']}/messages"
+    trunkline.fake.next_requests(accepts_then_drops())
+    with statuses(trunkline):
+        lost = await inbox.org.reply("crm", inbox.chats["A"], "lost")
+        sent = await inbox.org.reply("crm", inbox.chats["A"], "sent")
+        await eventually(lambda: fates(inbox), [("uncertain", None), ("sent", None)])
+        for _ in range(2):
+            discarded = await inbox.org.post(f"{chat}/{lost['id']}/discard")
+            assert (discarded["status"], discarded["failure"]) == (
+                "failed",
+                {"reason": "discarded", "code": None},
+            )
+        refused = await inbox.org.post(f"{chat}/{sent['id']}/discard", expect=409)
+    assert (refused["code"], refused["status"], refused["message_status"]) == (
+        "not_retryable",
+        409,
+        "sent",
+    )
+    assert len(await inbox.org.events(type="chat.message_failed")) == 1
+
+
+# Platforms that are down, limit us, or know us no more.
+
+
+async def test_replies_wait_while_the_platform_is_down_and_leave_in_order_afterwards(
+    trunkline: Trunkline,
+):
+    """Spec N3, N4."""
+    inbox = await ready(trunkline)
+    await trunkline.fake.go_down()
+    try:
+        for text in "abc":
+            await inbox.org.reply("crm", inbox.chats["A"], text)
+        await eventually(lambda: deferred(inbox, "not_reached"), True)
+        assert await fates(inbox) == [("queued", None)] * 3
+    finally:
+        await trunkline.fake.come_back()
+    await eventually(lambda: sent_texts(inbox), ["a", "b", "c"])
+    await eventually(lambda: fates(inbox), [("read", None)] * 3)
+
+
+async def deferred(inbox: Inbox, reason: str) -> bool:
+    deferrals = await inbox.org.events(type="chat.send_deferred")
+    return reason in [each["data"]["reason"] for each in deferrals]
+
+
+async def test_a_limit_is_waited_for_and_nothing_overtakes(trunkline: Trunkline):
+    """Spec N3, N4."""
+    inbox = await ready(trunkline)
+    trunkline.fake.next_requests(limits(1))
+    for text in "abc":
+        await inbox.org.reply("crm", inbox.chats["A"], text)
+    await eventually(lambda: sent_texts(inbox), ["a", "b", "c"])
+    (deferral,) = await inbox.org.events(type="chat.send_deferred")
+    (first, *_) = await accepted(inbox)
+    assert deferral["data"]["reason"] == "rate_limited"
+    assert as_time(first.at.timestamp()) >= deferral["data"]["retry_at"]
+
+
+async def test_a_dead_token_stops_the_account_until_there_is_a_new_one(trunkline: Trunkline):
+    """Spec N3: what is queued waits, and leaves with the new credentials."""
+    inbox = await ready(trunkline)
+    trunkline.fake.next_requests(fails(190))
+    await inbox.org.reply("crm", inbox.chats["A"], "a")
+
+    async def health() -> Any:
+        channel = await inbox.org.get(f"/v1/channels/{inbox.channel_id}")
+        return channel["health"]["state"], channel["health"]["reason"]
+
+    await eventually(health, ("stopped", "credentials"))
+    await inbox.org.reply("crm", inbox.chats["A"], "b")
+    assert await fates(inbox) == [("queued", None)] * 2
+    new = {"credentials": {"access_token": TOKEN}}
+    await inbox.org.patch(f"/v1/services/crm/channels/{inbox.channel_id}", new)
+    await eventually(lambda: sent_texts(inbox), ["a", "b"])
+    await eventually(health, ("ok", None))
+
+
+async def test_what_waits_when_its_window_closes_fails_for_that_reason(trunkline: Trunkline):
+    """Spec N3."""
+    inbox = await ready(trunkline, hours_ago=24 - 2 / HOUR)
+    await trunkline.fake.go_down()
+    try:
+        await inbox.org.reply("crm", inbox.chats["A"], "in time, but")
+        await eventually(lambda: fates(inbox), [("failed", "window_closed")])
+    finally:
+        await trunkline.fake.come_back()
+    assert await sent_texts(inbox) == []
+
+
+async def test_what_waits_when_its_service_leaves_fails_for_that_reason(trunkline: Trunkline):
+    """Spec N3. Another service's reply in the same chat goes on."""
+    inbox = await ready(trunkline)
+    await inbox.org.services("desk")
+    await inbox.org.connect("desk", inbox.account)
+    await trunkline.fake.go_down()
+    try:
+        await inbox.org.reply("desk", inbox.chats["A"], "from Desk")
+        await inbox.org.reply("crm", inbox.chats["A"], "from CRM")
+        await eventually(lambda: deferred(inbox, "not_reached"), True)
+        await inbox.org.post(f"/v1/channels/{inbox.channel_id}/services/desk/disable")
+        await inbox.org.put("/v1/services/crm", {"masking": "none"})
+        await eventually(lambda: fates(inbox), [("failed", "service_left"), ("queued", None)])
+    finally:
+        await trunkline.fake.come_back()
+    await eventually(lambda: sent_texts(inbox), ["from CRM"])
