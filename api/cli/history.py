@@ -80,7 +80,9 @@ def _show_events(recorded: Sequence[Recorded], *, as_json: bool) -> None:
             click.echo(msgspec.json.encode(_line(each)).decode())
         else:
             at = each.recorded_at.strftime("%Y-%m-%d %H:%M:%S")
-            console.print(f"[dim]{each.position:>6}  {at}[/dim]  {sentence(each.event)}")
+            console.print(
+                f"[dim]{each.position:>6}  {at}[/dim]  {sentence(each.event)}", soft_wrap=True
+            )
 
 
 def _line(each: Recorded) -> dict[str, Any]:
