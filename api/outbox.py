@@ -95,7 +95,7 @@ class ProjectedOutbox:
         return OutboundMessage(
             mark=mark_of(due.chat_id, due.message_id),
             account_id=due.account_id,
-            recipient=recipient,
+            recipient=_preferred(recipient),
             kind=outgoing.kind,
             content=msgspec.json.decode(data, type=Content),
         )
@@ -117,6 +117,12 @@ class ProjectedOutbox:
         keys = await self._directory.keys(org)
         data = keys.open_secret(holder.secrets, about=secrets_about(platform, account_id))
         return msgspec.json.decode(data, type=dict[str, str]).get("access_token")
+
+
+def _preferred(recipient: tuple[Address, ...]) -> tuple[Address, ...]:
+    """Telephone numbers first, then the ids that a platform gave, of which the newest holds."""
+    phones = tuple(each for each in recipient if each.kind == "phone")
+    return (*phones, *(each for each in reversed(recipient) if each.kind != "phone"))
 
 
 def _due(each: Outgoing | Claim | Held, *, attempt: int = 0) -> DueMessage:

@@ -44,6 +44,9 @@ from domain.windows import believed_time
 # Raw deliveries without a known sender can be read for so long (E4).
 UNATTRIBUTED_KEPT = timedelta(days=30)
 
+# A telephone number is somebody else's one day; an id that a platform made never is.
+HANDED_ON = frozenset({"phone"})
+
 # The platform's ids are hashed to half the length of addresses: 128 bits name a message.
 MESSAGE_KEY_BYTES = 16
 
@@ -234,9 +237,10 @@ class Reception:
     def _addresses(self, unit: Unit, change: AddressesChanged) -> None:
         contact_id = self._people.find(unit, self._keys, change.person.addresses)
         if contact_id is None:
-            contact_id = self._people.find(unit, self._keys, change.added)
-        if contact_id is None:
-            self.keep_raw(unit)
+            # Nobody we know yet, but whoever writes under either address will be the same (P5).
+            stay = [each for each in change.person.addresses if each.kind not in HANDED_ON]
+            person = Person(addresses=(*stay, *change.added))
+            self._people.find_or_make(unit, self._keys, person)
             return
         replaced = {address.kind for address in change.added}
         for address in change.added:
@@ -244,7 +248,7 @@ class Reception:
             if before != contact_id:
                 self._people.lead_to(unit, self._keys, contact_id, address, before=before)
         for address in change.person.addresses:
-            if address.kind not in replaced or address in change.added:
+            if address.kind not in replaced & HANDED_ON or address in change.added:
                 continue
             if self._people.find(unit, self._keys, [address]) == contact_id:
                 self._people.drop(unit, self._keys, contact_id, address)
