@@ -11,7 +11,14 @@ from adapters.whatsapp.fake_behaviour import accepts_late, fails
 from adapters.whatsapp.fake_webhooks import StatusPlan
 from api.main import core, dispatching
 from tests.api.conftest import Trunkline
-from tests.api.deliveries import eventually, now, status_delivery
+from tests.api.deliveries import (
+    delivery,
+    eventually,
+    new_wamid,
+    now,
+    status_delivery,
+    text_item,
+)
 from tests.api.test_accounts import connected
 from tests.api.test_inbox import Inbox
 
@@ -58,10 +65,10 @@ async def fates(inbox: Inbox) -> list[tuple[str, str | None]]:
 
 async def report(inbox: Inbox, status: str, *, wamid: str, **more: Any) -> None:
     """The platform says what became of a message to A."""
-    delivery = status_delivery(
+    webhook = status_delivery(
         status, wamid=wamid, phone=PHONE, timestamp=now(), account_id=inbox.account, **more
     )
-    await inbox.trunkline.deliver(delivery)
+    await inbox.trunkline.deliver(webhook)
 
 
 # What becomes of a message.
@@ -304,3 +311,53 @@ async def test_several_dispatchers_send_each_message_once_and_in_order(trunkline
     started = await inbox.org.events(type="chat.send_started")
     assert len(started) == 30
     assert await inbox.org.events(type="chat.send_uncertain") == []
+
+
+# Where a message goes.
+
+
+async def test_a_reply_goes_to_the_number_that_the_customer_has_now(trunkline: Trunkline):
+    """Spec P5. The old number is somebody else's one day, and then another customer."""
+    inbox = await ready(trunkline)
+    system = {"type": "user_changed_number", "wa_id": "819087654321"}
+    await _system_message(inbox, system, **{"from": PHONE})
+    await inbox.org.reply("crm", inbox.chats["A"], "hi")
+    await eventually(lambda: sent_texts(inbox), ["hi"])
+    (sent,) = await accepted(inbox)
+    await inbox.hear("A", "I got this number", hours_ago=-1 / 60)
+    addresses = [each["customer"]["address"] for each in await inbox.org.chats("crm")]
+    assert (sent.body["to"], addresses) == ("+819087654321", [f"+{PHONE}", "+819087654321"])
+
+
+@pytest.mark.parametrize("first", ["message", "change"])
+async def test_a_reply_goes_to_the_newest_id_of_a_customer_without_a_number(
+    trunkline: Trunkline, first: str
+):
+    """Spec P5, P2: in whatever order the change of the id and a message under the old one come."""
+    org, account = await trunkline.organisation(), trunkline.account()
+    inbox = Inbox(trunkline, org, account, await connected(org, account))
+    old, new = "US.1000000000000001", "US.1000000000000002"
+    item = text_item("hello", wamid=new_wamid(), phone="", timestamp=now() - 60)
+    item = {name: value for name, value in item.items() if name != "from"} | {"from_user_id": old}
+
+    async def write() -> None:
+        await trunkline.deliver(delivery(account_id=account, messages=[item]))
+
+    async def change() -> None:
+        system = {"type": "user_changed_user_id", "previous_user_id": old, "user_id": new}
+        await _system_message(inbox, system)
+
+    for step in (write, change) if first == "message" else (change, write):
+        await step()
+    await org.settled()
+    (chat,) = await org.chats("crm")
+    await org.reply("crm", chat["id"], "hi")
+    await eventually(lambda: sent_texts(inbox), ["hi"])
+    (sent,) = await accepted(inbox)
+    assert (sent.body["recipient"], chat["customer"]["address"]) == (new, new)
+
+
+async def _system_message(inbox: Inbox, system: dict[str, str], **more: Any) -> None:
+    item = {"id": new_wamid(), "timestamp": str(now()), "type": "system", "system": system}
+    await inbox.trunkline.deliver(delivery(account_id=inbox.account, messages=[item | more]))
+    await inbox.org.settled()
