@@ -1,5 +1,6 @@
 """`trunkline demo`: a recorded day on one shared number, played and checked in one process."""
 
+import asyncio
 import io
 import logging
 import os
@@ -27,6 +28,7 @@ from api.cli.demo.stage import NotAsExpected, set_up, settings_for
 from api.main import OPERATOR_ERRORS, Database, database
 from api.settings import Settings, SettingsError
 
+TERMINATED = 128 + signal.SIGTERM  # The exit code of a program that this signal ended.
 PROGRAMS = "TRUNKLINE_POSTGRES_BIN"
 
 
@@ -36,7 +38,7 @@ def demo_command() -> None:
 
     It runs on a PostgreSQL and a server of its own, needs no network, and leaves nothing behind.
     """
-    signal.signal(signal.SIGTERM, _end_in_order)
+    signal.signal(signal.SIGTERM, _terminate)
     logging.basicConfig(level=logging.ERROR)  # The day holds a failure that is warned about.
     screen = Screen(_console())
     started = monotonic()
@@ -46,6 +48,8 @@ def demo_command() -> None:
             with database(settings) as where:
                 where.migrate()
                 uvloop.run(_play(settings, where, screen))
+    except asyncio.CancelledError:
+        sys.exit(TERMINATED)
     except NotAsExpected as error:
         _fail(f"In {screen.title}, {error}.")
     except (*OPERATOR_ERRORS, OSError) as error:
@@ -60,6 +64,10 @@ def demo_command() -> None:
 
 
 async def _play(settings: Settings, where: Database, screen: Screen) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    # As Ctrl-C does it: the story breaks off, and then everything else stops in its order.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with set_up(settings, where, start=recorded.at(START)) as stage:
         await play(stage, screen)
 
@@ -111,8 +119,8 @@ def _programs() -> Path | None:
         return None
 
 
-def _end_in_order(_: int, __: FrameType | None) -> NoReturn:
-    sys.exit(128 + signal.SIGTERM)
+def _terminate(_: int, __: FrameType | None) -> NoReturn:
+    sys.exit(TERMINATED)
 
 
 def _fail(sentence: str) -> NoReturn:

@@ -5,7 +5,7 @@ from typing import Any
 from rich.text import Text
 
 from api.cli.demo.scene import Day, show_inboxes
-from api.cli.demo.screen import clock_time, message, number, service, ticks
+from api.cli.demo.screen import SERVICES, clock_time, message, number, service, ticks
 from api.cli.demo.stage import Person, expect
 
 MISAKI = "佐藤 美咲"
@@ -104,21 +104,22 @@ def _sender(shown: dict[str, Any]) -> Text:
 async def _expect_masked(
     day: Day, viewer: Person, viewing: str, *, by: str, texts: tuple[str, ...]
 ) -> None:
+    here, there = SERVICES[viewing], SERVICES[by]
     masked = 0
     for name in day.chats:
         for shown in await day.timeline(viewer, viewing, name):
             if shown["service"] == by:
                 masked += 1
-                expect(shown["masked"] is True, f"{viewing} is shown {by}'s answers masked")
+                expect(shown["masked"] is True, f"{here} is shown {there}'s answers masked")
                 expect(set(shown) == MASKED_FIELDS, "a masked message has these fields and no more")
             else:
-                expect(not shown["masked"], f"{viewing} reads everything else")
+                expect(not shown["masked"], f"{here} reads everything else")
         for read in (day.path(viewing, name), f"{day.path(viewing, name)}/messages"):
             body = (await viewer.request("GET", read)).text
-            expect(not any(text in body for text in texts), f"{viewing} reads no word of {by}'s")
+            expect(not any(text in body for text in texts), f"{here} reads no word of {there}'s")
     inbox = (await viewer.request("GET", f"/v1/services/{viewing}/chats")).text
-    expect(not any(text in inbox for text in texts), f"no word of {by}'s is in {viewing}'s inbox")
-    expect(masked == len(texts), f"each of {by}'s answers is there")
+    expect(not any(text in inbox for text in texts), f"no word of {there}'s is in {here}'s inbox")
+    expect(masked == len(texts), f"each of {there}'s answers is there")
 
 
 async def take_over(day: Day) -> None:
@@ -129,6 +130,7 @@ async def take_over(day: Day) -> None:
         "in another service is asked once more, and then both own it, each in their service.",
     )
     chat = day.path("desk", MISAKI)
+    in_crm = await day.aiko.get(day.path("crm", MISAKI))
     notices = {}
     for person, who in (
         (day.ben, "Ben opens it in Desk. He may look into CRM, so he is told her name:"),
@@ -138,6 +140,7 @@ async def take_over(day: Day) -> None:
         for language in ("en", "ja"):
             opened = await person.get(chat, language=language)
             notices[person.name, language] = opened["notice"]
+            expect(opened["owner"] is None, "nobody owns the chat in Desk yet")
             day.screen.quote(language, opened["notice"]["text"])
     ben, carmen = notices[day.ben.name, "en"], notices[day.carmen.name, "en"]
     expect(ben["owner"] == {"name": day.aiko.name}, "Ben is told who owns the chat")
@@ -145,7 +148,10 @@ async def take_over(day: Day) -> None:
     expect(day.aiko.name not in str(carmen), "no name is in Carmen's notice")
     expect(day.aiko.name in notices[day.ben.name, "ja"]["text"], "the Japanese text has the name")
     await _take(day, chat, ben)
-    day.screen.checked("Nothing of this has changed anything in CRM.")
+    now = await day.aiko.get(day.path("crm", MISAKI))
+    expect(now["notice"]["owner"] is None, "Aiko, who may not look into Desk, is told no name")
+    expect(now == in_crm | {"notice": now["notice"]}, "nothing else has changed in CRM")
+    day.screen.checked("In CRM the chat is as it was, but now Aiko is told of an owner elsewhere.")
 
 
 async def _take(day: Day, chat: str, notice: dict[str, Any]) -> None:
@@ -200,7 +206,7 @@ async def count_unread(day: Day) -> None:
     columns = list(before)
     day.screen.table(
         "",
-        *(Text(f"{name.split()[0]}, ").append_text(service(of)) for name, of in columns),
+        *(_header(name, of) for name, of in columns),
         rows=[
             (what, *(_moved(earlier[column], now[column]) for column in columns))
             for what, earlier, now in steps
@@ -215,6 +221,10 @@ async def count_unread(day: Day) -> None:
     masked = [sum(chat["last_message"]["masked"] for chat in each) for each in (crm, desk)]
     expect(masked == [1, 1], "each inbox masks the other service's last answer")
     day.screen.checked("Each step moved exactly one counter. What is masked is so in lists, too.")
+
+
+def _header(name: str, of: str) -> Text:
+    return Text(f"{name.split()[0]}\n", justify="right").append_text(service(of))
 
 
 def _moved(earlier: int, now: int) -> Text:

@@ -7,7 +7,7 @@ from rich.text import Text
 from api.cli.demo import recorded
 from api.cli.demo.answers import EMMA
 from api.cli.demo.scene import Day
-from api.cli.demo.screen import number, service, sharing
+from api.cli.demo.screen import SERVICES, number, service, sharing
 from api.cli.demo.stage import expect
 
 RULE = "earliest-created/1"
@@ -62,10 +62,11 @@ async def _steps(day: Day, steps: Steps) -> None:
             await _act(day, *action.split())
         channel = await day.stage.admin.get(f"/v1/channels/{day.channel_id}")
         active = [each["service"] for each in channel["services"] if each["state"] == "active"]
-        expect(channel["parent"] == expected[0], f"{expected[0]} is parent after “{label}”")
+        parent = SERVICES[expected[0]]
+        expect(channel["parent"] == expected[0], f"{parent} is parent after “{label}”")
         expect(
             sorted(active, key=lambda name: name != channel["parent"]) == expected,
-            f"{', '.join(expected)} share after “{label}”",
+            f"{', '.join(map(SERVICES.__getitem__, expected))} share after “{label}”",
         )
         new = (await _decisions(day))[len(decided) :]
         rows.append((label, sharing(channel), *_decided(new)))
@@ -79,7 +80,10 @@ async def _act(day: Day, verb: str, name: str) -> None:
         case "delete":
             await admin.delete(base)
             gone = await admin.get(day.path(name, EMMA), status=404)
-            expect(gone["code"] == "not_connected", f"without a connection {name} has no chats")
+            expect(
+                gone["code"] == "not_connected",
+                f"without a connection {SERVICES[name]} has no chats",
+            )
         case "connect":
             body = {
                 "service": name,
@@ -88,7 +92,9 @@ async def _act(day: Day, verb: str, name: str) -> None:
                 "name": "-",
             }
             channel = await admin.post("/v1/channels", body, status=201)
-            expect(channel["id"] == day.channel_id, f"{name} joins the same channel again")
+            expect(
+                channel["id"] == day.channel_id, f"{SERVICES[name]} joins the same channel again"
+            )
         case _:
             await admin.post(f"{base}/{verb}")
 
@@ -119,6 +125,8 @@ async def _replay(day: Day) -> None:
     expect(all(each["same"] for each in same), "replaying a decision gives the same choice")
     expect(len(await stage.events()) == before, "replaying writes nothing")
     expect({each["rule"] for each in decisions} == {RULE}, "each decision names its rule")
+    causes = [each["cause"] for each in decisions]
+    expect(causes == ["first_creation", "succession", "succession"], "there were three decisions")
     last = decisions[-1]
     ranks = {each["service"]: each for each in last["candidates"]}
     expect(last["chosen"] == "desk", "Desk's connection was created first")

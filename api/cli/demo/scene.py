@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich.text import Text
+
 from api.cli.demo import recorded
-from api.cli.demo.screen import Screen, clock_time, customer, line, number, service
+from api.cli.demo.screen import SERVICES, Screen, clock_time, customer, line, number, service
 from api.cli.demo.stage import Person, Stage, expect
 
 TODAY = "Sat "
@@ -68,7 +70,10 @@ class Day:
             look, lambda seen: bool(seen == wanted), f"the answer to {customer} is {wanted}"
         )
         for viewer, viewing in self.viewers():
-            expect(await look(viewer, viewing) == status, f"{viewing} is shown the same status")
+            expect(
+                await look(viewer, viewing) == status,
+                f"{SERVICES[viewing]} is shown the same status",
+            )
         return status
 
 
@@ -80,9 +85,9 @@ async def show_inboxes(day: Day) -> tuple[list[dict[str, Any]], list[dict[str, A
     day.screen.comparison(
         "Time",
         "Customer",
-        service("crm").append(": last message"),
+        Text.assemble("Last in ", service("crm")),
         "New",
-        service("desk").append(": last message"),
+        Text.assemble("Last in ", service("desk")),
         "New",
         rows=[
             (

@@ -1,5 +1,6 @@
 """How the day looks in a terminal, or in a file."""
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,7 @@ WIDE_TEXT = 1.5  # Cells for a character, from which on a text counts as Japanes
 SERVICES = {"crm": "CRM", "desk": "Desk", "salesiq": "SalesIQ", "books": "Books"}
 SERVICE_STYLES = {"crm": "cyan", "desk": "green", "salesiq": "magenta"}
 MASK = "░" * 12
+SHORT_MASK = "░" * 6
 
 TICKS = {
     "queued": ("·", "dim"),
@@ -95,9 +97,7 @@ class Screen:
     def quote(self, label: str, text: str) -> None:
         """What somebody was told, word by word."""
         if cell_len(text) > WIDE_TEXT * len(text):
-            # Japanese has no spaces, and may end a line anywhere.
-            width = self._console.width - MARGIN - cell_len(label) - LABEL_GAP
-            text = "\n".join(chop_cells(text, width))
+            text = _folded(text, self._console.width - MARGIN - cell_len(label) - LABEL_GAP)
         row = Table.grid(padding=(0, LABEL_GAP, 0, 0))
         row.add_row(Text(label, style="dim"), Text(text))
         self._show(row)
@@ -122,6 +122,12 @@ class Screen:
 
     def _show(self, renderable: RenderableType) -> None:
         self._console.print(Padding(renderable, (0, 0, 0, MARGIN)))
+
+
+def _folded(text: str, width: int) -> str:
+    """Japanese has no spaces: a line may end anywhere, but none begins with a full stop."""
+    folded = "\n".join(chop_cells(text, width - 2))
+    return re.sub(r"\n([、。])", r"\1\n", folded).rstrip()
 
 
 def _table(*, expand: bool = False) -> Table:
@@ -197,7 +203,9 @@ def line(shown: dict[str, Any]) -> Text:
         return _words(shown)
     sign, style = TICKS[shown["status"]]
     if shown["masked"]:
-        return Text.assemble((sign, style), " ", (MASK, "dim"), " ", service(shown["service"]))
+        return Text.assemble(
+            (sign, style), " ", (SHORT_MASK, "dim"), " ", service(shown["service"])
+        )
     sender = "" if shown["author"] else "Phone: "
     return Text.assemble((sign, style), " ", (sender, "dim"), _words(shown))
 
