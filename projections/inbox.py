@@ -21,6 +21,8 @@ from projections.projection import Connection as Database
 SQL = load(__file__)
 for _chats in ("touched", "seated"):
     SQL[f"refresh_{_chats}"] = SQL["refresh_chats"].format(chats=SQL[f"{_chats}_chats"])
+SQL["count_out"] = SQL["count_chats"].format(sign="-")
+SQL["count_in"] = SQL["count_chats"].format(sign="")
 
 
 class Inbox:
@@ -62,6 +64,10 @@ class _Writer:
             return None
         parameters = {"org": self.org, **arrays(SQL[name], rows)}
         return await self.connection.execute(SQL[name], parameters)
+
+    async def write_column(self, name: str, values: Collection[Any]) -> AsyncCursor[Any] | None:
+        """Where a row has one field."""
+        return await self.write(name, [(value,) for value in values])
 
 
 # What is known already.
@@ -166,7 +172,7 @@ async def _join_by_key(writer: _Writer, changes: Changes) -> AsyncCursor[Any] | 
 
 async def _count_reads_anew(writer: _Writer, chat_ids: list[str]) -> None:
     """What was read of a dropped echo was read of the message itself."""
-    cursor = await writer.write("forget_reads", [(chat_id,) for chat_id in chat_ids])
+    cursor = await writer.write_column("forget_reads", chat_ids)
     if cursor is not None:
         await writer.write("settle_by_key", await cursor.fetchall())
 
@@ -191,10 +197,18 @@ async def _refresh(
     changed_seats: list[tuple[str, Channel]],
 ) -> None:
     """Look up what follows from the messages, for these rows and for those of changed seats."""
-    touched = [(*astuple(row), channel.channel_id, channel.sees_from) for row, channel in rows]
-    await writer.write("refresh_touched", touched)
-    seats = [
-        (service, channel.channel_id, channel.sees_from, channel.platform, channel.account_id)
-        for service, channel in changed_seats
-    ]
-    await writer.write("refresh_seated", seats)
+    if rows:
+        chat_ids = list({row.chat_id for row, _ in rows})
+        touched = [(*astuple(row), channel.channel_id, channel.sees_from) for row, channel in rows]
+        await writer.write_column("count_out", chat_ids)
+        await writer.write("refresh_touched", touched)
+        await writer.write_column("count_in", chat_ids)
+    if changed_seats:
+        seats = [
+            (service, channel.channel_id, channel.sees_from, *channel.account)
+            for service, channel in changed_seats
+        ]
+        services = list({service for service, _ in changed_seats})
+        await writer.write("refresh_seated", seats)
+        await writer.write_column("forget_counts", services)
+        await writer.write_column("count_services", services)

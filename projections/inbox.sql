@@ -74,6 +74,19 @@ CREATE INDEX IF NOT EXISTS inbox_chats_v1_blocked
     ON inbox_chats_v1 (org, service, channel_id, last_activity_at, chat_id)
  WHERE blocked AND last_activity_at IS NOT NULL;
 
+-- How many chats of a kind a service sees; a row may say 0.
+CREATE TABLE IF NOT EXISTS inbox_counts_v1 (
+    org        int     NOT NULL,
+    service    text    NOT NULL COLLATE "C",
+    channel_id text    NOT NULL COLLATE "C",
+    owner      text    NOT NULL COLLATE "C",
+    answered   boolean NOT NULL,
+    closed     boolean NOT NULL,
+    blocked    boolean NOT NULL,
+    chats      bigint  NOT NULL,
+    PRIMARY KEY (org, service, channel_id, owner, answered, closed, blocked)
+) WITH (fillfactor = 50);
+
 CREATE TABLE IF NOT EXISTS inbox_messages_v1 (
     org             int         NOT NULL,
     chat_id         text        NOT NULL COLLATE "C",
@@ -243,10 +256,8 @@ SELECT %(org)s, *
               %(contact_ids)s::text[], %(groups)s::bool[], %(positions)s::bigint[],
               %(times)s::timestamptz[])
 ON CONFLICT (chat_id, org) DO UPDATE
-   SET last_customer_message_at = greatest(t.last_customer_message_at,
-                                           excluded.last_customer_message_at)
- WHERE excluded.last_customer_message_at > t.last_customer_message_at
-    OR t.last_customer_message_at IS NULL
+   SET last_customer_message_at = excluded.last_customer_message_at
+ WHERE t.last_customer_message_at IS DISTINCT FROM excluded.last_customer_message_at
 
 -- write_messages --
 INSERT INTO inbox_messages_v1 (org, chat_id, message_id, channel_id, position, at, rank, kind,
@@ -469,6 +480,28 @@ SELECT t.chat_id, s.service, coalesce(k.owner, '') AS owner, k.owner_since,
     ON t.org = %(org)s AND t.platform = s.platform AND t.account_id = s.account_id
   LEFT JOIN inbox_chats_v1 k
     ON k.org = %(org)s AND k.chat_id = t.chat_id AND k.service = s.service
+
+-- count_chats --
+-- Touched chats are taken out before they are looked up again, and put back in as they are then.
+INSERT INTO inbox_counts_v1 AS n (org, service, channel_id, owner, answered, closed, blocked, chats)
+SELECT %(org)s, service, channel_id, owner, answered, closed, blocked, {sign} count(*)
+  FROM inbox_chats_v1
+ WHERE org = %(org)s AND chat_id = ANY (%(chat_ids)s::text[]) AND last_activity_at IS NOT NULL
+ GROUP BY service, channel_id, owner, answered, closed, blocked
+ON CONFLICT (org, service, channel_id, owner, answered, closed, blocked) DO UPDATE
+   SET chats = n.chats + excluded.chats
+
+-- forget_counts --
+DELETE FROM inbox_counts_v1
+ WHERE org = %(org)s AND service = ANY (%(services)s::text[])
+
+-- count_services --
+-- A service got all chats of an account at once.
+INSERT INTO inbox_counts_v1 (org, service, channel_id, owner, answered, closed, blocked, chats)
+SELECT %(org)s, service, channel_id, owner, answered, closed, blocked, count(*)
+  FROM inbox_chats_v1
+ WHERE org = %(org)s AND service = ANY (%(services)s::text[]) AND last_activity_at IS NOT NULL
+ GROUP BY service, channel_id, owner, answered, closed, blocked
 
 -- refresh_chats --
 -- Looks up again what follows from a chat's messages, as one service's channel sees them. Each

@@ -37,29 +37,20 @@ SELECT n.active AS connected, {chat_columns}, {message_columns}
  WHERE c.org = %(org)s AND c.service = %(service)s AND c.chat_id = %(chat_id)s
 
 -- counts --
-WITH here AS MATERIALIZED (
-    SELECT channel_id
-      FROM inbox_connections_v1
-     WHERE org = %(org)s AND service = %(service)s AND active
-)
-SELECT (SELECT count(*) FROM here JOIN inbox_chats_v1 c USING (channel_id)
-         WHERE c.org = %(org)s AND c.service = %(service)s
-           AND NOT c.blocked AND c.last_activity_at IS NOT NULL) AS "all",
-       (SELECT count(*) FROM here JOIN inbox_chats_v1 c USING (channel_id)
-         WHERE c.org = %(org)s AND c.service = %(service)s AND c.owner = %(viewer)s
-           AND NOT c.blocked AND c.last_activity_at IS NOT NULL) AS mine,
-       (SELECT count(*) FROM here JOIN inbox_chats_v1 c USING (channel_id)
-         WHERE c.org = %(org)s AND c.service = %(service)s AND c.owner = ''
-           AND NOT c.blocked AND c.last_activity_at IS NOT NULL) AS unassigned,
-       (SELECT count(*) FROM here JOIN inbox_chats_v1 c USING (channel_id)
-         WHERE c.org = %(org)s AND c.service = %(service)s
-           AND c.blocked AND c.last_activity_at IS NOT NULL) AS blocked,
-       (SELECT count(*) FROM here JOIN inbox_chats_v1 c USING (channel_id)
-         WHERE c.org = %(org)s AND c.service = %(service)s AND c.closed
-           AND NOT c.blocked AND c.last_activity_at IS NOT NULL) AS closed,
-       (SELECT count(*) FROM here JOIN inbox_chats_v1 c USING (channel_id)
-         WHERE c.org = %(org)s AND c.service = %(service)s AND NOT c.answered
-           AND NOT c.blocked AND c.last_activity_at IS NOT NULL) AS unanswered
+-- Kinds of chats are counted when they change: some rows for each owner, however many chats.
+SELECT coalesce(sum(k.chats) FILTER (WHERE NOT k.blocked), 0)::bigint AS "all",
+       coalesce(sum(k.chats) FILTER (WHERE NOT k.blocked AND k.owner = %(viewer)s), 0)::bigint
+           AS mine,
+       coalesce(sum(k.chats) FILTER (WHERE NOT k.blocked AND k.owner = ''), 0)::bigint
+           AS unassigned,
+       coalesce(sum(k.chats) FILTER (WHERE k.blocked), 0)::bigint AS blocked,
+       coalesce(sum(k.chats) FILTER (WHERE NOT k.blocked AND k.closed), 0)::bigint AS closed,
+       coalesce(sum(k.chats) FILTER (WHERE NOT k.blocked AND NOT k.answered), 0)::bigint
+           AS unanswered
+  FROM inbox_connections_v1 n
+  JOIN inbox_counts_v1 k
+    ON k.org = n.org AND k.service = n.service AND k.channel_id = n.channel_id
+ WHERE n.org = %(org)s AND n.service = %(service)s AND n.active
 
 -- messages_page --
 -- Two index scans, newest first, merged: what concerns the account, and what went through the

@@ -164,14 +164,20 @@ class ByHand:
             and receipt.status in ("read", "played")
             and each.status != "received"
         ]
+        asked = [
+            each.at
+            for each in self.messages.values()
+            if each.chat_id == chat_id and each.status == "received"
+        ]
         session = max(self.started[chat_id], seat[1])
         return {
             "connected": seat[2],
             "channel_id": seat[0],
             "last_message": timeline[0].message_id,
             "last_activity_at": timeline[0].at,
-            "started_at": timeline[-1].at if len(timeline) == 1 else min(m.at for m in timeline),
+            "started_at": min(each.at for each in timeline),
             "answered": bool(known) and known[0].status != "received",
+            "last_customer_message_at": max(asked, default=None),
             "customer_last_read_at": max(reads, default=None),
             "session_id": str(session),
             **self._decided(service, chat_id),

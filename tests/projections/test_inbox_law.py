@@ -1,14 +1,16 @@
 """The law of the inbox: it is what working it out by hand gives, in whatever batches it came."""
 
 import os
+from collections import Counter
 from typing import Any
 
+import msgspec
 import psycopg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain import chat as chats
-from projections.inbox_queries import chat, chats_page, messages_page
+from projections.inbox_queries import chat, chats_page, counts, messages_page
 from projections.inbox_rows import MessageRow
 from projections.sealed_parts import SealedPart
 from tests.projections.histories import History, Projected, at
@@ -36,6 +38,7 @@ TABLES = (
     "connections",
     "threads",
     "chats",
+    "counts",
     "messages",
     "receipts",
     "edits",
@@ -173,8 +176,11 @@ histories = st.lists(STEPS, min_size=25, max_size=60).map(lambda steps: Story(st
 async def _rows(connection: psycopg.AsyncConnection, org: int) -> dict[str, list[Any]]:
     rows = {}
     for table in TABLES:
+        # A count of 0 says nothing.
         cursor = await connection.execute(
-            f"SELECT to_jsonb(t) - 'org' FROM inbox_{table}_v1 t WHERE org = %s", [org]
+            f"SELECT to_jsonb(t) - 'org' FROM inbox_{table}_v1 t"
+            " WHERE org = %s AND to_jsonb(t) ->> 'chats' IS DISTINCT FROM '0'",
+            [org],
         )
         rows[table] = sorted((row for (row,) in await cursor.fetchall()), key=str)
     return rows
@@ -195,6 +201,20 @@ def _shown(message: MessageRow) -> dict[str, Any]:
     }
 
 
+def _views(chat: dict[str, Any]) -> list[str]:
+    """Which of the counts a chat adds to."""
+    if chat["blocked"]:
+        return ["blocked"]
+    counted = {
+        "all": True,
+        "mine": chat["owner"] == "someone",
+        "unassigned": chat["owner"] is None,
+        "closed": chat["status"] == "closed",
+        "unanswered": not chat["answered"],
+    }
+    return [name for name, adds in counted.items() if adds]
+
+
 @LAW
 @given(history=histories)
 async def test_it_is_what_working_it_out_by_hand_gives(
@@ -206,6 +226,7 @@ async def test_it_is_what_working_it_out_by_hand_gives(
     by_hand = ByHand(history.log)
     for service in SERVICES:
         listed = set()
+        counted = Counter[str]()
         for chat_id in CHATS:
             expected = by_hand.chat(service, chat_id)
             row = await chat(projector, org=inbox.org, service=service, chat_id=chat_id)
@@ -219,8 +240,10 @@ async def test_it_is_what_working_it_out_by_hand_gives(
                 "last_message": row.last_message.message_id,
             }
             assert shown == expected
-            if expected["connected"] and not expected["blocked"]:
-                listed.add((row.last_activity_at, chat_id))
+            if expected["connected"]:
+                counted.update(_views(expected))
+                if not expected["blocked"]:
+                    listed.add((row.last_activity_at, chat_id))
             timeline = await messages_page(
                 projector, org=inbox.org, chat_id=chat_id, view=row.view, limit=200
             )
@@ -230,6 +253,8 @@ async def test_it_is_what_working_it_out_by_hand_gives(
             projector, org=inbox.org, service=service, view="all", viewer="someone", limit=9
         )
         assert [(row.last_activity_at, row.chat_id) for row in page] == sorted(listed)[::-1]
+        numbers = await counts(projector, org=inbox.org, service=service, viewer="someone")
+        assert +Counter(msgspec.structs.asdict(numbers)) == counted
 
 
 @LAW
@@ -251,6 +276,45 @@ async def test_batches_and_repetitions_leave_no_trace(
     # Again from anywhere, up to the end: nothing changes.
     await in_parts.fold(log[data.draw(st.integers(0, len(log) - 1)) :])
     assert await _rows(projector, in_parts.org) == expected
+
+
+async def test_a_chat_of_which_a_service_sees_nothing_any_more_leaves_its_rows(
+    projector: psycopg.AsyncConnection,
+) -> None:
+    """An echo turns out to be the reply of another channel (C17, S2)."""
+    history = History()
+    history.channel("shared")
+    history.connected("crm")
+    history.channel("own", shared=False)
+    history.connected("bigin", "own")
+    history.chat("a")
+    history.reply("r", "bigin", channel_id="own")
+    history.echo("echo", of="r")
+    at_once, in_parts = Projected(projector), Projected(projector)
+    await in_parts.project(history)
+    history.sent("r")
+    await in_parts.project(history)
+    await at_once.project(history)
+    assert await _rows(projector, in_parts.org) == await _rows(projector, at_once.org)
+
+
+async def test_a_part_that_is_told_again_begins_no_session(
+    projector: psycopg.AsyncConnection,
+) -> None:
+    history = History()
+    history.channel("shared")
+    history.connected("crm")
+    history.chat("a")
+    history.customer("m1")
+    history.closed("crm")
+    history.customer("m2")
+    history.customer("m3")
+    history.closed("crm")
+    inbox = Projected(projector)
+    await inbox.project(history)
+    expected = await _rows(projector, inbox.org)
+    await inbox.fold(history.log[-2:])
+    assert await _rows(projector, inbox.org) == expected
 
 
 RECEIPTS = [("sent", 1), ("delivered", 2), ("read", 3), ("failed", 4), ("read", 5)]

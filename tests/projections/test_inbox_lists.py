@@ -168,6 +168,21 @@ async def test_a_service_that_moves_to_a_separate_channel_leaves_its_chats(lists
     assert await lists.listed("crm") == ["a"]
 
 
+async def test_a_service_on_two_channels_of_an_account_sees_through_one_it_is_on(
+    lists: Lists,
+) -> None:
+    history = shared_by("crm", "desk")
+    history.customer("hello", 1)
+    history.channel("own", shared=False)
+    history.connected("desk", "own")
+    await lists.project(history)
+    assert await lists.listed("desk") == []
+    history.deleted("desk", "own")
+    await lists.project(history)
+    row = await lists.chat("desk")
+    assert (row.connected, row.view.channel_id) == (True, "shared")
+
+
 # What a list shows.
 
 
@@ -290,6 +305,22 @@ async def test_owners_are_those_of_the_service_s5(lists: Lists) -> None:
     assert await lists.listed("crm", "unassigned") == ["a"]
 
 
+async def test_a_chat_counts_from_its_first_message_and_not_from_a_decision(
+    lists: Lists,
+) -> None:
+    async def counted() -> tuple[int, int]:
+        row = await counts(lists.connection, org=lists.org, service="crm", viewer="ann")
+        return row.all, row.mine
+
+    history = shared_by("crm")
+    history.assigned("crm", "ann")
+    await lists.project(history)
+    assert (await counted(), await lists.is_connected("crm")) == ((0, 0), None)
+    history.customer("hello")
+    await lists.project(history)
+    assert await counted() == (1, 1)
+
+
 async def test_dates_are_inclusive_from_and_exclusive_to_c1(lists: Lists) -> None:
     history = shared_by("crm")
     history.customer("first", 10)
@@ -375,6 +406,7 @@ async def test_the_window_counts_from_the_customers_newest_message_on_the_accoun
 ) -> None:
     history = shared_by("crm")
     history.customer("hello", 10)
+    await lists.project(history)
     history.customer("late", 5)
     history.channel("own", shared=False)
     history.connected("bigin", "own")

@@ -26,7 +26,7 @@ WITHIN_SECONDS = 10.0
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS diary (
-    org int, name text, position bigint, batch bigint, PRIMARY KEY (org, name, position)
+    org int, name text, position bigint, batch bigint
 );
 """
 
@@ -223,6 +223,26 @@ async def test_an_event_that_cannot_be_taken_parks_its_org_alone(
         }
         assert record.levelno == logging.ERROR
     assert "private" not in caplog.text
+
+
+async def test_a_parked_org_is_tried_again_after_longer_and_longer_pauses(
+    projectors: Pool,
+    log: Log,
+    org: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(runner, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
+    log.append(org, 1)
+    tries = []
+    async with running(projectors, log, Diary(refuses=[(org, 1)])):
+        for now in (0.0, 0.9, 1.0, 2.9, 3.0, 6.9, 7.0):
+            clock[0] = now
+            await asyncio.sleep(0.15)
+            tries.append(len(caplog.records))
+    assert tries == [1, 1, 2, 2, 3, 3, 4]
 
 
 async def test_an_event_of_an_unknown_type_parks_its_org(
