@@ -32,6 +32,8 @@ SENDING_MAX = 64  # At once, over all accounts.
 # A platform's answer is awaited for at most half of this; a claim that is older is abandoned.
 CLAIM_LIFETIME = timedelta(seconds=60)
 
+# For the last answers, and once more to write down that there were none.
+STOP_SECONDS = 2.0
 RECORD_PAUSE_SECONDS = 0.5
 VERIFICATION_PAUSE_FIRST_SECONDS = 2.0
 VERIFICATION_PAUSE_MAX_SECONDS = 60.0
@@ -62,7 +64,7 @@ class Dispatcher:
         self._tasks: dict[tuple[int, str], asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Send until cancelled; what is on its way then is settled first."""
+        """Send until cancelled; what is on its way then is settled first, or is uncertain."""
         rounds = _Rounds(self._wakener)
         try:
             while True:
@@ -74,7 +76,17 @@ class Dispatcher:
                     logger.exception("The dispatcher could not look for messages")
                 await rounds.next(within_seconds=await self._pause())
         finally:
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await self._stop()
+
+    async def _stop(self) -> None:
+        """Wait for what is on its way, but not for long: a process that is to end must end."""
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks.values(), timeout=STOP_SECONDS)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=STOP_SECONDS)
 
     async def _send_due(self) -> None:
         for due in await self._outbox.due(self._clock.now()):
@@ -103,6 +115,8 @@ class Dispatcher:
             return AccountStopped(reason="credentials_missing", code=None)
         try:
             return await self._platforms[due.platform].send(message, access_token=token)
+        except asyncio.CancelledError:  # By `_stop`; the last thing to do is to say so.
+            return Unsettled(reason="stopped")
         except Exception:
             logger.exception("A platform's client failed", extra={"message_id": due.message_id})
             return Unsettled(reason="client_failed")
