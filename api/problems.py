@@ -50,6 +50,9 @@ CODES_BY_STATUS = {
     503: "unavailable",
 }
 
+# What the framework says, for want of a type, of a client that was gone before its body had come.
+HUNG_UP = "client disconnected prematurely"
+
 logger = logging.getLogger(__name__)
 
 
@@ -138,6 +141,8 @@ def unavailable(request: Request[Any, Any, Any], error: Exception) -> Response[b
 
 def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """What the framework refuses: unknown paths, methods, parameters."""
+    if error.detail == HUNG_UP:
+        return problem("invalid", "The body ended early.")  # Nobody hears it, and nobody need.
     if error.status_code >= 500:
         return internal_error(request, error)
     code = CODES_BY_STATUS.get(error.status_code, "invalid")
