@@ -158,6 +158,9 @@ async def _write_contacts(writer: _Writer, changes: Changes) -> None:
     await writer.write("write_addresses", added)
     removed = [key for key, address in changes.addresses.items() if not address]
     await writer.write("remove_addresses", removed)
+    await writer.write(
+        "write_preferences", [(*name, *said) for name, said in changes.preferences.items()]
+    )
 
 
 # What follows from it.

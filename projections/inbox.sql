@@ -200,6 +200,17 @@ CREATE TABLE IF NOT EXISTS inbox_addresses_v1 (
     PRIMARY KEY (org, contact_id, key)
 );
 
+-- Whether the customer takes marketing on an account: what they said last (N5).
+CREATE TABLE IF NOT EXISTS inbox_preferences_v1 (
+    org             int         NOT NULL,
+    contact_id      text        NOT NULL COLLATE "C",
+    account         text        NOT NULL COLLATE "C",  -- `<platform>:<account id>`
+    at              timestamptz NOT NULL,
+    position        bigint      NOT NULL,
+    wants_marketing boolean     NOT NULL,
+    PRIMARY KEY (org, contact_id, account)
+);
+
 -- plan_look_ups --
 -- Every statement of the fold looks rows up by key, however many there are, and is planned once:
 -- planning a small batch takes longer than running it. The planner, who then knows nothing of the
@@ -372,6 +383,16 @@ ON CONFLICT (org, contact_id, key) DO UPDATE
 DELETE FROM inbox_addresses_v1
  WHERE org = %(org)s
    AND (contact_id, key) IN (SELECT * FROM unnest(%(contact_ids)s::text[], %(keys)s::bytea[]))
+
+-- write_preferences --
+INSERT INTO inbox_preferences_v1 AS w (org, contact_id, account, at, position, wants_marketing)
+SELECT %(org)s, *
+  FROM unnest(%(contact_ids)s::text[], %(accounts)s::text[], %(times)s::timestamptz[],
+              %(positions)s::bigint[], %(wants_marketing)s::bool[])
+ON CONFLICT (org, contact_id, account) DO UPDATE
+   SET at = excluded.at, position = excluded.position,
+       wants_marketing = excluded.wants_marketing
+ WHERE (excluded.at, excluded.position) > (w.at, w.position)
 
 -- drop_echoes --
 -- An echo of what we sent ourselves is no second message, whichever was known first (C17).

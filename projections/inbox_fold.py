@@ -37,7 +37,12 @@ from domain.chat import (
     SendUncertain,
     UnsendReceived,
 )
-from domain.contact import AddressAdded, AddressRemoved, ContactNamed
+from domain.contact import (
+    AddressAdded,
+    AddressRemoved,
+    ContactNamed,
+    MarketingPreferenceChanged,
+)
 from domain.event import Recorded
 from projections.inbox_rows import NO_RANK
 from projections.sealed_parts import pack
@@ -115,6 +120,7 @@ class Changes:
         self.reactions: dict[tuple[str, bytes, str], tuple[Any, ...]] = {}
         self.names: dict[str, tuple[bytes, str, int]] = {}
         self.addresses: dict[tuple[str, bytes], tuple[str, int, bytes, str] | None] = {}
+        self.preferences: dict[tuple[str, str], tuple[datetime, int, bool]] = {}
         # Keys by which something may now be joined; of outbound messages also receipts and echoes.
         self.keys: set[tuple[str, bytes]] = set()
         self.outbound_keys: set[tuple[str, bytes]] = set()
@@ -295,6 +301,14 @@ class Changes:
     def _no_address(self, _recorded: Recorded, contact_id: str, event: AddressRemoved) -> None:
         self.addresses[contact_id, event.key] = None
 
+    def _preference(
+        self, recorded: Recorded, contact_id: str, event: MarketingPreferenceChanged
+    ) -> None:
+        known = self.preferences.get((contact_id, event.account))
+        if known is None or event.at >= known[0]:
+            preference = (event.at, recorded.position, event.wants_marketing)
+            self.preferences[contact_id, event.account] = preference
+
 
 def _note_failure(
     settled: Settlement, recorded: Recorded, reason: str | None, code: int | None
@@ -330,4 +344,5 @@ _NOTES: dict[type, Callable[[Changes, Recorded, str, Any], None]] = {
     ContactNamed: Changes._named,
     AddressAdded: Changes._address,
     AddressRemoved: Changes._no_address,
+    MarketingPreferenceChanged: Changes._preference,
 }

@@ -103,7 +103,8 @@ c.started_at, c.last_activity_at,
 coalesce(c.reopened_position, greatest(t.started_position, v.sees_from)) AS session_position,
 coalesce(c.reopened_at, c.started_at) AS session_started_at, seen.last_read_at,
 p.name, pk.wrapped AS name_wrapped,
-d.kind AS address_kind, d.address, dk.wrapped AS address_wrapped
+d.kind AS address_kind, d.address, dk.wrapped AS address_wrapped,
+NOT coalesce(w.wants_marketing, true) AS marketing_opt_out
 
 -- chat_joins --
 JOIN inbox_channels_v1 a ON a.org = c.org AND a.channel_id = c.channel_id
@@ -126,21 +127,23 @@ LEFT JOIN LATERAL (
       ORDER BY (d.kind = 'phone') DESC, d.position DESC
       LIMIT 1) d ON true
 LEFT JOIN trunkline.keys dk ON dk.org = c.org AND dk.id = d.address_key
+LEFT JOIN inbox_preferences_v1 w
+  ON w.org = c.org AND w.contact_id = t.contact_id AND w.account = t.platform || ':' || t.account_id
 
 -- message_columns --
 m.chat_id, m.message_id, m.position, m.at, m.rank, m.kind, m.channel_id, m.service, m.user_id,
 m.key, m.member, m.retry_of, m.failure_reason, m.failure_code,
 m.content, m.content_type, mk.wrapped AS content_wrapped,
 m.edited_at, m.edit, ek.wrapped AS edit_wrapped, m.unsent_at,
-w.name AS member_name, wk.wrapped AS member_name_wrapped, q.message_id AS quotes,
+b.name AS member_name, bk.wrapped AS member_name_wrapped, q.message_id AS quotes,
 e.reaction_authors, e.reaction_times, e.reactions, e.reactions_wrapped
 
 -- message_joins --
 -- A quoted message that the viewer's channel cannot see is not named either.
 LEFT JOIN trunkline.keys mk ON mk.org = m.org AND mk.id = m.content_key
 LEFT JOIN trunkline.keys ek ON ek.org = m.org AND ek.id = m.edit_key
-LEFT JOIN inbox_contacts_v1 w ON w.org = m.org AND w.contact_id = m.member
-LEFT JOIN trunkline.keys wk ON wk.org = m.org AND wk.id = w.name_key
+LEFT JOIN inbox_contacts_v1 b ON b.org = m.org AND b.contact_id = m.member
+LEFT JOIN trunkline.keys bk ON bk.org = m.org AND bk.id = b.name_key
 LEFT JOIN LATERAL (
      SELECT o.message_id
        FROM inbox_messages_v1 o

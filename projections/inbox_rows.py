@@ -102,6 +102,7 @@ class ChatRow(msgspec.Struct, frozen=True, kw_only=True):
     name: SealedPart | None
     address_kind: str | None
     address: SealedPart | None
+    marketing_opt_out: bool  # On this account (N5).
     status: Literal["open", "closed"]
     blocked: bool
     owner: str | None
@@ -172,6 +173,7 @@ def chat_row(row: Row) -> ChatRow:
             AddressAdded.stored_type,
             row["address_wrapped"],
         ),
+        marketing_opt_out=row["marketing_opt_out"],
         status="closed" if row["closed"] else "open",
         blocked=row["blocked"],
         owner=row["owner"] or None,

@@ -106,6 +106,12 @@ class History:
     def no_address(self, value: str, contact_id: str = "ann") -> int:
         return self.add(contact.stream_of(contact_id), contact.AddressRemoved(key=value.encode()))
 
+    def wants_marketing(self, wants: bool, minutes: float = 0, account_id: str = ACCOUNT) -> int:
+        event = contact.MarketingPreferenceChanged(
+            account=f"{PLATFORM}:{account_id}", wants_marketing=wants, at=at(minutes)
+        )
+        return self.add(contact.stream_of("ann"), event)
+
     # Chats.
 
     def chat(

@@ -47,6 +47,7 @@ TABLES = (
     "reads",
     "contacts",
     "addresses",
+    "preferences",
 )
 
 chat_ids = st.sampled_from(CHATS)

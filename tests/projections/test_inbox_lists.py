@@ -371,6 +371,24 @@ async def test_a_customer_is_shown_with_the_newest_name_and_a_phone_number(
     assert (row.address_kind, text(row.address)) == ("bsuid:55", "JP.1")
 
 
+async def test_who_opted_out_of_marketing_did_so_on_one_account_n5(lists: Lists) -> None:
+    history = shared_by("crm")
+    history.channel("other", account_id="2066")
+    history.connected("crm", "other")
+    history.chat("b", account_id="2066")
+    history.customer("a1", 1)
+    history.customer("b1", 2, "b")
+    history.wants_marketing(False, 2)
+    await lists.project(history)
+    history.wants_marketing(True, 1)  # An older word, that came late.
+    await lists.project(history)
+    assert [(await lists.chat("crm", each)).marketing_opt_out for each in "ab"] == [True, False]
+    history.wants_marketing(True, 3)
+    history.wants_marketing(False, 2.5)
+    await lists.project(history)
+    assert not (await lists.chat("crm")).marketing_opt_out
+
+
 async def test_sealed_parts_come_with_what_opens_them(
     lists: Lists, projected_database: Any
 ) -> None:
