@@ -20,6 +20,13 @@ CONNECT_SECONDS_MAX = 3.0
 CONNECT_PAUSE_SECONDS = 0.1
 ANSWER_SECONDS_MAX = 5.0
 
+# A client that vanishes without a word must not keep its orgs from everybody else.
+_SETTINGS = (
+    "SET idle_in_transaction_session_timeout = '2s'",
+    "SET lock_timeout = '4s'",
+    "SET client_connection_check_interval = '1s'",
+)
+
 # Who was away for longer reads all states anew: that is less work than the difference.
 CHANGES_EVENTS_MAX = 5_000
 NEVER = -(2**40)  # The position known of an org of which nothing is known.
@@ -145,6 +152,8 @@ class Appender:
         )
         try:
             await assume(connection, "trunkline_append")
+            for setting in _SETTINGS:
+                await connection.execute(setting)
         except BaseException:
             await connection.close()
             raise

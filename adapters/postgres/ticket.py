@@ -20,7 +20,16 @@ class Ticket(Entry):
     others may have been decided on what it leaves behind.
     """
 
-    __slots__ = ("append", "claims", "done", "expected", "is_settled", "leaves", "serial")
+    __slots__ = (
+        "append",
+        "claims",
+        "done",
+        "expected",
+        "is_lost",
+        "is_settled",
+        "leaves",
+        "serial",
+    )
 
     def __init__(self, append: Append, done: asyncio.Future[Appended], serial: int) -> None:
         """Raises ValueError where an event's version does not follow from what was read."""
@@ -28,6 +37,7 @@ class Ticket(Entry):
         self.done = done
         self.serial = serial
         self.is_settled = False
+        self.is_lost = False  # It was sent, and its answer was lost.
         # The versions that its decision saw, and those in which it leaves the streams it writes.
         org = append.org.number
         self.expected: dict[Stream, int] = {(org, each): at for each, at in append.read}

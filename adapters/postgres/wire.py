@@ -6,7 +6,8 @@ answer before it sends the next statement, where a transaction's first two can g
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import psycopg
 from psycopg.errors import Diagnostic, error_from_result
@@ -45,40 +46,39 @@ class Wire:
 
     def prepare(self, name: bytes, statement: bytes) -> Answer:
         """Prepare a statement."""
-        if self.is_open:
-            self._libpq.send_prepare(name, statement)
-        return self._expect_answer()
+        return self._ask(partial(self._libpq.send_prepare, name, statement))
 
     def execute(self, name: bytes, arguments: Sequence[bytes] = ()) -> Answer:
         """Execute what was prepared; all is binary. The answer raises psycopg.Error and Lost."""
-        if self.is_open:
-            formats = [Format.BINARY] * len(arguments)
-            self._libpq.send_query_prepared(name, arguments, formats, Format.BINARY)
-        return self._expect_answer()
+        formats = [Format.BINARY] * len(arguments)
+        send = self._libpq.send_query_prepared
+        return self._ask(partial(send, name, arguments, formats, Format.BINARY))
 
     async def close(self) -> None:
         """Hang up; whoever waits for an answer has lost it."""
         self._hang_up()
         await self._connection.close()
 
-    def _expect_answer(self) -> Answer:
+    def _ask(self, send: Callable[[], None]) -> Answer:
         answer: Answer = self._loop.create_future()
         self._waiting.append(answer)
-        if self.is_open:
+        try:
+            send()
             self._libpq.pipeline_sync()
-            self._send()
-        else:
+        except psycopg.OperationalError:
             self._hang_up()
+        else:
+            self._flush()
         return answer
 
-    def _send(self) -> None:
+    def _flush(self) -> None:
         try:
-            is_more = self._libpq.flush()
+            is_more_to_send = self._libpq.flush()
         except psycopg.OperationalError:
             self._hang_up()
             return
-        if is_more:
-            self._loop.add_writer(self._socket, self._send)
+        if is_more_to_send:
+            self._loop.add_writer(self._socket, self._flush)
         else:
             self._loop.remove_writer(self._socket)
 

@@ -161,6 +161,10 @@ class Writer:
             failure = error
         else:
             return
+        if isinstance(failure, Lost):
+            logger.warning("The log's answer was lost; what is in it is looked up")
+            for ticket in tickets:
+                ticket.is_lost = True
         if not carefully:
             await self._write(tickets, carefully=True)
         elif not self._may_be_of_one(failure):
@@ -188,10 +192,13 @@ class Writer:
             self._settle(batch, sorting)
 
     async def _write_carefully(self, tickets: Sequence[Ticket]) -> None:
-        positions = {org: self.view.position(org) for org in _orgs(tickets)}
+        # Whatever may be in the log is asked about, lest it be taken for what others wrote.
+        lost = [each for each in self._current if each.is_lost and not each.is_settled]
+        asked = list(dict.fromkeys([*tickets, *lost]))
+        positions = {org: self.view.position(org) for org in _orgs(asked)}
         streams = list({stream for ticket in tickets for stream in ticket.expected})
         try:
-            findings = await self._appender.look(positions, tickets, streams)
+            findings = await self._appender.look(positions, asked, streams)
             known = {ticket: _outcome(ticket, *it) for ticket, it in findings.known.items()}
             phantoms = {t for t, outcome in known.items() if not isinstance(outcome, Appended)}
             self._send_back(phantoms, self.view.learn(findings.changes), spared=known)
@@ -234,6 +241,9 @@ class Writer:
     # Losing.
 
     def _refuse(self, ticket: Ticket, failure: Exception) -> None:
+        if isinstance(failure, Lost):
+            self._lose({ticket: Unavailable(str(failure))})
+            return
         # The failure's text may quote what the command would have stored.
         error = getattr(failure, "sqlstate", None) or type(failure).__name__
         extra = {"org": ticket.org.id, "error": error}
@@ -290,5 +300,5 @@ def _outcome(ticket: Ticket, what: str, position: int) -> Appended | Exception:
         return RequestKnown()
     if what != "command":
         return Conflict()
-    # This command's own writing, whose answer was lost; or else it was written before.
-    return ticket.place if position == ticket.last else AlreadyDone(position)
+    is_its_own = ticket.is_lost and position == ticket.last
+    return ticket.place if is_its_own else AlreadyDone(position)

@@ -1,4 +1,4 @@
-"""What the tests of the log have in common: processes that share a log, and what must hold of it."""
+"""What the tests of the log share: processes on one log, and what must hold of it."""
 
 import asyncio
 import hashlib
@@ -16,7 +16,6 @@ from psycopg.rows import dict_row
 
 from adapters.postgres.connections import pool
 from adapters.postgres.directory import Directory
-from adapters.postgres.keys import MasterKey
 from adapters.postgres.log import PostgresLog
 from domain.delivery import DeliveriesHandedOver
 from domain.ports import Append, Appended, Conflict, NewEvent, Org
@@ -46,11 +45,14 @@ def event(text: str = "", count: int = 0) -> DeliveriesHandedOver:
 
 
 def command(
-    org: Org, *writes: tuple[str, int] | tuple[str, int, str], id: bytes | None = None, **more: Any
+    org: Org,
+    *writes: tuple[str, int] | tuple[str, int, str],
+    command_id: bytes | None = None,
+    **more: Any,
 ) -> Append:
     """A command that writes versions of streams, each with a text."""
     events = [NewEvent(stream, version, event(*text)) for stream, version, *text in writes]
-    return Append(org=org, command=id or secrets.token_bytes(16), events=events, **more)
+    return Append(org=org, command=command_id or secrets.token_bytes(16), events=events, **more)
 
 
 @dataclass
@@ -60,41 +62,43 @@ class Process:
     log: PostgresLog
     changed: list[tuple[int, Collection[str] | None]] = field(default_factory=list)
     states: dict[tuple[int, str], list[str]] = field(default_factory=dict)
+    loading: dict[tuple[int, str], object] = field(default_factory=dict)
     conflicts: int = 0
 
     def forget(self, org: int, streams: Collection[str] | None) -> None:
         self.changed.append((org, streams))
-        for number, stream in list(self.states):
-            if number == org and (streams is None or stream in streams):
-                del self.states[number, stream]
+        for kept in (self.states, self.loading):
+            for number, stream in list(kept):
+                if number == org and (streams is None or stream in streams):
+                    del kept[number, stream]
 
     async def state(self, org: Org, stream: str) -> list[str]:
         """The stream's texts, from memory where they are at hand."""
-        state = self.states.get((org.number, stream))
-        while state is None:
-            seen = len(self.changed)
+        key = org.number, stream
+        while key not in self.states:
+            token = self.loading.setdefault(key, object())
             texts = [each.event.organisation_id for each in await self.log.read_stream(org, stream)]
-            if seen == len(self.changed):  # Else something changed while it was read.
-                self.states[org.number, stream] = state = texts
-        return state
+            if self.loading.get(key) is token:  # Else it has changed meanwhile.
+                self.states.setdefault(key, texts)
+        return self.states[key]
 
     async def write(
         self,
         org: Org,
         *streams: str,
         text: str = "",
-        id: bytes | None = None,
+        command_id: bytes | None = None,
         read: Collection[str] = (),
     ) -> Appended:
         """Add a text to streams, having read others; decides again as often as it takes."""
-        id = id or secrets.token_bytes(16)
+        command_id = command_id or secrets.token_bytes(16)
         while True:
             for stream in {*streams, *read}:
                 await self.state(org, stream)
             if any((org.number, stream) not in self.states for stream in {*streams, *read}):
                 continue
             try:
-                return await self.submit(org, *streams, text=text, id=id, read=read)
+                return await self.submit(org, *streams, text=text, command_id=command_id, read=read)
             except Conflict:
                 self.conflicts += 1
 
@@ -103,7 +107,7 @@ class Process:
         org: Org,
         *streams: str,
         text: str = "",
-        id: bytes | None = None,
+        command_id: bytes | None = None,
         read: Collection[str] = (),
         **more: Any,
     ) -> "asyncio.Future[Appended]":
@@ -111,7 +115,7 @@ class Process:
         states = {stream: self.states[org.number, stream] for stream in {*streams, *read}}
         writes = [(stream, len(states[stream]) + 1, text) for stream in streams]
         seen = [(stream, len(states[stream])) for stream in read]
-        future = self.log.submit(command(org, *writes, id=id, read=seen, **more))
+        future = self.log.submit(command(org, *writes, command_id=command_id, read=seen, **more))
         for stream in streams:
             self.states[org.number, stream] = [*states[stream], text]
         return future

@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.postgres import writer as writing
 from adapters.postgres.requests import PostgresAddresses, PostgresRequests
 from domain.event import Recorded
 from domain.ports import (
@@ -14,13 +13,10 @@ from domain.ports import (
     AlreadyDone,
     Append,
     Appended,
-    Conflict,
     IdempotentRequest,
     NewKey,
-    Org,
     RequestKnown,
     StoredAnswer,
-    Unavailable,
 )
 from tests.adapters.log_scenario import NOON, Process, TestClock, World, command, event, process
 
@@ -179,9 +175,9 @@ async def test_a_command_whose_versions_do_not_follow_is_refused_at_once(
 
 async def test_a_known_command_is_answered_with_its_position(world: World, one: Process):
     org, known = await world.org(), secrets.token_bytes(32)
-    await one.log.append(command(org, ("chat:a", 1), ("chat:a", 2), id=known))
+    await one.log.append(command(org, ("chat:a", 1), ("chat:a", 2), command_id=known))
     with pytest.raises(AlreadyDone) as done:
-        await one.log.append(command(org, ("chat:b", 1), id=known))
+        await one.log.append(command(org, ("chat:b", 1), command_id=known))
     assert done.value.position == 2
     assert len(await world.assert_whole(org)) == 2
 
@@ -189,7 +185,7 @@ async def test_a_known_command_is_answered_with_its_position(world: World, one: 
 async def test_five_times_the_same_command_in_one_batch_is_one_event(world: World, one: Process):
     org, same = await world.org(), secrets.token_bytes(32)
     # As commands are decided: each on what its predecessor will leave.
-    futures = [one.log.submit(command(org, ("chat:a", n), id=same)) for n in range(1, 6)]
+    futures = [one.log.submit(command(org, ("chat:a", n), command_id=same)) for n in range(1, 6)]
     futures.append(one.log.submit(command(org, ("chat:b", 1))))
     assert await outcomes(*futures) == [(1, 1), *["AlreadyDone"] * 4, (2, 2)]
     with pytest.raises(AlreadyDone) as done:
@@ -202,7 +198,7 @@ async def test_the_same_command_id_in_two_organisations_is_two_commands(world: W
     same = secrets.token_bytes(32)
     orgs = [await world.org(), await world.org()]
     assert await outcomes(
-        *(one.log.submit(command(org, ("chat:a", 1), id=same)) for org in orgs)
+        *(one.log.submit(command(org, ("chat:a", 1), command_id=same)) for org in orgs)
     ) == [(1, 1), (1, 1)]
 
 
