@@ -1,4 +1,4 @@
-"""The library's own recorder tests on our log, and what the log asks of a recorder besides."""
+"""The library's own recorder tests, on our log."""
 
 import secrets
 
@@ -30,9 +30,6 @@ def new_org(database: Database) -> Org:
         ).fetchone()
         connection.execute("SELECT open_head(%s, 0)", [number])
     return Org(number, org_id)
-
-
-# The library's cases.
 
 
 class OnOurLog:
