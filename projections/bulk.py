@@ -30,13 +30,18 @@ class Array(bytes):
     """An array in binary form; each subclass is of one type."""
 
 
+def _text(value: str) -> bytes:
+    # The server takes no NUL in a text, and a platform may put one into a word of its own.
+    return value.encode().replace(b"\0", b"")
+
+
 def _timestamp(value: datetime) -> bytes:
     return struct.pack(">q", (value - _EPOCH) // _MICROSECOND)
 
 
 # By the name of the element type: its oid, the array's oid, and how an element is packed.
 _TYPES: dict[str, tuple[int, int, Callable[[Any], bytes]]] = {
-    "text": (25, 1009, str.encode),
+    "text": (25, 1009, _text),
     "bytea": (17, 1001, bytes),
     "bool": (16, 1000, struct.Struct(">?").pack),
     "smallint": (21, 1005, struct.Struct(">h").pack),

@@ -13,7 +13,8 @@ from psycopg import AsyncCursor
 
 from domain.event import Recorded
 from projections.bulk import arrays, named_arrays
-from projections.inbox_fold import Changes, NewMessage, Settlement, Thread
+from projections.inbox_fold import Changes
+from projections.inbox_records import NewMessage, Settlement, Thread
 from projections.inbox_services import Channel, Connection, Decided, Seats, decide
 from projections.named_sql import load
 from projections.projection import Connection as Database

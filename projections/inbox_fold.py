@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from domain.channel import (
     ChannelCreated,
     ConnectionCreated,
@@ -44,64 +42,18 @@ from domain.contact import (
     MarketingPreferenceChanged,
 )
 from domain.event import Recorded
+from projections.inbox_records import (
+    FAILED,
+    QUEUED,
+    SENT,
+    WHOLE_ACCOUNT,
+    NewMessage,
+    Settlement,
+    Thread,
+    storable_code,
+)
 from projections.inbox_rows import NO_RANK
 from projections.sealed_parts import pack
-
-FAILED = STATUS_RANK["failed"]
-# An echo is known to have left; a reply is only asked for.
-SENT = STATUS_RANK["sent"]
-QUEUED = STATUS_RANK["queued"]
-
-# A channel_id that stands for the account itself: customers' messages and echoes.
-WHOLE_ACCOUNT = ""
-
-
-class Thread(msgspec.Struct):
-    """A row of inbox_threads_v1."""
-
-    chat_id: str
-    platform: str
-    account_id: str
-    contact_id: str
-    is_group: bool
-    started_position: int
-    last_customer_message_at: datetime | None = None
-
-
-class NewMessage(msgspec.Struct, kw_only=True):
-    """A row of inbox_messages_v1, as a batch leaves it."""
-
-    chat_id: str
-    message_id: str
-    channel_id: str
-    position: int
-    at: datetime
-    rank: int
-    kind: str
-    service: str | None = None
-    user_id: str | None = None
-    content: bytes
-    content_key: str
-    content_type: str
-    key: bytes | None = None
-    quotes: bytes | None = None
-    member: str | None = None
-    retry_of: str | None = None
-    failed_position: int | None = None
-    failure_reason: str | None = None
-    failure_code: int | None = None
-
-
-class Settlement(msgspec.Struct, kw_only=True):
-    """What became of a message that is named by our own id."""
-
-    chat_id: str
-    message_id: str
-    rank: int = NO_RANK
-    key: bytes | None = None
-    failed_position: int | None = None
-    failure_reason: str | None = None
-    failure_code: int | None = None
 
 
 class Changes:
@@ -231,7 +183,7 @@ class Changes:
                 rank,
                 event.at,
                 event.participant,
-                event.error_code,
+                storable_code(event.error_code),
                 pack(event.detail) if event.detail else None,
                 event.detail.key if event.detail else None,
             )
@@ -315,7 +267,7 @@ def _note_failure(
 ) -> None:
     if settled.failed_position is None:
         settled.failed_position = recorded.position
-        settled.failure_reason, settled.failure_code = reason, code
+        settled.failure_reason, settled.failure_code = reason, storable_code(code)
 
 
 _NOTES: dict[type, Callable[[Changes, Recorded, str, Any], None]] = {

@@ -8,8 +8,8 @@ import pytest
 from domain import chat as chats
 from projections.inbox_queries import chat, message, messages_page, receipts
 from projections.inbox_rows import ChannelView, MessageRow
-from projections.sealed_parts import SealedPart
 from tests.projections.histories import Projected, at, key, sealed, shared_by
+from tests.projections.inbox_scenario import text
 
 
 class Timelines(Projected):
@@ -40,10 +40,6 @@ class Timelines(Projected):
 @pytest.fixture
 def timelines(projector: psycopg.AsyncConnection) -> Timelines:
     return Timelines(projector)
-
-
-def text(part: SealedPart | None) -> str | None:
-    return part.sealed.box.decode() if part else None
 
 
 async def test_newest_first_by_the_platforms_time_then_by_position_c0(
@@ -203,6 +199,17 @@ async def test_when_the_customer_last_saw_our_messages_c11(timelines: Timelines)
         row = await chat(timelines.connection, org=timelines.org, service=service, chat_id="a")
         reads.append(row and row.customer_last_read_at)
     assert reads == [at(6), at(7)]
+
+
+async def test_what_no_column_holds_stops_nothing(timelines: Timelines) -> None:
+    history = shared_by("crm")
+    history.reply("r", "crm")
+    history.sent("r")
+    history.receipt("r", "odd\0", error_code=2**40)
+    history.receipt("r", "failed", error_code=-(2**31))
+    await timelines.project(history)
+    told = await receipts(timelines.connection, org=timelines.org, chat_id="a", message_id="r")
+    assert [(each.status, each.error_code) for each in told] == [("odd", None), ("failed", None)]
 
 
 # Echoes, edits, unsendings, reactions (C17).
