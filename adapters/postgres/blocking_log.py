@@ -45,7 +45,7 @@ Mark = tuple[str, int]  # How far somebody has processed something: a name and a
 
 def find_org(url: str, org_id: str) -> Org | None:
     """Find an organisation by its id."""
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(url, connect_timeout=int(POOL_TIMEOUT_SECONDS)) as connection:
         connection.execute("SET LOCAL ROLE trunkline_project")
         row = connection.execute(_ORG, [org_id]).fetchone()
     return Org(row[0], org_id) if row else None
@@ -125,6 +125,7 @@ class BlockingLog:
             connection.execute("SELECT set_config('app.org', %s, false)", [str(self.org.number)])
             # Who holds the head and is suspended would keep everybody from writing.
             connection.execute("SET idle_in_transaction_session_timeout = '5s'")
+            connection.execute("SET lock_timeout = '5s'")
             connection.adapters.register_dumper(_Array, _ArrayDumper)
             if connection.execute(_POWERS).fetchone() != (False,):
                 raise TooPowerful(f"{role} may not be a superuser nor bypass row security.")

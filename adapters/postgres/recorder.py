@@ -2,7 +2,8 @@
 
 A notification's id is the event's position, its topic the type: `chat.opened`, and `chat.opened/2`
 from the second schema version on. Commands go through the writer, which proves what they were
-decided on; here versions are stored as given, and only that they are new is checked.
+decided on; here versions are stored as given, and only that they are new is checked. A stream
+whose versions are not 1, 2, 3 … is found broken by verification.
 """
 
 import re
