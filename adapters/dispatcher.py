@@ -11,7 +11,15 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from domain.outbound import AccountStopped, NotReached, NotVerified, Rejected, SendAnswer, Unsettled
+from domain.outbound import (
+    AccountStopped,
+    Deferred,
+    NotReached,
+    NotVerified,
+    Rejected,
+    SendAnswer,
+    Unsettled,
+)
 from domain.ports import (
     Clock,
     DispatchCommands,
@@ -114,12 +122,17 @@ class Dispatcher:
         if token is None:
             return AccountStopped(reason="credentials_missing", code=None)
         try:
-            return await self._platforms[due.platform].send(message, access_token=token)
+            answer = await self._platforms[due.platform].send(message, access_token=token)
         except asyncio.CancelledError:  # By `_stop`; the last thing to do is to say so.
             return Unsettled(reason="stopped")
         except Exception:
             logger.exception("A platform's client failed", extra={"message_id": due.message_id})
             return Unsettled(reason="client_failed")
+        if isinstance(answer, AccountStopped):
+            present = await self._outbox.access_token(due.org, due.platform, due.account_id)
+            if present != token:  # It was said of credentials that have been replaced meanwhile.
+                return Deferred(reason=answer.reason)
+        return answer
 
     async def _record(self, due: DueMessage, answer: SendAnswer) -> None:
         """The answer must reach the log, however long the log is away."""
@@ -190,6 +203,9 @@ class Verifier:
         else:
             platform = self._platforms[account.platform]
             answer = await platform.verify(account.account_id, access_token=token)
+        present = await self._outbox.access_token(account.org, account.platform, account.account_id)
+        if present != token:  # They were replaced meanwhile, and are checked in the next round.
+            return
         if isinstance(answer, NotReached):
             longer = min(pause * 2, VERIFICATION_PAUSE_MAX_SECONDS)
             self._pauses[account] = (now + pause, longer)
