@@ -23,7 +23,7 @@ from api.main import (
     application,
     core,
     dispatching,
-    found_organisation,
+    found,
     projecting,
 )
 from api.settings import Settings
@@ -170,8 +170,8 @@ class Trunkline:
 
     async def organisation(self, name: str = "Acme") -> Client:
         """A new organisation's admin."""
-        made = await found_organisation(self.settings, self.database, name)
-        return Client(self.http, made["api_key"], made["organization_id"], made["user_id"])
+        org, user_id, api_key = await found(self.parts, name)
+        return Client(self.http, api_key, org.id, user_id)
 
     async def deliver(
         self, payload: Any, *, secret: str = APP_SECRET, expect: int = 200

@@ -1,8 +1,12 @@
 """Accounts: whose they are, what waits for them, services that are away (S10, S11, S15, S16)."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
+from adapters.whatsapp.fake_server import Answer
 from tests.api.conftest import TOKEN, Client, Trunkline
 from tests.api.deliveries import eventually
 from tests.api.test_sharing import problem, shared, texts
@@ -197,6 +201,27 @@ async def test_a_failed_check_says_what_is_missing_and_new_credentials_are_check
     await eventually(lambda: verification(org, channel["id"]), ("failed", "credentials"))
     await org.patch(path, {"credentials": {"access_token": TOKEN}})
     await eventually(lambda: verification(org, channel["id"]), ("verified", None))
+
+
+async def test_what_is_said_of_old_credentials_is_not_held_against_new_ones(
+    trunkline: Trunkline,
+):
+    """Spec S15: they were replaced while the platform still looked at the old ones."""
+    org, account = await trunkline.organisation(), trunkline.account()
+    await org.services("crm")
+    asked = asyncio.Event()
+
+    def slowly(usual: Callable[[], Answer]) -> Answer:
+        asked.set()
+        return replace(usual(), wait_seconds=0.3)
+
+    trunkline.fake.next_requests(slowly)
+    channel = await org.connect("crm", account, credentials={"access_token": "not-theirs"})
+    await asked.wait()
+    path = f"/v1/services/crm/channels/{channel['id']}"
+    await org.patch(path, {"credentials": {"access_token": TOKEN}})
+    await eventually(lambda: verification(org, channel["id"]), ("verified", None))
+    assert await org.events(type="account.verification_failed") == []
 
 
 async def test_without_credentials_the_check_names_the_access_token(trunkline: Trunkline):

@@ -1,18 +1,22 @@
 """What goes wrong between us and the platform, and what becomes of the messages (N3, N4)."""
 
+import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from adapters.whatsapp.fake_behaviour import (
     Behaviour,
     accepts_then_answers,
     accepts_then_drops,
+    answers,
     fails,
     limits,
 )
 from tests.api.conftest import TOKEN, Trunkline
 from tests.api.deliveries import eventually
+from tests.api.test_accounts import verification
 from tests.api.test_inbox import HOUR, Inbox, as_time
 from tests.api.test_sending import accepted, fates, ready, report, sent_texts, statuses
 
@@ -145,9 +149,39 @@ async def test_a_dead_token_stops_the_account_until_there_is_a_new_one(trunkline
     await eventually(health, ("ok", None))
 
 
+async def test_a_token_that_died_on_the_way_does_not_stop_the_account_under_its_new_one(
+    trunkline: Trunkline,
+):
+    """Spec N3: what the platform says of old credentials is not held against the new ones."""
+    org, account = await trunkline.organisation(), trunkline.account()
+    await org.services("crm")
+    about = json.dumps({"id": account, "verified_name": "Acme"}).encode()
+    trunkline.fake.next_requests(answers(200, about, ("Content-Type", "application/json")))
+    channel = await org.connect("crm", account, credentials={"access_token": "the-old-one"})
+    await eventually(lambda: verification(org, channel["id"]), ("verified", None))
+    inbox = Inbox(trunkline, org, account, channel["id"])
+    await inbox.hear("A", hours_ago=1)
+    trunkline.fake.next_requests(late(fails(190), 0.3))
+    await org.reply("crm", inbox.chats["A"], "hi")
+
+    async def started() -> int:
+        return len(await org.events(type="chat.send_started"))
+
+    await eventually(started, 1)
+    new = {"credentials": {"access_token": TOKEN}}
+    await org.patch(f"/v1/services/crm/channels/{channel['id']}", new)
+    await eventually(lambda: sent_texts(inbox), ["hi"])
+    assert await org.events(type="account.stopped") == []
+
+
+def late(behaviour: Behaviour, seconds: float) -> Behaviour:
+    """The same, some time later."""
+    return lambda usual: replace(behaviour(usual), wait_seconds=seconds)
+
+
 async def test_what_waits_when_its_window_closes_fails_for_that_reason(trunkline: Trunkline):
     """Spec N3."""
-    inbox = await ready(trunkline, hours_ago=24 - 2 / HOUR)
+    inbox = await ready(trunkline, hours_ago=24 - 3 / HOUR)
     await trunkline.fake.go_down()
     try:
         await inbox.org.reply("crm", inbox.chats["A"], "in time, but")
