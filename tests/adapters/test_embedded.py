@@ -471,8 +471,8 @@ def test_the_sockets_folder_may_be_left_over_or_cleaned_away(home: Path, is_clea
 def test_a_server_with_other_data_is_not_joined(
     home: Path, used_home: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(embedded, "START_TIMEOUT_SECONDS", 0.5)
     with embedded_postgres(used_home) as theirs, embedded_postgres(home) as ours:
+        monkeypatch.setattr(embedded, "START_TIMEOUT_SECONDS", 0.5)
         socket = ".s.PGSQL.5432"
         (ours.socket_directory / socket).unlink()
         (ours.socket_directory / socket).symlink_to(theirs.socket_directory / socket)
