@@ -124,3 +124,7 @@ def test_an_event_cannot_be_changed() -> None:
         ASSIGNED.owner = "bob"  # type: ignore[misc]
     assert all(each.__struct_config__.frozen for each in EVERY_EVENT.values())
     assert all(issubclass(each, Event) for each in EVERY_EVENT.values())
+
+
+def test_no_more_can_a_state() -> None:
+    assert all(type(empty).__struct_config__.frozen for empty, _ in AGGREGATES.values())

@@ -133,6 +133,11 @@ def test_c18_assigning_to_the_present_owner_changes_nothing(
     chat(*owners).when(assign, **to("ann", confirm=confirm)).then_nothing()
 
 
+def test_c18_what_was_not_confirmed_in_so_many_words_is_not() -> None:
+    arguments = to("bob") | {"command": Assign(service="crm", owner="bob")}
+    chat(IN_CRM).when(assign, **arguments).then_refused(OwnedHere, owner="ann", since=NOON)
+
+
 def test_c18_twenty_agents_at_once_give_one_winner_nineteen_conflicts_and_one_event() -> None:
     agents = [f"agent-{number}" for number in range(20)]
     organisation = fold(
