@@ -1,5 +1,7 @@
 """What the dispatcher and the verifier write down (N3, N4, S10, S15)."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from api.commands.context import Context
@@ -14,6 +16,7 @@ from domain.account import Account, AccountVerified, VerificationFailed
 from domain.channel import Channel
 from domain.chat import Chat, MessageSent, SendStarted
 from domain.delivery import DeliveriesHandedOver, DeliveryKept
+from domain.event import Recorded
 from domain.inbound import AnyOccurrence
 from domain.outbound import (
     Accepted,
@@ -128,9 +131,17 @@ class Dispatching:
     async def record_verification(
         self, account: WaitingAccount, answer: VerificationAnswer
     ) -> None:
-        """Write down whether the credentials hold; then hand over what waited. Spec S10, S15."""
+        """Hand over what waited, then write down whether the credentials hold. Spec S10, S15.
+
+        In this order, so that a hand-over that ends half-way is begun again with the next check.
+        """
         keys = await self._context.directory.keys(account.org)
         stream = accounts.stream_of(account.platform, account.account_id)
+        present = await self._context.executor.look(
+            keys.org, lambda unit: unit.state(stream, Account)
+        )
+        if isinstance(answer, Verified) and present.claimed:
+            await self.hand_over(keys, account.platform, account.account_id)
 
         def decide(unit: Unit) -> None:
             present = unit.state(stream, Account)
@@ -143,23 +154,30 @@ class Dispatching:
                     unit.record(stream, [VerificationFailed(reason=answer.reason)])
 
         await self._context.executor.execute(keys.org, decide)
-        if isinstance(answer, Verified):
-            await self.hand_over(keys, account.platform, account.account_id)
 
-    async def hand_over(self, keys: Keys, platform: str, account_id: str) -> int:
+    async def hand_over(self, keys: Keys, platform: str, account_id: str) -> None:
         """Append what waited for this account as ordinary messages; safe to repeat. Spec S10."""
-        system = self._system.org
         stream = delivery.stream_of(platform, account_id)
-        waiting = await self._waiting(stream)
-        for occurrence in waiting:
-            await self._inbound.receive_for(keys, platform, occurrence)
-        if waiting:
+        while recorded := await self._context.log.read_stream(self._system.org, stream):
+            waiting = await self._opened(recorded, stream)
+            if not waiting:
+                return
+            for occurrence in waiting:
+                await self._inbound.receive_for(keys, platform, occurrence)
             handed = DeliveriesHandedOver(organisation_id=keys.org.id, count=len(waiting))
-            await self._context.executor.execute(system, lambda unit: unit.record(stream, [handed]))
-        return len(waiting)
+            await self._end_waiting(stream, recorded[-1].version, handed)
 
-    async def _waiting(self, stream: str) -> list[AnyOccurrence]:
-        recorded = await self._context.log.read_stream(self._system.org, stream)
+    async def _end_waiting(self, stream: str, version: int, handed: DeliveriesHandedOver) -> None:
+        """Only if nothing has come since: a delivery may have been on its way here."""
+
+        def decide(unit: Unit) -> None:
+            unit.state(stream, object)
+            if dict(unit.read)[stream] == version:
+                unit.record(stream, [handed])
+
+        await self._context.executor.execute(self._system.org, decide)
+
+    async def _opened(self, recorded: Sequence[Recorded], stream: str) -> list[AnyOccurrence]:
         kept: list[DeliveryKept] = []
         for each in recorded:
             if isinstance(each.event, DeliveriesHandedOver):

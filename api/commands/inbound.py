@@ -76,7 +76,7 @@ class Inbound:
             holder = await self._directory.account(platform, account_id)
             # Who held it last gets what comes after the release (S10).
             number = holder.org if holder else self._system.number
-            until = now + HOLDER_BELIEVED_SECONDS if holder else 0.0
+            until = now + HOLDER_BELIEVED_SECONDS if holder and holder.held else 0.0
             self._holders[platform, account_id] = (until, number)
         return number
 
