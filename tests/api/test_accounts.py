@@ -1,4 +1,4 @@
-"""Accounts: whose they are, what waits for them, services that are away (S10, S11, S15, S16)."""
+"""Accounts: whose they are, their credentials, services that are away (S11, S15, S16)."""
 
 import asyncio
 from collections.abc import Callable
@@ -240,90 +240,6 @@ async def test_a_token_of_another_account_is_no_proof(trunkline: Trunkline):
     channel = await org.connect("crm", "999000111222333")
     expected = ("failed", "account_unknown")
     await eventually(lambda: verification(org, channel["id"]), expected)
-
-
-# What waits.
-
-
-async def test_messages_for_an_account_nobody_holds_are_handed_over_after_the_check(
-    trunkline: Trunkline,
-):
-    """Spec S10. Only to an org whose credentials the platform accepts."""
-    account = trunkline.account()
-    for number in range(3):
-        await trunkline.says(f"early {number}", account_id=account, seconds_ago=60 - number)
-    org = await trunkline.organisation()
-    await org.services("crm")
-    channel = await org.connect("crm", account, credentials={"access_token": "guessed"})
-    await eventually(lambda: verification(org, channel["id"]), ("failed", "credentials"))
-    assert await inbox(org, "crm") == []
-    path = f"/v1/services/crm/channels/{channel['id']}"
-    await org.patch(path, {"credentials": {"access_token": TOKEN}})
-    early = [f"early {number}" for number in range(3)]
-    await eventually(lambda: inbox(org, "crm"), [early])
-    (chat,) = await org.chats("crm")
-    assert chat["unread"] == 3
-    assert len(await org.events(type="chat.message_received")) == 3
-
-
-async def test_what_was_handed_over_changes_nothing_when_it_is_delivered_again(
-    trunkline: Trunkline,
-):
-    """Spec S10, P2."""
-    account = trunkline.account()
-    await trunkline.says("early", account_id=account)
-    body = trunkline.last_delivery
-    org = await trunkline.organisation()
-    await connected(org, account)
-    await eventually(lambda: inbox(org, "crm"), [["early"]])
-    await trunkline.deliver(body)
-    assert await inbox(org, "crm") == [["early"]]
-
-
-async def test_messages_for_a_released_account_go_to_the_organisation_that_held_it_last(
-    trunkline: Trunkline,
-):
-    """Spec S10."""
-    org, account = await trunkline.organisation(), trunkline.account()
-    channel_id = await connected(org, account)
-    await org.delete(f"/v1/channels/{channel_id}/services/crm")
-    await org.delete(f"/v1/channels/{channel_id}")
-    await trunkline.says("still there?", account_id=account)
-    assert len(await org.events(type="chat.message_received")) == 1
-    await org.connect("crm", account)
-    assert await inbox(org, "crm") == [["still there?"]]
-
-
-async def test_messages_that_arrive_while_a_channel_is_dormant_are_there_on_return(
-    trunkline: Trunkline,
-):
-    """Spec S10, S11. Nothing that was there before is lost either."""
-    org, account = await trunkline.organisation(), trunkline.account()
-    channel_id = await connected(org, account)
-    await trunkline.says("before", account_id=account, seconds_ago=60)
-    await org.delete(f"/v1/channels/{channel_id}/services/crm")
-    dormant = await org.get(f"/v1/channels/{channel_id}")
-    assert (dormant["state"], dormant["parent"], dormant["services"]) == ("dormant", None, [])
-    await trunkline.says("meanwhile", account_id=account, seconds_ago=30)
-    await trunkline.says("somebody new", account_id=account, phone="819087654321")
-    revived = await org.connect("crm", account)
-    assert (revived["id"], revived["parent"]) == (channel_id, "crm")
-    assert await inbox(org, "crm") == [["somebody new"], ["before", "meanwhile"]]
-    assert (await org.get("/v1/services/crm/unread"))["unread"] == 3
-
-
-async def test_a_dormant_channel_is_revived_by_any_service_with_its_history(
-    trunkline: Trunkline,
-):
-    """Spec S10: the channel is the account's, not the service's."""
-    org, account = await trunkline.organisation(), trunkline.account()
-    channel_id = await connected(org, account)
-    await trunkline.says("before", account_id=account)
-    await org.delete(f"/v1/channels/{channel_id}/services/crm")
-    await org.services("desk")
-    revived = await org.connect("desk", account)
-    assert (revived["id"], revived["parent"]) == (channel_id, "desk")
-    assert await inbox(org, "desk") == [["before"]]
 
 
 # Services that are away.
