@@ -215,6 +215,19 @@ def test_c15_receipts_count_wherever_the_sends_answer_comes_between_them(
         assert state.early == {}
 
 
+def test_c15_each_answer_takes_the_early_receipts_of_its_own_message() -> None:
+    awaited = (reply("a"), started("a"), uncertain("a"), reply("b"), started("b"))
+    early = (receipt("read", key=b"a"), receipt("delivered", key=b"b"))
+    one_answer = chat(*awaited, *early, sent("b", key=b"b"))
+    assert one_answer.early == {b"a": "read"}
+    both = evolve(one_answer, sent("a", key=b"a"))
+    assert {key: each.status for key, each in both.outbound.items()} == {
+        "a": "read",
+        "b": "delivered",
+    }
+    assert both.early == {}
+
+
 def test_c15_a_message_that_failed_before_the_answer_came_can_be_sent_again() -> None:
     state = chat(reply(), started(), receipt("failed"), sent())
     assert require_retryable(state, "reply", service="crm").status == "failed"
