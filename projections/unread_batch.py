@@ -110,9 +110,13 @@ async def _load_readers(
         for user_id, service, chat_id in touched.chat_visits
         if (service, chat_id) in counting.chats
     }
-    visited_accounts = {(user_id, service, account) for user_id, service, account, _ in visits} | {
+    # Of every account that the batch touches: a chat may be begun and visited in the same batch.
+    visitors = touched.service_visits | {
+        (user, service) for user, service, _ in touched.chat_visits
+    }
+    visited_accounts = {
         (user_id, service, account)
-        for user_id, service in touched.service_visits
+        for user_id, service in visitors
         for name, account in counting.channels
         if name == service
     }

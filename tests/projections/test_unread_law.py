@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from migrations.apply import migrate
@@ -172,6 +172,12 @@ def url(database: Database) -> str:
     max_examples=1500 if os.environ.get("TRUNKLINE_TEST_PROFILE") == "long" else 100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@example(  # A chat that is begun and visited in one batch, by somebody known from another.
+    batches=[
+        [*[("message", "a")] * 4, ("role", "ann", "admin")],
+        [*[("message", "a")] * 3, ("message", "b"), ("visit_chat", "ann", "desk", "b")],
+    ]
 )
 @given(batches=st.lists(st.lists(STEPS, min_size=5, max_size=25), min_size=2, max_size=6))
 async def test_c6_numbers_are_those_of_counting_every_message(
