@@ -82,6 +82,16 @@ def slug(value: str, *, field: str) -> str:
     return value
 
 
+_ACCOUNT_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,100}")
+
+
+def known_account(value: str) -> str:
+    """A platform's id of an account from a path; anything else names none. Raises NotFound."""
+    if not _ACCOUNT_ID.fullmatch(value):
+        raise NotFound("There is no such account in this organisation.")
+    return value
+
+
 def known_id(value: str) -> str:
     """An id of ours from a path; anything else names nothing. Raises NotFound."""
     if len(value) != ID_LENGTH or not value.isascii() or not value.isalnum():

@@ -6,14 +6,17 @@ import msgspec
 from litestar import Request, Response, get, put
 from litestar.params import FromPath, JSONBody
 
-from api.answers import answer
+from api.answers import answer, known_account
 from api.authentication import Principal, actor_of
 from api.commands.replies import Replies
 from api.parts import Part
+from domain.refusal import Invalid
 from domain.template import Category, Template, TemplateState
 
 AnyRequest = Request[Any, Any, Any]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+NAME_LENGTH_MAX = 512
+LANGUAGE_LENGTH_MAX = 15
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH_MAX)]
 
 
 class TemplateBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -48,6 +51,8 @@ async def put_template(
 ) -> Response[TemplateView]:
     """Set a template of an account, with its approval state. Spec C8."""
     actor = await actor_of(request, principal, scope="manage", status=200)
+    _require_printable(name, field="name", length_max=NAME_LENGTH_MAX)
+    _require_printable(language, field="language", length_max=LANGUAGE_LENGTH_MAX)
     template = Template(
         category=data.category,
         body=data.body,
@@ -57,7 +62,7 @@ async def put_template(
     outcome = await replies.define_template(
         actor,
         platform="whatsapp",
-        account_id=account_id,
+        account_id=known_account(account_id),
         name=name,
         language=language,
         template=template,
@@ -78,11 +83,17 @@ async def get_template(
     template = await replies.template(
         principal.keys.org,
         platform="whatsapp",
-        account_id=account_id,
+        account_id=known_account(account_id),
         name=name,
         language=language,
     )
     return _template_view(name, language, template)
+
+
+def _require_printable(value: str, *, field: str, length_max: int) -> None:
+    """What stands in a path is held to the same rules as what stands in a body."""
+    if not value.isprintable() or len(value) > length_max:
+        raise Invalid(field, f"must be printable, at most {length_max} characters")
 
 
 def _template_view(name: str, language: str, template: Template) -> TemplateView:

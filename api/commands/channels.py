@@ -185,11 +185,11 @@ class Channels:
         def decide(unit: Unit) -> None:
             organisation = the_organisation(unit)
             require_role(organisation, actor.user_id, "admin", "supervisor")
+            channel = the_channel(unit, channel_id)
             for user_id in user_ids:
                 if user_id not in organisation.users:
                     raise Invalid("user_ids", f"there is no user {user_id!r}")
             stream = channels.stream_of(channel_id)
-            channel = the_channel(unit, channel_id)
             unit.record(
                 stream,
                 channels.associate_agents(

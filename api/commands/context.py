@@ -66,6 +66,14 @@ def the_channel(unit: Unit, channel_id: str) -> Channel:
     return channel
 
 
+def the_account(unit: Unit, platform: str, account_id: str) -> Account:
+    """An account that the organisation has, or had, a channel on. Raises NotFound."""
+    account = unit.state(accounts.stream_of(platform, account_id), Account)
+    if not account.channels:
+        raise NotFound("There is no such account in this organisation.")
+    return account
+
+
 def channel_of(unit: Unit, chat: Chat, service: str) -> Channel:
     """The channel through which a service sees a chat. Raises NotConnected. Spec S16."""
     account = unit.state(accounts.stream_of(chat.platform, chat.account_id), Account)

@@ -6,6 +6,7 @@ from api.commands.context import (
     Actor,
     Context,
     channel_of,
+    the_account,
     the_channel,
     the_chat,
     the_organisation,
@@ -282,6 +283,7 @@ class Replies:
 
         def decide(unit: Unit) -> None:
             require_role(the_organisation(unit), actor.user_id, "admin", "supervisor")
+            the_account(unit, platform, account_id)
             stream = templates.stream_of(platform, account_id)
             defined = templates.define(
                 unit.state(stream, Templates),
