@@ -19,6 +19,7 @@ from domain.ports import Unavailable
 CONNECT_SECONDS_MAX = 3.0
 CONNECT_PAUSE_SECONDS = 0.1
 ANSWER_SECONDS_MAX = 5.0
+FLUSHES_TIMED = 8  # The shortest counts: others only had to wait for something else.
 
 # A client that vanishes without a word must not keep its orgs from everybody else.
 _SETTINGS = (
@@ -45,6 +46,7 @@ _STATEMENTS = {
     b"lock": b"SELECT * FROM trunkline.lock_heads($1, $2, %d)" % CHANGES_EVENTS_MAX,
     b"find": b"SELECT * FROM trunkline.find_known(%s)" % _numbered(1, 10),
     b"commit": b"COMMIT",
+    b"flush": b"SELECT pg_logical_emit_message(true, 'trunkline', '')",
 }
 
 
@@ -86,11 +88,17 @@ class Appender:
         self._url = url
         self._wire: Wire | None = None
         self._is_in_transaction = False
+        self.flush_seconds = 0.0  # What a commit takes that has nothing but a flush to do.
 
-    async def append(self, batch: Batch, sorting: Sorting) -> None:
-        """Write a batch, if the log is as the batch assumes."""
-        wire = await self.connect()
-        await self._answers(_append(wire, batch, sorting))
+    @property
+    def is_connected(self) -> bool:
+        """As far as is known."""
+        return self._wire is not None and self._wire.is_open
+
+    def append(self, batch: Batch, sorting: Sorting) -> Answer:
+        """Write a batch, if the log is as the batch assumes; for `answers`, once connected."""
+        assert self._wire is not None
+        return _append(self._wire, batch, sorting)
 
     async def look(
         self, positions: Mapping[int, int], tickets: Sequence[Ticket], streams: Sequence[Stream]
@@ -101,7 +109,7 @@ class Appender:
         """
         wire = await self.connect()
         self._is_in_transaction = True
-        _, locked, found = await self._answers(
+        _, locked, found = await self.answers(
             wire.execute(b"begin"),
             wire.execute(b"lock", [arrays.int4(positions), arrays.int8(positions.values())]),
             wire.execute(b"find", arguments.of_known(tickets, streams)),
@@ -123,7 +131,7 @@ class Appender:
         wire = await self.connect()
         self._is_in_transaction = False
         written = [_append(wire, batch, sorting)] if batch.entries else []
-        await self._answers(*written, wire.execute(b"commit"))
+        await self.answers(*written, wire.execute(b"commit"))
 
     async def abandon(self) -> None:
         """Let others write again, if they are kept from it."""
@@ -159,6 +167,7 @@ class Appender:
             raise
         wire = Wire(connection)
         await asyncio.gather(*(wire.prepare(*each) for each in _STATEMENTS.items()))
+        self.flush_seconds = min([await _flush_seconds(wire) for _ in range(FLUSHES_TIMED)])
         return wire
 
     async def close(self) -> None:
@@ -168,7 +177,7 @@ class Appender:
             await self._wire.close()
             self._wire = None
 
-    async def _answers(self, *answers: Answer) -> list[PGresult]:
+    async def answers(self, *answers: Answer) -> list[PGresult]:
         """All answers, or the first error; an untrustworthy connection is closed."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
@@ -200,6 +209,13 @@ def _append(wire: Wire, batch: Batch, sorting: Sorting) -> Answer:
     if companions is None:
         return wire.execute(b"append", packed)
     return wire.execute(b"append with companions", packed + companions)
+
+
+async def _flush_seconds(wire: Wire) -> float:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await wire.execute(b"flush")
+    return loop.time() - began
 
 
 def _rows(result: PGresult) -> list[tuple[Any, ...]]:

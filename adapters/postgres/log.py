@@ -64,15 +64,15 @@ class PostgresLog:
         waiting. Raises Unavailable, and ValueError for a command that cannot be stored; the
         future raises AlreadyDone, Conflict, RequestKnown, Unavailable, ValueError.
         """
-        return self._writer.submit(append)
+        return self._writer.pending.submit(append)
 
     async def append(self, append: Append) -> Appended:
         """Write a command durably. Raises what `submit` and its future raise."""
-        return await self._writer.submit(append)
+        return await self._writer.pending.submit(append)
 
     async def settled(self) -> None:
         """Wait until everything that is queued now is written or lost."""
-        await self._writer.settled()
+        await self._writer.pending.settled()
 
     async def is_current(self, org: Org, *, at_least: int | None = None) -> bool:
         """Whether nobody else had written to the org unseen; afterwards it is known.
@@ -89,7 +89,7 @@ class PostgresLog:
             await self._know(org)
             return False
         if position > view.position(org.number):
-            async with self._writer.resting:  # What is being written here is no news.
+            async with self._writer.rest():  # What is being written here is no news.
                 if position > view.position(org.number):
                     self._writer.learn(await self._changes(org, since=view.position(org.number)))
         return overtaken == view.overtaken[org.number]

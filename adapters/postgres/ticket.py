@@ -92,15 +92,20 @@ def _claims(append: Append) -> Collection[Claim]:
 class Sorting:
     """Tickets in their order, sorted into those that can be written together and the others."""
 
-    def __init__(self, tickets: Iterable[Ticket], known: Mapping[Stream, int]) -> None:
-        """`known` are the newest versions of the streams that are known."""
+    def __init__(
+        self,
+        tickets: Iterable[Ticket],
+        known: Mapping[Stream, int],
+        ahead: Mapping[Stream, int],
+    ) -> None:
+        """`known` are the newest versions of streams in the log, `ahead` of those on their way."""
         self.fits: list[Ticket] = []
         # Decided on what is not the newest, or taking what a ticket before them takes.
         self.misfits: list[Ticket] = []
         self.twins: dict[Ticket, Ticket] = {}  # With the command id of a ticket before them.
         self.versions: dict[Stream, int] = {}  # Of all streams touched, as the tickets leave them.
         self.unproven: dict[Stream, int] = {}  # Taken for the newest without being known.
-        self._known = known
+        self._known, self._ahead = known, ahead
         self._claimed: set[Claim] = set()
         commands: dict[tuple[int, bytes], Ticket] = {}
         for ticket in tickets:
@@ -126,8 +131,10 @@ class Sorting:
     def _version(self, stream: Stream, *, supposed: int) -> int:
         version = self.versions.get(stream)
         if version is None:
-            version = self._known.get(stream)
+            version = self._ahead.get(stream)
             if version is None:
-                version = self.unproven[stream] = supposed
+                version = self._known.get(stream)
+                if version is None:
+                    version = self.unproven[stream] = supposed
             self.versions[stream] = version
         return version

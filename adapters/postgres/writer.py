@@ -1,7 +1,8 @@
 """Writes commands in micro-batches: one writer per process, for all organisations.
 
-A command waits at most for the batch that is being written: the writer then takes everything that
-has come meanwhile and writes it as one transaction. There is no timer; a lone command goes at once.
+There is no timer: a lone command goes at once, and what comes while batches are on their way goes
+with the next one. Where a flush is quick, two batches are on their way at a time, each built on the
+one before it: the database works on one while this process prepares the other.
 
 A batch names the heads it builds on, and the database writes it only if they are still the newest,
 so nothing that its decisions have read can have changed. When that fails in any way, the same
@@ -12,31 +13,28 @@ again.
 
 import asyncio
 import logging
-from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import psycopg
 
 from adapters.postgres.appender import Appender, Change
 from adapters.postgres.batch import Batch
-from adapters.postgres.ticket import Sorting, Ticket
+from adapters.postgres.pending import OnChanged, Pending, tell
+from adapters.postgres.ticket import Sorting, Stream, Ticket
 from adapters.postgres.view import News, View
-from adapters.postgres.wire import Lost
+from adapters.postgres.wire import Answer, Lost
 from domain import chain
-from domain.ports import (
-    AlreadyDone,
-    Append,
-    Appended,
-    Clock,
-    Conflict,
-    RequestKnown,
-    Unavailable,
-)
+from domain.ports import AlreadyDone, Appended, Clock, Conflict, RequestKnown, Unavailable
 
-BATCH_EVENTS_MAX = 512
-QUEUE_COMMANDS_MAX = 20_000
+FLIGHTS_MAX = 2
 WRITE_SECONDS_MAX = 8.0
 STOP_SECONDS_MAX = 5.0
+
+# What a command costs this process, from its caller's waking up to its place in a batch.
+COMMAND_SECONDS = 0.00001
 
 # Errors that a single command may be to blame for: its data, a constraint, its size.
 BLAMED_CLASSES = ("22", "23", "54")
@@ -44,31 +42,37 @@ BLAMED_CLASSES = ("22", "23", "54")
 logger = logging.getLogger(__name__)
 
 
+@dataclass(slots=True, frozen=True)
+class Flight:
+    """A batch on its way."""
+
+    tickets: list[Ticket]
+    sorting: Sorting
+    batch: Batch
+    answer: Answer
+
+
 class Writer:
-    """Commands in, outcomes out."""
+    """Takes what is pending, and gives it an outcome."""
 
     def __init__(
         self,
         appender: Appender,
         *,
         clock: Clock,
-        on_changed: Callable[[int, Collection[str] | None], None],
+        on_changed: OnChanged,
         on_appended: Callable[[], None],
     ) -> None:
-        """`on_changed` is told the streams of an org whose states are out of date; None: all."""
+        """`on_appended` is told of every batch that is written."""
         self._appender = appender
         self._clock = clock
-        self._on_changed = on_changed
         self._on_appended = on_appended
+        self.pending = Pending(on_changed)
         self.view = View()
-        self.resting = asyncio.Lock()  # While it is held, nothing is being written.
-        self._queue: deque[Ticket] = deque()
-        self._current: list[Ticket] = []  # What is being written.
-        self._submitted = self._finished = 0  # Serial numbers.
-        self._arrival = asyncio.Event()
-        self._turn = asyncio.Event()  # Set at the end of the batch that is being written.
+        self._flights: deque[Flight] = deque()
+        self._resting = asyncio.Lock()
+        self._visitors = 0
         self._deadline = 0.0
-        self._is_stopping = False
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -77,104 +81,153 @@ class Writer:
         self._task = asyncio.create_task(self._run(), name="log writer")
 
     async def stop(self) -> None:
-        """Write what is queued, if that can be done in a few seconds, then end."""
-        self._is_stopping = True
-        self._arrival.set()
+        """Write what is pending, if that can be done in a few seconds, then end."""
+        self.pending.close()
         if self._task is not None:
             await asyncio.wait([self._task], timeout=STOP_SECONDS_MAX)
             self._task.cancel()
             await asyncio.wait([self._task])
-        self._give_up("The server is stopping.")
-        self._end_turn()
-        await self._appender.close()
+        await self._give_up("The server is stopping.")
 
-    def submit(self, append: Append) -> "asyncio.Future[Appended]":
-        """Queue a command. Raises Unavailable, and ValueError for one that cannot be stored."""
-        if self._is_stopping or len(self._queue) >= QUEUE_COMMANDS_MAX:
-            raise Unavailable("The server is stopping, or has too much to write.")
-        done: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
-        self._queue.append(Ticket(append, done, self._submitted + 1))
-        self._submitted += 1
-        self._arrival.set()
-        return done
-
-    async def settled(self) -> None:
-        """Wait until everything that is queued now is written or lost."""
-        last = self._submitted
-        while self._finished < last:
-            await self._turn.wait()
+    @asynccontextmanager
+    async def rest(self) -> AsyncIterator[None]:
+        """Have it write nothing for a while."""
+        self._visitors += 1
+        try:
+            async with self._resting:
+                yield
+        finally:
+            self._visitors -= 1
 
     def learn(self, changes: Mapping[int, Change]) -> None:
-        """Take in where orgs stand; what was decided on something older is decided again."""
-        self._send_back((), self.view.learn(changes))
-
-    # The turns.
+        """Take in where orgs stand while it rests; what was decided before is decided again."""
+        self.pending.send_back((), self.view.learn(changes))
 
     async def _run(self) -> None:
-        while self._queue or not self._is_stopping:
-            if not self._queue:
-                self._arrival.clear()
-                await self._arrival.wait()
-                continue
-            async with self.resting:
-                self._current = self._take()
-                self._deadline = asyncio.get_running_loop().time() + WRITE_SECONDS_MAX
+        while len(self.pending) or not self.pending.is_closed:
+            await self.pending.arrival()
+            async with self._resting:
                 try:
-                    await self._write(self._current)
+                    await self._write_what_waits()
                 except Unavailable as error:
-                    self._give_up(str(error))
+                    await self._give_up(str(error))
                 except Exception:  # The writer outlives every error; its callers hear of it.
                     logger.exception("The log's writer has met an error that it does not know")
-                    await self._appender.close()
-                    self._give_up("The log cannot be written.")
-            self._end_turn()
+                    await self._give_up("The log cannot be written.")
 
-    def _take(self) -> list[Ticket]:
-        tickets: list[Ticket] = []
-        events = 0
-        while self._queue:
-            events += len(self._queue[0].events)
-            if tickets and events > BATCH_EVENTS_MAX:
+    async def _give_up(self, reason: str) -> None:
+        await self._appender.close()
+        while self._flights:
+            self._flights.pop().answer.cancel()
+        self.pending.give_up(reason)
+        self.pending.note_progress()
+
+    # Batches on their way.
+
+    async def _write_what_waits(self) -> None:
+        while True:
+            while self._is_time_for_another():
+                await self._launch()
+            if not self._flights:
+                return
+            await self._land()
+            await asyncio.sleep(0)  # Those who go on have their next commands taken along.
+
+    def _is_time_for_another(self) -> bool:
+        waiting = len(self.pending)
+        if not waiting or self._visitors:
+            return False
+        if not self._flights:
+            return True
+        may_overlap = len(self._flights) < FLIGHTS_MAX and self._appender.is_connected
+        return may_overlap and self._is_worth_a_flush(waiting)
+
+    def _is_worth_a_flush(self, commands: int) -> bool:
+        """Whether to prepare these commands takes longer than a flush for them alone."""
+        return commands * COMMAND_SECONDS > self._appender.flush_seconds
+
+    async def _launch(self) -> None:
+        await self._appender.connect()
+        commands_max = len(self.pending)
+        if not self._flights and self._is_worth_a_flush(commands_max // 2):
+            commands_max //= 2
+        tickets = self.pending.take(commands_max=commands_max)
+        if self.view.is_likely_up_to_date(_orgs(tickets)):
+            try:
+                self._depart(tickets)
+            except Exception:  # Whose fault it is comes out below.
+                logger.exception("A batch cannot be made")
+            else:
+                return
+        while self._flights:
+            await self._land()
+        await self._write_carefully(tickets)
+        self.pending.note_progress()
+
+    def _depart(self, tickets: list[Ticket]) -> None:
+        """Send a batch on top of the one before it."""
+        before = self._flights[-1] if self._flights else None
+        heads = self.view.heads
+        if before is not None:
+            heads = {org: before.batch.next.get(org) or heads[org] for org in _orgs(tickets)}
+        sorting = self._sort(tickets, before.sorting.versions if before else {})
+        if not sorting.fits:
+            self.pending.note_progress()
+            return
+        batch = Batch(sorting.fits, heads, now=self._now())
+        answer = self._appender.append(batch, sorting)
+        self._flights.append(Flight(tickets, sorting, batch, answer))
+
+    async def _land(self) -> None:
+        """Wait for the oldest batch; if it has failed, so has what was built on it."""
+        failed: list[Ticket] = []
+        while self._flights:
+            flight = self._flights.popleft()
+            if not await self._arrives(flight):
+                failed += flight.tickets
+            elif not failed:
                 break
-            tickets.append(self._queue.popleft())
-        return tickets
+        if failed:
+            await self._write_carefully(failed)
+        self.pending.note_progress()
 
-    def _end_turn(self) -> None:
-        self._current = []
-        self._finished = self._queue[0].serial - 1 if self._queue else self._submitted
-        self._turn.set()
-        self._turn = asyncio.Event()
+    async def _arrives(self, flight: Flight) -> bool:
+        try:
+            await self._appender.answers(flight.answer)
+        except (Lost, psycopg.Error) as failure:
+            _note_lost(flight.tickets, failure)
+            return False
+        self._settle(flight.batch, flight.sorting)
+        return True
 
-    # Writing.
+    # Writing carefully.
 
-    async def _write(self, tickets: Sequence[Ticket], *, carefully: bool = False) -> None:
-        """Write the tickets, all but those that lose; settle each of them. Raises Unavailable."""
+    async def _write_carefully(self, tickets: Sequence[Ticket]) -> None:
+        self._deadline = asyncio.get_running_loop().time() + WRITE_SECONDS_MAX
+        await self._write_in_halves(tickets)
+
+    async def _write_in_halves(self, tickets: Sequence[Ticket]) -> None:
+        """Write the tickets, all but those that lose; find those that are to blame for failing."""
         tickets = [ticket for ticket in tickets if not ticket.is_settled]
         if not tickets:
             return
-        carefully = carefully or not self.view.is_likely_up_to_date(_orgs(tickets))
         try:
-            await (self._write_carefully if carefully else self._write_at_once)(tickets)
+            await self._write_in_peace(tickets)
         except Unavailable:
             raise
         except Exception as error:
             failure = error
         else:
             return
-        if isinstance(failure, Lost):
-            logger.warning("The log's answer was lost; what is in it is looked up")
-            for ticket in tickets:
-                ticket.is_lost = True
-        if not carefully:
-            await self._write(tickets, carefully=True)
-        elif not self._may_be_of_one(failure):
+        _note_lost(tickets, failure)
+        if not self._may_be_of_one(failure):
             raise Unavailable(str(failure)) from failure
-        elif len(tickets) > 1:
+        if len(tickets) > 1:
             middle = len(tickets) // 2
-            await self._write(tickets[:middle], carefully=True)
-            await self._write(tickets[middle:], carefully=True)
+            await self._write_in_halves(tickets[:middle])
+            await self._write_in_halves(tickets[middle:])
         else:
-            self._refuse(tickets[0], failure)
+            self.pending.lose({tickets[0]: _refusal(tickets[0], failure)})
 
     def _may_be_of_one(self, failure: Exception) -> bool:
         """Whether one command alone may be to blame for a failure."""
@@ -184,27 +237,21 @@ class Writer:
             return (failure.sqlstate or "")[:2] in BLAMED_CLASSES
         return True
 
-    async def _write_at_once(self, tickets: Sequence[Ticket]) -> None:
-        sorting = self._sort(tickets)
-        batch = self._number(sorting)
-        if batch.entries:
-            await self._appender.append(batch, sorting)
-            self._settle(batch, sorting)
-
-    async def _write_carefully(self, tickets: Sequence[Ticket]) -> None:
+    async def _write_in_peace(self, tickets: Sequence[Ticket]) -> None:
+        """Write while nobody else does, knowing all there is to know."""
         # Whatever may be in the log is asked about, lest it be taken for what others wrote.
-        lost = [each for each in self._current if each.is_lost and not each.is_settled]
-        asked = list(dict.fromkeys([*tickets, *lost]))
+        asked = list(dict.fromkeys([*tickets, *self.pending.lost()]))
         positions = {org: self.view.position(org) for org in _orgs(asked)}
         streams = list({stream for ticket in tickets for stream in ticket.expected})
         try:
             findings = await self._appender.look(positions, asked, streams)
             known = {ticket: _outcome(ticket, *it) for ticket, it in findings.known.items()}
             phantoms = {t for t, outcome in known.items() if not isinstance(outcome, Appended)}
-            self._send_back(phantoms, self.view.learn(findings.changes), spared=known)
+            news = self.view.learn(findings.changes)
+            self.pending.send_back(phantoms, news, spared=known)
             self.view.versions.update(findings.versions)
-            sorting = self._sort([ticket for ticket in tickets if ticket not in known])
-            batch = self._number(sorting)
+            sorting = self._sort([ticket for ticket in tickets if ticket not in known], {})
+            batch = Batch(sorting.fits, self.view.heads, now=self._now())
             await self._appender.commit(batch, sorting)
         finally:
             await self._appender.abandon()
@@ -212,22 +259,24 @@ class Writer:
         for ticket, outcome in known.items():
             ticket.settle(outcome)
 
-    def _sort(self, tickets: Sequence[Ticket]) -> Sorting:
+    # Both ways.
+
+    def _sort(self, tickets: Sequence[Ticket], ahead: Mapping[Stream, int]) -> Sorting:
         """Sort out what can be written together; misfits have lost."""
         sent_back: set[Ticket] = set()
         while True:
             waiting = [ticket for ticket in tickets if not ticket.is_settled]
-            sorting = Sorting(waiting, self.view.versions)
+            sorting = Sorting(waiting, self.view.versions, ahead)
             if sorting.misfits:
-                self._lose({ticket: Conflict() for ticket in sorting.misfits})
+                self.pending.lose({ticket: Conflict() for ticket in sorting.misfits})
             elif not sent_back.issuperset(sorting.twins):
                 sent_back.update(sorting.twins)
-                self._send_back(sorting.twins, News())
+                self.pending.send_back(sorting.twins, News())
             else:
                 return sorting
 
-    def _number(self, sorting: Sorting) -> Batch:
-        return Batch(sorting.fits, self.view.heads, now=chain.microseconds(self._clock.now()))
+    def _now(self) -> int:
+        return chain.microseconds(self._clock.now())
 
     def _settle(self, batch: Batch, sorting: Sorting) -> None:
         self.view.advance(batch.next, sorting.versions)
@@ -236,62 +285,18 @@ class Writer:
             ticket.settle(Appended(ticket.first, ticket.last, moments[ticket.org.number]))
         for twin, ticket in sorting.twins.items():
             twin.settle(AlreadyDone(ticket.last))
-        _tell(self._on_appended)
-
-    # Losing.
-
-    def _refuse(self, ticket: Ticket, failure: Exception) -> None:
-        if isinstance(failure, Lost):
-            self._lose({ticket: Unavailable(str(failure))})
-            return
-        # The failure's text may quote what the command would have stored.
-        error = getattr(failure, "sqlstate", None) or type(failure).__name__
-        extra = {"org": ticket.org.id, "error": error}
-        logger.error("A command cannot be stored", extra=extra)
-        refused = ValueError(f"This command cannot be stored ({error}).")
-        refused.__cause__ = failure
-        self._lose({ticket: refused})
-
-    def _lose(self, losers: Mapping[Ticket, Exception]) -> None:
-        self._send_back(losers, News())
-        for ticket, error in losers.items():
-            ticket.settle(error)
-
-    def _send_back(
-        self, losers: Collection[Ticket], news: News, *, spared: Collection[Ticket] = ()
-    ) -> None:
-        """Have all that touches what others wrote, or losers would have written, decided again."""
-        gone = set(news.streams)
-        for ticket in [*self._current, *self._queue]:
-            if ticket in losers:
-                gone |= ticket.leaves.keys()
-            elif ticket.is_settled or ticket in spared:
-                continue
-            elif ticket.org.number in news.orgs or ticket.touches(gone):
-                gone |= ticket.leaves.keys()
-                ticket.settle(Conflict())
-        streams: defaultdict[int, set[str]] = defaultdict(set)
-        for org, stream in gone:
-            streams[org].add(stream)
-        for org in news.orgs | streams.keys():
-            _tell(self._on_changed, org, None if org in news.orgs else streams[org])
-
-    def _give_up(self, reason: str) -> None:
-        pending = [*self._current, *self._queue]
-        self._lose({each: Unavailable(reason) for each in pending if not each.is_settled})
-        self._queue.clear()
-
-
-def _tell(listener: Callable[..., None], *arguments: object) -> None:
-    """Whatever a listener does, the log goes on."""
-    try:
-        listener(*arguments)
-    except Exception:
-        logger.exception("A listener of the log has failed")
+        tell(self._on_appended)
 
 
 def _orgs(tickets: Iterable[Ticket]) -> set[int]:
     return {ticket.org.number for ticket in tickets}
+
+
+def _note_lost(tickets: Iterable[Ticket], failure: Exception) -> None:
+    if isinstance(failure, Lost):
+        logger.warning("An answer of the log was lost; what is in it is looked up")
+        for ticket in tickets:
+            ticket.is_lost = True
 
 
 def _outcome(ticket: Ticket, what: str, position: int) -> Appended | Exception:
@@ -302,3 +307,16 @@ def _outcome(ticket: Ticket, what: str, position: int) -> Appended | Exception:
         return Conflict()
     is_its_own = ticket.is_lost and position == ticket.last
     return ticket.place if is_its_own else AlreadyDone(position)
+
+
+def _refusal(ticket: Ticket, failure: Exception) -> Exception:
+    """The answer to a command that fails by itself."""
+    if isinstance(failure, Lost):
+        return Unavailable(str(failure))
+    # The failure's text may quote what the command would have stored.
+    error = getattr(failure, "sqlstate", None) or type(failure).__name__
+    extra = {"org": ticket.org.id, "error": error}
+    logger.error("A command cannot be stored", extra=extra)
+    refusal = ValueError(f"This command cannot be stored ({error}).")
+    refusal.__cause__ = failure
+    return refusal

@@ -275,7 +275,7 @@ async def test_a_follower_skips_nothing_that_commits_late(world: World, one: Pro
     assert seen == []
     assert not early.done()
     heads = {number: change.head for number, change in findings.changes.items()}
-    await late.commit(Batch([ticket], heads, now=0), Sorting([ticket], {}))
+    await late.commit(Batch([ticket], heads, now=0), Sorting([ticket], {}, {}))
     await late.close()
     assert (await early).last == 2
     assert [text_of(row) for row in await world.assert_whole(org)] == ["late", "early"]

@@ -5,7 +5,6 @@ import secrets
 
 import pytest
 
-from adapters.postgres import writer as writing
 from domain.ports import AddressClaim, Append, Appended, Org, Unavailable
 from tests.adapters.log_scenario import NOON, Process, World, command, process
 from tests.adapters.test_log import outcomes
@@ -78,7 +77,7 @@ async def test_settled_waits_for_all_that_is_queued(world: World, one: Process):
 async def test_a_full_queue_refuses_before_anything_is_promised(
     world: World, one: Process, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(writing, "QUEUE_COMMANDS_MAX", 10)
+    monkeypatch.setattr("adapters.postgres.pending.QUEUE_COMMANDS_MAX", 10)
     org = await world.org()
     futures = [one.log.submit(command(org, (f"chat:{n}", 1))) for n in range(10)]
     with pytest.raises(Unavailable):
@@ -107,7 +106,7 @@ async def test_stopping_writes_what_is_queued(world: World):
 async def test_stopping_does_not_wait_for_ever(
     world: World, one: Process, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(writing, "STOP_SECONDS_MAX", 0.1)
+    monkeypatch.setattr("adapters.postgres.writer.STOP_SECONDS_MAX", 0.1)
     org = await world.org()
     await one.log.append(command(org, ("chat:a", 1)))
     async with await world.superuser() as holder, holder.transaction():
