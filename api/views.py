@@ -114,7 +114,7 @@ class ChatView:
     last_message: VisibleMessage | MaskedMessage | None
     window: Window
     session: Session
-    marketing_opt_out: bool = False
+    marketing_opt_out: bool
 
 
 class Viewer(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +154,7 @@ def chat_view(
         last_message=message_view(row.last_message, viewer, profiles=profiles),
         window=Window(windows.is_open(rule, heard, now=viewer.now), windows.closes_at(rule, heard)),
         session=Session(row.session_id, row.session_started_at, row.customer_last_read_at),
+        marketing_opt_out=row.marketing_opt_out,
     )
 
 
