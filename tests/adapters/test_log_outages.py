@@ -272,6 +272,7 @@ async def test_a_database_that_does_not_answer_is_not_waited_for_without_end(
     began = time.monotonic()
     assert await outcomes(*map(far.log.submit, batch(org))) == ["Unavailable"] * 10
     assert time.monotonic() - began < 4
+    monkeypatch.undo()  # The short waits have served; a busy machine may need the long ones.
     proxy.flowing.set()
     assert (await far.write(org, "chat:0")).last in (9, 20)  # All of it may arrive late.
     await world.assert_whole(org)
