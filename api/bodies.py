@@ -5,8 +5,11 @@ answer 500 to NUL characters, broken UTF-8 and deep nesting; clients get 400 wit
 """
 
 import json
+import math
+import re
+from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from litestar import Request
@@ -20,6 +23,15 @@ from domain.refusal import Invalid
 
 BODY_BYTES_MAX = 1024 * 1024
 DEPTH_MAX = 32
+INTEGER_LENGTH_MAX = 40
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+# What the framework would take for a number or a time too: 5.0, 1e1, and 5 for 1970.
+_FORMS: dict[type, tuple[re.Pattern[str], str]] = {
+    int: (re.compile(r"-?[0-9]+"), "must be a whole number"),
+    datetime: (re.compile(r"[0-9]{4}-.+"), "must be a time such as 2026-11-21T12:00:00Z"),
+}
 
 
 async def check_request(request: Request[Any, Any, Any]) -> None:
@@ -42,6 +54,8 @@ async def check_request(request: Request[Any, Any, Any]) -> None:
         _decoder(body_type).decode(_checked(body))
     except msgspec.ValidationError as error:
         raise invalid_field(error) from error
+    except msgspec.DecodeError as error:
+        raise Invalid("body", f"is not valid JSON: {error}") from error
 
 
 def asks_for(request: Request[Any, Any, Any], part: str) -> bool:
@@ -63,7 +77,7 @@ async def _body(request: Request[Any, Any, Any]) -> bytes:
 def _checked(body: bytes) -> bytes:
     """The body, if it is one JSON text without traps. Raises Invalid."""
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_single)
+        value = json.loads(body.decode(), object_pairs_hook=_single, parse_int=_integer)
     except UnicodeDecodeError as error:
         raise Invalid("body", "is not valid UTF-8") from error
     except ValueError as error:
@@ -72,6 +86,11 @@ def _checked(body: bytes) -> bytes:
         raise Invalid("body", f"is nested more than {DEPTH_MAX} levels deep") from error
     _require_harmless(value, "body", depth=0)
     return body
+
+
+def _integer(text: str) -> int | float:
+    """Python refuses integers of more than 4,300 digits; so long before that do we."""
+    return int(text) if len(text) <= INTEGER_LENGTH_MAX else math.inf
 
 
 def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -86,12 +105,17 @@ def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _require_harmless(value: Any, place: str, *, depth: int) -> None:
     if depth > DEPTH_MAX:
         raise Invalid("body", f"is nested more than {DEPTH_MAX} levels deep")
-    if isinstance(value, str) and "\0" in value:
-        raise Invalid(place, "must not contain NUL characters")
-    if isinstance(value, dict):
+    if isinstance(value, str):
+        if "\0" in value:
+            raise Invalid(place, "must not contain NUL characters")
+        if not value.isascii() and _SURROGATE.search(value):
+            raise Invalid(place, "must not contain half of a surrogate pair")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise Invalid(place, "must be a number within range")
+    elif isinstance(value, dict):
         for name, member in value.items():
             _require_harmless(name, place, depth=depth + 1)
-            _require_harmless(member, name, depth=depth + 1)
+            _require_harmless(member, name if depth == 0 else f"{place}.{name}", depth=depth + 1)
     elif isinstance(value, list):
         for index, member in enumerate(value):
             _require_harmless(member, f"{place}[{index}]", depth=depth + 1)
@@ -109,7 +133,7 @@ def _body_type(handler: HTTPRouteHandler) -> Any:
 
 
 def _check_query(request: Request[Any, Any, Any], handler: HTTPRouteHandler) -> None:
-    allowed = _query_names(handler)
+    allowed = _query_forms(handler)
     seen: set[str] = set()
     for name, value in request.query_params.multi_items():
         if name not in allowed:
@@ -118,21 +142,29 @@ def _check_query(request: Request[Any, Any, Any], handler: HTTPRouteHandler) -> 
             raise Invalid(name, "stands twice")
         if "\0" in value:
             raise Invalid(name, "must not contain NUL characters")
+        form = allowed[name]
+        if form is not None and not form[0].fullmatch(value):
+            raise Invalid(name, form[1])
         seen.add(name)
 
 
 @cache
-def _query_names(handler: HTTPRouteHandler) -> frozenset[str]:
-    """The query parameters of a handler and of the dependencies it takes."""
+def _query_forms(handler: HTTPRouteHandler) -> dict[str, tuple[re.Pattern[str], str] | None]:
+    """The query parameters of a handler and of the dependencies it takes, with their form."""
     own = handler.parsed_fn_signature.parameters
     providers = handler.resolve_dependencies()
     signatures = [own, *(_parameters(providers[name]) for name in own if name in providers)]
-    return frozenset(
-        parameter.kwarg_definition.name or name
+    return {
+        parameter.kwarg_definition.name or name: _form(parameter)
         for parameters in signatures
         for name, parameter in parameters.items()
         if isinstance(parameter.kwarg_definition, QueryParameter)
-    )
+    }
+
+
+def _form(parameter: FieldDefinition) -> tuple[re.Pattern[str], str] | None:
+    types = (parameter.annotation, *get_args(parameter.annotation))
+    return next((_FORMS[each] for each in types if each in _FORMS), None)
 
 
 def _parameters(provider: Provide) -> dict[str, FieldDefinition]:

@@ -148,7 +148,7 @@ def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respons
     code = CODES_BY_STATUS.get(error.status_code, "invalid")
     if code == "invalid":
         return refused(request, _from_framework(error))
-    return problem(code, error.detail)
+    return problem(code, error.detail, headers=error.headers)
 
 
 def _from_framework(error: HTTPException) -> Refusal:
