@@ -119,7 +119,9 @@ class Authentication:
 
 def _key_of(request: Request[Any, Any, Any]) -> tuple[str, str]:
     """The key's id and secret; empty where there is none of the right form."""
-    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    values = request.headers.getall("authorization", [])
+    # Two are as good as none: a proxy and we might look at different ones.
+    scheme, _, value = (values[0] if len(values) == 1 else "").partition(" ")
     prefix, _, rest = value.strip().partition("_")
     key_id, _, secret = rest.partition("_")
     if scheme.lower() != "bearer" or prefix != KEY_PREFIX or not key_id.isascii():
