@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import psycopg
 
 from tests.api.conftest import WABA, Client, Trunkline
 from tests.api.deliveries import new_wamid, now, status_delivery
@@ -163,6 +164,14 @@ async def operations(http: httpx.AsyncClient) -> list[Operation]:
     return [
         (method.upper(), path) for path, methods in document["paths"].items() for method in methods
     ]
+
+
+async def positions(trunkline: Trunkline) -> list[Any]:
+    """Where every organisation's log stands, and how many requests are remembered."""
+    async with await psycopg.AsyncConnection.connect(trunkline.database.migration_url) as database:
+        heads = await database.execute("SELECT org, position FROM trunkline.heads ORDER BY org")
+        requests = await database.execute("SELECT count(*) FROM trunkline.idempotency_keys")
+        return [*await heads.fetchall(), await requests.fetchone()]
 
 
 def is_public(path: str) -> bool:
