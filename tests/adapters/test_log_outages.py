@@ -261,6 +261,7 @@ async def test_a_database_that_is_away_for_a_moment_is_waited_for(
     assert await outcomes(*futures) == PLACES
 
 
+@pytest.mark.long  # Its short limits make it a matter of luck beside other work.
 async def test_a_database_that_does_not_answer_is_not_waited_for_without_end(
     world: World, far: Process, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ):
