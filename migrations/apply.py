@@ -4,6 +4,7 @@ Safe to run twice, and at once from two places: an advisory lock makes the secon
 """
 
 import hashlib
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,6 +23,11 @@ ROLES = (
 )
 
 
+# How often a role that is being made elsewhere is tried again.
+RACES_MAX = 20
+RACE_PAUSE_SECONDS = 0.05
+
+
 class MigrationError(Exception):
     """The database cannot be brought to the current schema; the text says what to do."""
 
@@ -35,8 +41,11 @@ def migrate(url: str, *, login: str | None, projection_tables: Iterable[str]) ->
     """
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
-        _make_roles(connection, login)
-        _make_schemas(connection)
+        try:
+            _make_roles(connection, login or connection.info.user)
+            _make_schemas(connection)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise MigrationError(_to_be_done(connection, login)) from error
         applied = [path.name for path in _files() if _apply(connection, path)]
         _make_projection_tables(connection, projection_tables)
         return applied
@@ -46,41 +55,67 @@ def _files() -> list[Path]:
     return sorted(FOLDER.glob("[0-9]*.sql"))
 
 
-def _make_roles(connection: psycopg.Connection, login: str | None) -> None:
-    try:
-        for role in (OWNER, *ROLES):
-            # Another database of the same server may make the same role at this moment.
-            connection.execute(
-                sql.SQL(
-                    "DO $$ BEGIN CREATE ROLE {} NOLOGIN; "
-                    "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
-                ).format(sql.Identifier(role))
-            )
-        user = sql.Identifier(login) if login else sql.SQL("CURRENT_USER")
-        roles = sql.SQL(", ").join(map(sql.Identifier, ROLES))
-        connection.execute(sql.SQL("GRANT {} TO {}").format(roles, user))
-        connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(OWNER)))
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise MigrationError(
-            "This database user may not make roles. Have an administrator run:\n"
-            + "\n".join(f"  CREATE ROLE {role} NOLOGIN;" for role in (OWNER, *ROLES))
-            + f"\n  GRANT {', '.join((OWNER, *ROLES))} TO {login or 'the user of this address'};"
-        ) from error
+def _make_roles(connection: psycopg.Connection, login: str) -> None:
+    for role in _missing_roles(connection):
+        _execute(connection, "CREATE ROLE {} NOLOGIN", role)
+    for member, roles in ((login, ROLES), (connection.info.user, (OWNER,))):
+        for role in roles:
+            if not _may_become(connection, member, role):
+                _execute(connection, "GRANT {} TO {}", role, member)
+
+
+def _missing_roles(connection: psycopg.Connection) -> list[str]:
+    rows = connection.execute("SELECT rolname FROM pg_roles").fetchall()
+    return [role for role in (OWNER, *ROLES) if (role,) not in rows]
+
+
+def _may_become(connection: psycopg.Connection, member: str, role: str) -> bool:
+    # Since PostgreSQL 16, who makes a role is a member of it and yet may not become it.
+    how = "SET" if connection.info.server_version >= 160_000 else "MEMBER"
+    row = connection.execute("SELECT pg_has_role(%s, %s, %s)", [member, role, how]).fetchone()
+    return row == (True,)
+
+
+def _execute(connection: psycopg.Connection, statement: str, *names: str) -> None:
+    """Roles are the server's: another database's migration may do the same at this moment."""
+    query = sql.SQL(statement).format(*map(sql.Identifier, names))
+    for _ in range(RACES_MAX):
+        try:
+            connection.execute(query)
+        except psycopg.errors.DuplicateObject:
+            return
+        except (psycopg.errors.UniqueViolation, psycopg.errors.InternalError_):
+            time.sleep(RACE_PAUSE_SECONDS)
+        else:
+            return
+    connection.execute(query)
 
 
 def _make_schemas(connection: psycopg.Connection) -> None:
+    rows = connection.execute("SELECT nspname FROM pg_namespace").fetchall()
     for schema in ("trunkline", "projections"):
-        connection.execute(
-            sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(
-                sql.Identifier(schema), sql.Identifier(OWNER)
-            )
-        )
+        if (schema,) not in rows:
+            _execute(connection, "CREATE SCHEMA {} AUTHORIZATION {}", schema, OWNER)
     with connection.transaction():
         _become_owner(connection)
         connection.execute(
             "CREATE TABLE IF NOT EXISTS migrations (name text PRIMARY KEY, sha256 bytea NOT NULL,"
             " applied_at timestamptz NOT NULL DEFAULT now())"
         )
+
+
+def _to_be_done(connection: psycopg.Connection, login: str | None) -> str:
+    user, database = connection.info.user, connection.info.dbname
+    statements = [
+        *(f"CREATE ROLE {role} NOLOGIN;" for role in _missing_roles(connection)),
+        f'GRANT {", ".join(ROLES)} TO "{login or user}";',
+        f'GRANT {OWNER} TO "{user}";',
+        f'GRANT CREATE ON DATABASE "{database}" TO "{user}";',
+    ]
+    return (
+        f"The database user {user} may not make the roles and schemas of Trunkline. "
+        "Have an administrator run this, then try again:\n  " + "\n  ".join(statements)
+    )
 
 
 def _become_owner(connection: psycopg.Connection) -> None:
