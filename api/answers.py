@@ -18,6 +18,7 @@ POSITION_HEADER = "Trunkline-Position"
 MIN_POSITION_HEADER = "Trunkline-Min-Position"
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 200
+POSITION_LIMIT = 2**63
 
 Item = TypeVar("Item")
 Body = TypeVar("Body")
@@ -43,9 +44,25 @@ class Page(msgspec.Struct, frozen=True):
             return None
         try:
             data = base64.urlsafe_b64decode(self.cursor.encode() + b"==")
-            return msgspec.json.decode(data, type=tuple[types])  # type: ignore[valid-type]
+            values = msgspec.json.decode(data, type=tuple[types])  # type: ignore[valid-type]
         except (ValueError, msgspec.MsgspecError) as error:
             raise Invalid("cursor", "is not one of ours") from error
+        if not all(map(_can_be_stored, values)):
+            raise Invalid("cursor", "is not one of ours")
+        return tuple(values)
+
+
+def _can_be_stored(value: Any) -> bool:
+    """Whether a database can compare with it; what we made ourselves always can be."""
+    match value:
+        case str():
+            return "\0" not in value
+        case int():
+            return abs(value) < POSITION_LIMIT
+        case datetime():
+            return value.tzinfo is not None
+        case _:
+            return True
 
 
 def page(
