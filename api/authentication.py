@@ -1,6 +1,7 @@
 """Who asks: API keys, their scopes, and how often they may ask (contract, Authentication)."""
 
 import hmac
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -57,6 +58,12 @@ class Bucket:
             self._levels.popitem(last=False)
         return allowed
 
+    def seconds_until_next(self, name: str, now: float) -> int:
+        """How long `name`, who may not go on, has to wait; in whole seconds, as headers say it."""
+        level, since = self._levels.get(name, (self._burst, now))
+        missing = 1 - level - (now - since) * self._per_second
+        return max(1, math.ceil(missing / self._per_second)) if self._per_second else 60
+
 
 class Authentication:
     """Finds the principal of a request, and reads what belongs to no single route."""
@@ -84,14 +91,17 @@ class Authentication:
         address = request.client.host if request.client else ""
         now = self._timer()
         if not self._failures.take(address, now, count=0):
-            raise TooManyRequests("Too many failed authentications from this address.")
+            raise TooManyRequests(
+                "Too many failed authentications from this address.",
+                retry_after=self._failures.seconds_until_next(address, now),
+            )
         key_id, secret = _key_of(request)
         holder = await self._directory.key_holder(key_id) if key_id else None
         if holder is None or not self._opens(holder, secret):
             self._failures.take(address, now)
             raise Unauthenticated
         if not self._requests.take(key_id, now):
-            raise TooManyRequests
+            raise TooManyRequests(retry_after=self._requests.seconds_until_next(key_id, now))
         return await self._look_up(holder)
 
     def _opens(self, holder: KeyHolder, secret: str) -> bool:

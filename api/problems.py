@@ -73,6 +73,10 @@ class TooManyRequests(Refusal):
 
     code = "too_many_requests"
 
+    def __init__(self, detail: str | None = None, *, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
 
 class TooLarge(Refusal):
     """The body is larger than what is taken here."""
@@ -119,14 +123,13 @@ def problem(
 
 def refused(_: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes]:
     """A refusal with its facts."""
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if _is_passing(refusal) else {}
+    headers = {}
+    if STATUS_CODES.get(refusal.code) in (429, 503):
+        seconds = getattr(refusal, "retry_after", RETRY_AFTER_SECONDS)
+        headers["Retry-After"] = str(seconds)
     if isinstance(refusal, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     return problem(refusal.code, refusal.detail, facts=refusal.facts, headers=headers)
-
-
-def _is_passing(refusal: Refusal) -> bool:
-    return STATUS_CODES.get(refusal.code) in (429, 503)
 
 
 def unavailable(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -30,10 +30,14 @@ class Reading:
 
     @asynccontextmanager
     async def of(
-        self, request: Request[Any, Any, Any], principal: Principal, *projections: Projection
+        self,
+        request: Request[Any, Any, Any],
+        principal: Principal,
+        *projections: Projection,
+        scope: str = "read",
     ) -> AsyncIterator[Connection]:
         """A connection for a read of these projections. Raises Behind, Invalid, Forbidden."""
-        principal.require_scope("read")
+        principal.require_scope(scope)
         position = _min_position(request)
         if position and not await self.reached(principal.keys.org.number, position, *projections):
             raise Behind
