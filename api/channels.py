@@ -137,15 +137,13 @@ async def post_channel(
     )
     outcome = await channels.connect(actor, command)
     done = outcome.value
-    status = 200 if done is not None and not done.joined else 201
     view = await _after(reading, actor, outcome, outcome.ids["channel"])
     base = (settings.public_url or str(request.base_url)).rstrip("/")
     # The verify token is the installation's: it is said once, and never in a repeated answer.
     token = settings.meta_verify_token if done is not None and done.first else None
     setup = Setup(webhook_url=f"{base}/webhooks/{data.platform}", verify_token=token)
-    return answer(
-        ConnectedView(setup=setup, **msgspec.structs.asdict(view)), outcome, status=status
-    )
+    connected = ConnectedView(setup=setup, **msgspec.structs.asdict(view))
+    return answer(connected, outcome, status=outcome.status or 201)
 
 
 @get("/v1/channels")

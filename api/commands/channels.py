@@ -29,9 +29,8 @@ class ConnectService(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Connected(msgspec.Struct, frozen=True):
-    """What connecting did: a new connection, or the one that was there."""
+    """What connecting did, beside what the channel shows."""
 
-    joined: bool
     first: bool  # The account is new: what a platform wants pasted is shown once.
 
 
@@ -47,27 +46,31 @@ class Channels:
         require_role(organisation, actor.user_id, "admin")
         require_eligible(command.service)
         require_view(organisation, actor.user_id, command.service)
-        # The claim comes first and spans organisations; if it ends here, the next try goes on.
-        taken = not await self._context.directory.claim_account(
-            actor.org,
-            command.platform,
-            command.account_id,
-            business_account_id=command.business_account_id,
-        )
-        if taken:
-            raise AccountTaken
-        account = await self._context.executor.look(
-            actor.org,
-            lambda unit: unit.state(
-                accounts.stream_of(command.platform, command.account_id), Account
-            ),
-        )
-        if command.credentials and not account.claimed:
-            await self._store_credentials(
-                actor, command.platform, command.account_id, command.credentials
+
+        async def claim() -> None:
+            # The claim comes first and spans organisations; if it ends here, the next try goes on.
+            taken = not await self._context.directory.claim_account(
+                actor.org,
+                command.platform,
+                command.account_id,
+                business_account_id=command.business_account_id,
             )
+            if taken:
+                raise AccountTaken
+            stream = accounts.stream_of(command.platform, command.account_id)
+            account = await self._context.executor.look(
+                actor.org, lambda unit: unit.state(stream, Account)
+            )
+            if command.credentials and not account.claimed:
+                await self._store_credentials(
+                    actor, command.platform, command.account_id, command.credentials
+                )
+
         return await self._context.executor.execute(
-            actor.org, lambda unit: self._connect(unit, actor, command), request=actor.request
+            actor.org,
+            lambda unit: self._connect(unit, actor, command),
+            request=actor.request,
+            first=claim,
         )
 
     def _connect(self, unit: Unit, actor: Actor, command: ConnectService) -> Connected:
@@ -79,7 +82,8 @@ class Channels:
         for channel_id in account.channels:
             if unit.state(channels.stream_of(channel_id), Channel).is_active(command.service):
                 unit.ids["channel"] = channel_id
-                return Connected(joined=False, first=False)
+                unit.status = 200
+                return Connected(first=False)
         first = not account.claimed
         claimed = accounts.claim(
             account,
@@ -111,7 +115,7 @@ class Channels:
         )
         channel = unit.state(stream, Channel)
         unit.record(stream, channels.connect(channel, connect, user_id=actor.user_id))
-        return Connected(joined=True, first=first)
+        return Connected(first=first)
 
     async def disable(self, actor: Actor, channel_id: str, service: str) -> Outcome[None]:
         """Take a service out of the sharing, keeping its rank. Spec S8."""
@@ -141,13 +145,17 @@ class Channels:
             unit.record(channels.stream_of(channel_id), enabled)
             return channel if enabled and not account.claimed else None
 
-        unclaimed = await self._context.executor.look(actor.org, decide)
-        if unclaimed is not None and not await self._context.directory.claim_account(
-            actor.org, unclaimed.platform, unclaimed.account_id, business_account_id=None
-        ):
-            raise AccountTaken
-        outcome = await self._context.executor.execute(actor.org, decide, request=actor.request)
-        return Outcome(outcome.position, outcome.ids, repeated=outcome.repeated)
+        async def claim() -> None:
+            unclaimed = await self._context.executor.look(actor.org, decide)
+            if unclaimed is not None and not await self._context.directory.claim_account(
+                actor.org, unclaimed.platform, unclaimed.account_id, business_account_id=None
+            ):
+                raise AccountTaken
+
+        outcome = await self._context.executor.execute(
+            actor.org, decide, request=actor.request, first=claim
+        )
+        return Outcome(outcome.position, outcome.ids)
 
     async def delete(self, actor: Actor, channel_id: str, service: str) -> Outcome[None]:
         """Delete its connection and forget its rank. Spec S8."""
@@ -227,10 +235,16 @@ class Channels:
                 )
                 unit.record(channels.stream_of(channel_id), renamed)
 
-        if credentials is not None:
+        async def store() -> None:
             channel = await self._context.executor.look(actor.org, look)
-            await self._store_credentials(actor, channel.platform, channel.account_id, credentials)
-        return await self._context.executor.execute(actor.org, decide, request=actor.request)
+            if credentials is not None:
+                await self._store_credentials(
+                    actor, channel.platform, channel.account_id, credentials
+                )
+
+        return await self._context.executor.execute(
+            actor.org, decide, request=actor.request, first=store
+        )
 
     async def release(self, actor: Actor, channel_id: str) -> Outcome[None]:
         """Give up the account of a dormant channel. Spec S15."""

@@ -8,7 +8,7 @@ it records is queued at once, on top of everything decided before it.
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -60,7 +60,7 @@ class Outcome(msgspec.Struct, Generic[Value]):
     position: int  # Of its last event, or at which it was decided that there is nothing to do.
     ids: dict[str, str]
     value: Value | None = None
-    repeated: bool = False
+    status: int | None = None  # Where it differs from the usual one, or is repeated.
 
 
 class Executor:
@@ -81,14 +81,18 @@ class Executor:
         *,
         command: bytes | None = None,
         request: Request | None = None,
+        first: Callable[[], Awaitable[None]] | None = None,
     ) -> Outcome[Value]:
         """Decide and append. Raises the decision's Refusal, AlreadyDone, Unavailable.
 
         `command` is the id of a command that may come again, as a webhook does; a `request` that
-        comes again gets what it got before.
+        comes again gets what it got before. `first` is what must be so outside the log before;
+        it may refuse, and for a request that was answered before it is not done again.
         """
         unique = request.key if request else command
         if unique is None:
+            if first is not None:
+                await first()
             return await self._decide(org, decide, secrets.token_bytes(16), None)
         turn = (org.number, unique)
         while turn in self._in_flight:
@@ -102,6 +106,8 @@ class Executor:
             answered = await self._requests.find(org, request.key)
             if answered is not None:
                 return _as_before(answered, request)
+            if first is not None:
+                await first()
             return await self._decide(org, decide, secrets.token_bytes(16), request)
         finally:
             waited_for = self._in_flight.pop(turn)
@@ -145,7 +151,8 @@ class Executor:
                 continue
             if not unit.events and request is None:
                 if await self._still_so(unit):
-                    return Outcome(await self._log.position(org), unit.ids, value)
+                    position = await self._log.position(org)
+                    return Outcome(position, unit.ids, value, unit.status)
                 facts.clear()
                 continue
             try:
@@ -159,7 +166,7 @@ class Executor:
                 if answered is None:
                     continue
                 return _as_before(answered, request)
-            return Outcome(appended.last, unit.ids, value)
+            return Outcome(appended.last, unit.ids, value, unit.status)
         raise Unavailable("Too many others are changing the same thing.")
 
     async def _append(self, unit: Unit, command: bytes, request: Request | None) -> Appended:
@@ -203,11 +210,11 @@ def _remembered(request: Request | None, unit: Unit) -> IdempotentRequest | None
     if request is None:
         return None
     ids = msgspec.json.encode(unit.ids)
-    return IdempotentRequest(request.key, request.request, request.status, ids)
+    return IdempotentRequest(request.key, request.request, unit.status or request.status, ids)
 
 
 def _as_before(answered: StoredAnswer, request: Request) -> Outcome[Value]:
     if answered.request != request.request:
         raise IdempotencyKeyReused
     ids = msgspec.json.decode(answered.ids, type=dict[str, str])
-    return Outcome(answered.position, ids, repeated=True)
+    return Outcome(answered.position, ids, status=answered.status)

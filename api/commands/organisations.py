@@ -156,7 +156,7 @@ class Organisations:
 
         made = await self._context.executor.execute(actor.org, decide, request=actor.request)
         if made.value is None:
-            return Outcome(made.position, made.ids, repeated=True)
+            return Outcome(made.position, made.ids)
         # The event first: a key that opened something without one could not be explained.
         key = ApiKey(made.value, for_user_id, name, kept, now, expires_at)
         await self._context.directory.add_api_key(actor.org, key, digest=digest_of(secret))

@@ -36,6 +36,7 @@ class Unit:
         self.addresses: list[AddressClaim] = []
         self.dropped_addresses: list[bytes] = []
         self.ids: dict[str, str] = {}
+        self.status: int | None = None  # What is answered, where it is not the request's usual.
 
     def state(self, stream: str, kind: type[State]) -> State:
         """The stream's state, with what this unit has recorded. Raises Missing."""
