@@ -57,7 +57,7 @@ class OrgKeys:
         self._wrapping = AESGCM(wrapping_key)
         self._identity_key = identity_key
         self._by_id: OrderedDict[str, AESGCM] = OrderedDict()
-        self._by_wrapped: OrderedDict[bytes, AESGCM] = OrderedDict()
+        self._by_wrapped: OrderedDict[tuple[str, bytes], AESGCM] = OrderedDict()
 
     # Keyed hashes.
 
@@ -118,10 +118,10 @@ class OrgKeys:
         return _unwrap(self._wrapping, sealed, about)
 
     def _cipher(self, key_id: str, wrapped: bytes) -> AESGCM:
-        cipher = self._by_wrapped.get(wrapped)
+        cipher = self._by_wrapped.get((key_id, wrapped))
         if cipher is None:
             cipher = AESGCM(_unwrap(self._wrapping, wrapped, self._about(key_id)))
-            _keep(self._by_wrapped, wrapped, cipher)
+            _keep(self._by_wrapped, (key_id, wrapped), cipher)
         return cipher
 
     def _remember(self, key_id: str, cipher: AESGCM) -> None:

@@ -1,0 +1,94 @@
+"""The bell: followers wake at once, here and in other processes; what it says is no promise."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from adapters.postgres import bell as ringing
+from adapters.postgres.bell import Bell, Listener
+from tests.adapters.log_scenario import World
+from tests.adapters.proxy import proxy_to
+
+
+@pytest.fixture
+async def bells(world: World) -> AsyncIterator[tuple[Bell, Bell]]:
+    """Those of two processes, which hear each other."""
+    bells = Bell(world.database.url), Bell(world.database.url)
+    for bell in bells:
+        await bell.start()
+    await hears(bells[0], bells[1].listener())
+    await hears(bells[1], bells[0].listener())
+    await asyncio.sleep(2 * ringing.TELL_PAUSE_SECONDS)
+    yield bells
+    for bell in bells:
+        await bell.stop()
+
+
+async def hears(bell: Bell, listener: Listener) -> None:
+    """Ring until it is heard."""
+    for _ in range(100):
+        bell.ring()
+        if await listener.wait(0.05):
+            return
+    raise AssertionError("It is not heard.")
+
+
+async def test_a_ring_between_two_waits_is_not_lost():
+    bell = Bell("")
+    listener, another = bell.listener(), bell.listener()
+    bell.ring()
+    bell.ring()
+    assert await listener.wait(0)
+    assert not await listener.wait(0.01)
+    assert await another.wait(0)
+
+
+async def test_a_ring_wakes_who_waits(bells: tuple[Bell, Bell]):
+    listener = bells[0].listener()
+    waiting = asyncio.create_task(listener.wait(5))
+    await asyncio.sleep(0)
+    bells[0].ring()
+    assert await asyncio.wait_for(waiting, 0.1)
+
+
+async def test_another_process_hears_it_within_moments(bells: tuple[Bell, Bell]):
+    listener = bells[1].listener()
+    began = time.monotonic()
+    bells[0].ring()
+    assert await listener.wait(5)
+    assert time.monotonic() - began < 1
+
+
+async def test_many_rings_are_few_notifications(world: World, bells: tuple[Bell, Bell]):
+    """A NOTIFY is a commit."""
+    heard = 0
+    async with await world.superuser() as connection:
+        await connection.execute(f"LISTEN {ringing.CHANNEL}")
+        for _ in range(500):
+            bells[0].ring()
+            await asyncio.sleep(0)
+        async for _ in connection.notifies(timeout=0.3):
+            heard += 1
+    assert 1 <= heard <= 3
+
+
+async def test_a_bell_that_lost_its_connections_finds_them_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ringing, "RECONNECT_SECONDS", 0.05)
+    async with proxy_to(world.database.url) as proxy:
+        far, near = Bell(proxy.url), Bell(world.database.url)
+        await far.start()
+        await near.start()
+        await hears(near, far.listener())
+        await proxy.shut()
+        listener = far.listener()
+        far.ring()  # Whatever becomes of others, here it is heard.
+        assert await listener.wait(0.1)
+        await proxy.open()
+        await hears(near, far.listener())
+        await hears(far, near.listener())
+        await far.stop()
+        await near.stop()
