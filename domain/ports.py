@@ -173,6 +173,9 @@ class Keys(Protocol):
     def hash(self, *parts: str) -> bytes:
         """A keyed hash of some texts: 32 bytes, the same in this org only, for ever."""
 
+    def hash_of_person(self, *parts: str) -> bytes:
+        """The same hash, of texts that come again: the newest are remembered."""
+
     def new_key(self, key_id: str, *, expires_at: datetime | None = None) -> NewKey:
         """Make a person's key; it must be stored with the first event that it seals."""
 

@@ -11,6 +11,7 @@ import hmac
 import secrets
 from collections import OrderedDict
 from datetime import datetime
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -23,6 +24,7 @@ from domain.ports import NewKey, Org, Unreadable
 KEY_BYTES = 32
 NONCE_BYTES = 12
 CIPHERS_KEPT_MAX = 100_000
+HASHES_KEPT_MAX = 50_000
 
 Kept = TypeVar("Kept")
 
@@ -58,6 +60,8 @@ class OrgKeys:
         self._identity_key = identity_key
         self._by_id: OrderedDict[str, AESGCM] = OrderedDict()
         self._by_wrapped: OrderedDict[tuple[str, bytes], AESGCM] = OrderedDict()
+        # Whoever writes once writes again, from the same address and under the same name.
+        self.hash_of_person = lru_cache(HASHES_KEPT_MAX)(self.hash)
 
     # Keyed hashes.
 

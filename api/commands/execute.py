@@ -187,13 +187,13 @@ class Executor:
             for stream, state, version in unit.written()
         ]
 
-        def settle(_: object) -> None:
+        # Whoever waits may go away; the command is written all the same. A state that is dropped
+        # before it is in the log is found out to be old by the next command on it.
+        try:
+            return await future
+        finally:
             for entry in entries:
                 entry.writing -= 1
-
-        future.add_done_callback(settle)
-        # Whoever waits may go away; the command is written all the same.
-        return await asyncio.shield(future)
 
     async def _still_so(self, unit: Unit) -> bool:
         """Whether what the decision read is still the newest, here and in the log."""

@@ -115,7 +115,7 @@ class People:
         if not name:
             return
         stream = contacts.stream_of(contact_id)
-        key = keys.hash("name", contact_id, name)
+        key = keys.hash_of_person("name", contact_id, name)
         if unit.state(stream, Contact).name_key == key:
             return
         data = msgspec.json.encode(Profile(name))
@@ -152,4 +152,4 @@ async def _nothing() -> None:
 
 
 def _hash(keys: Keys, address: Address) -> bytes:
-    return keys.hash("address", address.kind, address.value)
+    return keys.hash_of_person("address", address.kind, address.value)
