@@ -12,7 +12,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import append, webhook
+from benchmarks import append, peers, webhook
 from benchmarks.servers import Server, can_be_slow, server
 
 ROUNDS = 3
@@ -40,8 +40,18 @@ def compare(what: str, ours: list[float], peers: list[float], floor: float | Non
     return Row(what, median(ratios), (min(ratios), max(ratios)), floor, median(ours), median(peers))
 
 
-def appends(running: Server, label: str, floors: tuple[float, float]) -> list[Row]:
-    """Our appends against the library's and plain inserts, interleaved."""
+@dataclass(frozen=True)
+class Floors:
+    """What our append with 64 commands in flight is to reach against each peer."""
+
+    library: float
+    plain: float
+    message_db: float | None = None
+    emmett: float | None = None
+
+
+def appends(running: Server, label: str, floors: Floors, npm: Path | None) -> list[Row]:
+    """Our appends against the library's, plain inserts and two peers, interleaved."""
     measured: dict[str, list[float]] = {}
     latencies: list[tuple[int, append.Measured]] = []
     for _ in range(ROUNDS):
@@ -53,6 +63,10 @@ def appends(running: Server, label: str, floors: tuple[float, float]) -> list[Ro
         measured.setdefault("library", []).append(best)
         measured.setdefault("plain 32", []).append(append.plain(running, clients=32))
         measured.setdefault("plain 1", []).append(append.plain(running, clients=1))
+        if npm is not None:
+            best = max(peers.message_db(running, npm, threads=threads) for threads in (1, 4))
+            measured.setdefault("message-db", []).append(best)
+            measured.setdefault("emmett", []).append(peers.emmett(running, npm, clients=32))
     for in_flight in (1, 64, 256):
         of_these = [one for flight, one in latencies if flight == in_flight]
         p50 = median(one.p50_ms for one in of_these)
@@ -62,26 +76,17 @@ def appends(running: Server, label: str, floors: tuple[float, float]) -> list[Ro
             f"  append, {label}, {in_flight:>3} in flight:"
             f" {rate:>8,.0f} events/s, p50 {p50:.2f} ms, p99 {p99:.2f} ms"
         )
-    ours = measured["ours 64"]
+    compared = [
+        ("64 in flight ÷ library's recorder", "ours 64", "library", floors.library),
+        ("64 in flight ÷ plain inserts, 32 clients", "ours 64", "plain 32", floors.plain),
+        ("64 in flight ÷ message-db", "ours 64", "message-db", floors.message_db),
+        ("64 in flight ÷ Emmett, 32 clients", "ours 64", "emmett", floors.emmett),
+        ("1 in flight ÷ plain inserts, 1 client", "ours 1", "plain 1", None),
+    ]
     return [
-        compare(
-            f"append, 64 in flight ÷ library's recorder ({label})",
-            ours,
-            measured["library"],
-            floors[0],
-        ),
-        compare(
-            f"append, 64 in flight ÷ plain inserts, 32 clients ({label})",
-            ours,
-            measured["plain 32"],
-            floors[1],
-        ),
-        compare(
-            f"append, 1 in flight ÷ plain inserts, 1 client ({label})",
-            measured["ours 1"],
-            measured["plain 1"],
-            None,
-        ),
+        compare(f"append, {what} ({label})", measured[ours], measured[peer], floor)
+        for what, ours, peer, floor in compared
+        if peer in measured
     ]
 
 
@@ -135,13 +140,17 @@ def write(rows: list[Row]) -> None:
 
 def main() -> None:
     """Measure everything."""
-    with server() as running:
-        rows = [*appends(running, "this disk", (12.0, 1.0)), webhooks(running)]
-    if can_be_slow():
-        with server(slow=True) as slow:
-            rows += appends(slow, "1 ms flush", (35.0, 1.9))
-    else:
-        console.print("  No C compiler (cc): the rows with a 1 ms flush are left out.")
+    with peers.installed() as npm:
+        if npm is None:
+            console.print("  No npm or no registry: message-db and Emmett are left out.")
+        with server() as running:
+            rows = appends(running, "this disk", Floors(12, 1, 3.3, 6), npm)
+            rows.append(webhooks(running))
+        if can_be_slow():
+            with server(slow=True) as slow:
+                rows += appends(slow, "1 ms flush", Floors(35, 1.9), npm)
+        else:
+            console.print("  No C compiler (cc): the rows with a 1 ms flush are left out.")
     show(rows)
     write(rows)
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import secrets
-import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -135,24 +136,29 @@ def library(server: Server, *, threads: int) -> float:
         recorder = PostgresApplicationRecorder(datastore, events_table_name="stored_events")
         recorder.create_table()
         state = bytes(stored_size())
-        counts = [0] * threads
-        end = time.perf_counter() + SECONDS
 
-        def save(index: int) -> None:
-            while time.perf_counter() < end:
+        def save(is_time: Callable[[], bool]) -> int:
+            count = 0
+            while is_time():
                 stored = StoredEvent(uuid4(), 1, "chat.message_received", state)
                 recorder.insert_events([stored])
-                counts[index] += 1
+                count += 1
+            return count
 
-        running = [threading.Thread(target=save, args=(index,)) for index in range(threads)]
-        began = time.perf_counter()
-        for thread in running:
-            thread.start()
-        for thread in running:
-            thread.join()
-        seconds = time.perf_counter() - began
+        rate = in_threads(save, threads=threads)
         datastore.close()
-        return sum(counts) / seconds
+        return rate
+
+
+def in_threads(work: Callable[[Callable[[], bool]], int], *, threads: int) -> float:
+    """How often a second threads do something; each works while it `is_time`, and counts."""
+    began = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [
+            pool.submit(work, lambda: time.perf_counter() < began + SECONDS) for _ in range(threads)
+        ]
+        count = sum(future.result() for future in futures)
+    return count / (time.perf_counter() - began)
 
 
 def plain(server: Server, *, clients: int) -> float:
