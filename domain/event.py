@@ -36,6 +36,7 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 EventClass = TypeVar("EventClass", bound=type[Event])
+Old = TypeVar("Old", bound=Event)
 
 EVENT_CLASSES: dict[tuple[str, int], type[Event]] = {}
 
@@ -57,6 +58,25 @@ def stored_as(name: str, *, version: int = 1) -> Callable[[EventClass], EventCla
     return register
 
 
+# What an event of an older version means today; see `upcast`.
+_UPCASTS: dict[type[Event], Callable[[Any], Event]] = {}
+
+
+def upcast(old: type[Old]) -> Callable[[Callable[[Old], Event]], Callable[[Old], Event]]:
+    """Make a function say what an older version means in the next one. Spec E5.
+
+    It is pure and looks at nothing but the event. Versions are chained: 1 becomes 2, 2 becomes 3,
+    so what was written once is never looked at again when a version is added.
+    """
+
+    def register(step: Callable[[Old], Event]) -> Callable[[Old], Event]:
+        assert old not in _UPCASTS, f"{old.stored_type}/{old.schema_version} is upcast already"
+        _UPCASTS[old] = step
+        return step
+
+    return register
+
+
 _encoder = msgspec.json.Encoder()
 _decoders: dict[tuple[str, int], msgspec.json.Decoder[Any]] = {}
 
@@ -67,7 +87,15 @@ def encode(event: Event) -> bytes:
 
 
 def decode(stored_type: str, schema_version: int, data: bytes) -> Event:
-    """Read a stored event back. Raises UnknownEventType. Spec E5."""
+    """Read a stored event back, as what it means today. Raises UnknownEventType. Spec E5."""
+    event = decode_as_stored(stored_type, schema_version, data)
+    while (step := _UPCASTS.get(type(event))) is not None:
+        event = step(event)
+    return event
+
+
+def decode_as_stored(stored_type: str, schema_version: int, data: bytes) -> Event:
+    """Read a stored event back in the version it was written in. Raises UnknownEventType."""
     key = (stored_type, schema_version)
     decoder = _decoders.get(key)
     if decoder is None:
