@@ -102,6 +102,8 @@ class Sorting:
         self.fits: list[Ticket] = []
         # Decided on what is not the newest, or taking what a ticket before them takes.
         self.misfits: list[Ticket] = []
+        # Decided on something newer than what is known here: the log has grown unseen.
+        self.better_informed: list[Ticket] = []
         self.twins: dict[Ticket, Ticket] = {}  # With the command id of a ticket before them.
         self.versions: dict[Stream, int] = {}  # Of all streams touched, as the tickets leave them.
         self.unproven: dict[Stream, int] = {}  # Taken for the newest without being known.
@@ -112,21 +114,20 @@ class Sorting:
             twin = commands.setdefault((ticket.org.number, ticket.command), ticket)
             if twin is not ticket:
                 self.twins[ticket] = twin
-            elif self._is_fit(ticket):
-                self.fits.append(ticket)
             else:
-                self.misfits.append(ticket)
+                self._place_of(ticket).append(ticket)
 
-    def _is_fit(self, ticket: Ticket) -> bool:
+    def _place_of(self, ticket: Ticket) -> list[Ticket]:
         for stream, version in ticket.expected.items():
-            if self._version(stream, supposed=version) != version:
-                return False
+            known = self._version(stream, supposed=version)
+            if version != known:
+                return self.better_informed if version > known else self.misfits
         if ticket.claims:
             if not self._claimed.isdisjoint(ticket.claims):
-                return False
+                return self.misfits
             self._claimed.update(ticket.claims)
         self.versions.update(ticket.leaves)
-        return True
+        return self.fits
 
     def _version(self, stream: Stream, *, supposed: int) -> int:
         version = self.versions.get(stream)

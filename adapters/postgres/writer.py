@@ -154,29 +154,31 @@ class Writer:
         tickets = self.pending.take(commands_max=commands_max)
         if self.view.is_likely_up_to_date(_orgs(tickets)):
             try:
-                self._depart(tickets)
+                if self._departs(tickets):
+                    return
             except Exception:  # Whose fault it is comes out below.
                 logger.exception("A batch cannot be made")
-            else:
-                return
         while self._flights:
             await self._land()
         await self._write_carefully(tickets)
         self.pending.note_progress()
 
-    def _depart(self, tickets: list[Ticket]) -> None:
-        """Send a batch on top of the one before it."""
+    def _departs(self, tickets: list[Ticket]) -> bool:
+        """Send a batch on top of the one before it, unless the log is known to have grown."""
         before = self._flights[-1] if self._flights else None
         heads = self.view.heads
         if before is not None:
             heads = {org: before.batch.next.get(org) or heads[org] for org in _orgs(tickets)}
         sorting = self._sort(tickets, before.sorting.versions if before else {})
-        if not sorting.fits:
+        if sorting.better_informed:
+            return False
+        if sorting.fits:
+            batch = Batch(sorting.fits, heads, now=self._now())
+            answer = self._appender.append(batch, sorting)
+            self._flights.append(Flight(tickets, sorting, batch, answer))
+        else:
             self.pending.note_progress()
-            return
-        batch = Batch(sorting.fits, heads, now=self._now())
-        answer = self._appender.append(batch, sorting)
-        self._flights.append(Flight(tickets, sorting, batch, answer))
+        return True
 
     async def _land(self) -> None:
         """Wait for the oldest batch; if it has failed, so has what was built on it."""
@@ -250,7 +252,8 @@ class Writer:
             news = self.view.learn(findings.changes)
             self.pending.send_back(phantoms, news, spared=known)
             self.view.versions.update(findings.versions)
-            sorting = self._sort([ticket for ticket in tickets if ticket not in known], {})
+            unknown = [ticket for ticket in tickets if ticket not in known]
+            sorting = self._sort(unknown, {}, all_is_known=True)
             batch = Batch(sorting.fits, self.view.heads, now=self._now())
             await self._appender.commit(batch, sorting)
         finally:
@@ -261,14 +264,17 @@ class Writer:
 
     # Both ways.
 
-    def _sort(self, tickets: Sequence[Ticket], ahead: Mapping[Stream, int]) -> Sorting:
+    def _sort(
+        self, tickets: Sequence[Ticket], ahead: Mapping[Stream, int], *, all_is_known: bool = False
+    ) -> Sorting:
         """Sort out what can be written together; misfits have lost."""
         sent_back: set[Ticket] = set()
         while True:
             waiting = [ticket for ticket in tickets if not ticket.is_settled]
             sorting = Sorting(waiting, self.view.versions, ahead)
-            if sorting.misfits:
-                self.pending.lose({ticket: Conflict() for ticket in sorting.misfits})
+            losers = [*sorting.misfits, *(sorting.better_informed if all_is_known else ())]
+            if losers:
+                self.pending.lose({ticket: Conflict() for ticket in losers})
             elif not sent_back.issuperset(sorting.twins):
                 sent_back.update(sorting.twins)
                 self.pending.send_back(sorting.twins, News())

@@ -80,6 +80,20 @@ async def test_a_decision_on_what_another_process_has_changed_is_sent_back(
     assert await outcomes(*futures) == ["Conflict", "Conflict", "Conflict", (3, 3)]
 
 
+async def test_who_has_read_more_of_the_log_than_it_knows_of_is_not_sent_back_for_ever(
+    world: World, one: Process, other: Process
+):
+    """As where a full cache let go of a state that another process has changed since."""
+    org = await world.org()
+    await one.write(org, "chat:a")
+    await other.write(org, "chat:a")
+    one.forget(org.number, {"chat:a"})
+    writing = [one.write(org, "chat:a"), one.write(org, "chat:b", read=["chat:a"])]
+    await asyncio.wait_for(asyncio.gather(*writing), timeout=20)
+    assert one.conflicts <= 2
+    assert len(await world.assert_whole(org)) == 4
+
+
 async def test_who_was_away_for_long_forgets_everything(
     world: World, one: Process, other: Process, monkeypatch: pytest.MonkeyPatch
 ):
