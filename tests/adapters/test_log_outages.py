@@ -261,21 +261,22 @@ async def test_a_database_that_is_away_for_a_moment_is_waited_for(
     assert await outcomes(*futures) == PLACES
 
 
-@pytest.mark.long  # Its short limits make it a matter of luck beside other work.
 async def test_a_database_that_does_not_answer_is_not_waited_for_without_end(
     world: World, far: Process, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(appender, "ANSWER_SECONDS_MAX", 0.2)
-    monkeypatch.setattr(appender, "CONNECT_SECONDS_MAX", 1)
-    monkeypatch.setattr(writer, "WRITE_SECONDS_MAX", 0.3)
     org = await begun(world, far)
-    proxy.flowing.clear()
-    began = time.monotonic()
-    assert await outcomes(*map(far.log.submit, batch(org))) == ["Unavailable"] * 10
-    assert time.monotonic() - began < 4
-    monkeypatch.undo()  # The short waits have served; a busy machine may need the long ones.
+    with monkeypatch.context() as patch:  # A busy machine may need the long waits elsewhere.
+        patch.setattr(appender, "ANSWER_SECONDS_MAX", 0.2)
+        patch.setattr(appender, "CONNECT_SECONDS_MAX", 1)
+        patch.setattr(writer, "WRITE_SECONDS_MAX", 0.3)
+        proxy.flowing.clear()
+        began = time.monotonic()
+        assert await outcomes(*map(far.log.submit, batch(org))) == ["Unavailable"] * 10
+        assert time.monotonic() - began < 15
     proxy.flowing.set()
-    assert (await far.write(org, "chat:0")).last in (9, 20)  # All of it may arrive late.
+    # What was sent may arrive late: all of it, or the first half where it went in two batches.
+    written = await asyncio.wait_for(far.write(org, "chat:0"), timeout=30)
+    assert written.last in (9, 14, 20)
     await world.assert_whole(org)
 
 
