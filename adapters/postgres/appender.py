@@ -1,8 +1,11 @@
 """The one connection that writes, and what is asked over it (0002_append.sql)."""
 
 import asyncio
+import os
+import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +15,7 @@ from psycopg.pq.abc import PGresult
 
 from adapters.postgres import arguments, arrays
 from adapters.postgres.batch import Batch, Head
-from adapters.postgres.connections import assume
+from adapters.postgres.connections import Connection, assume
 from adapters.postgres.ticket import Sorting, Stream, Ticket
 from adapters.postgres.wire import Answer, Lost, Wire
 from domain.ports import Unavailable
@@ -148,7 +151,7 @@ class Appender:
         while True:
             try:
                 self._wire = await self._connect()
-            except psycopg.Error as error:
+            except (psycopg.Error, Lost) as error:
                 if asyncio.get_running_loop().time() > deadline:
                     raise Unavailable(f"The log cannot be reached: {error}") from error
                 await asyncio.sleep(CONNECT_PAUSE_SECONDS)
@@ -159,16 +162,19 @@ class Appender:
         connection = await psycopg.AsyncConnection.connect(
             self._url, autocommit=True, connect_timeout=int(CONNECT_SECONDS_MAX)
         )
+        too_late = asyncio.get_running_loop().call_later(CONNECT_SECONDS_MAX, _cut, connection)
         try:
             await assume(connection, "trunkline_append")
             for setting in _SETTINGS:
                 await connection.execute(setting)
+            wire = Wire(connection)
+            await asyncio.gather(*(wire.prepare(*each) for each in _STATEMENTS.items()))
+            self.flush_seconds = min([await _flush_seconds(wire) for _ in range(FLUSHES_TIMED)])
         except BaseException:
             await connection.close()
             raise
-        wire = Wire(connection)
-        await asyncio.gather(*(wire.prepare(*each) for each in _STATEMENTS.items()))
-        self.flush_seconds = min([await _flush_seconds(wire) for _ in range(FLUSHES_TIMED)])
+        finally:
+            too_late.cancel()
         return wire
 
     async def close(self) -> None:
@@ -194,6 +200,12 @@ class Appender:
             if isinstance(each, BaseException):
                 raise each
         return [each for each in done if not isinstance(each, BaseException)]
+
+
+def _cut(connection: Connection) -> None:
+    """Have everything that waits on a connection fail now; a cancelled driver would wait on."""
+    with socket.socket(fileno=os.dup(connection.pgconn.socket)) as handle, suppress(OSError):
+        handle.shutdown(socket.SHUT_RDWR)
 
 
 def _is_last_word(answer: object) -> bool:

@@ -11,7 +11,7 @@ from typing import Literal
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 SOCKET = ".s.PGSQL.5432"
-When = Literal["before", "during", "after"]
+When = Literal["before", "during", "after", "never"]
 
 
 class Link:
@@ -31,6 +31,8 @@ class Link:
         while data := await requests.read(65_536):
             await self.proxy.flowing.wait()
             when = self.proxy.springs(data)
+            if when == "never":
+                continue
             if when == "before":
                 self.held = data
             else:
@@ -84,7 +86,7 @@ class Proxy:
 
     def trap(self, statement: bytes, when: When) -> None:
         """Lose the connection at the next execution of a statement: before it reaches the server,
-        while the server works on it, or when the server has answered."""
+        while the server works on it, or when the server has answered. Never: lose the statement."""
         self._trap = statement + b"\0", when
 
     def springs(self, data: bytes) -> When | None:

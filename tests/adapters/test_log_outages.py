@@ -280,6 +280,22 @@ async def test_a_database_that_does_not_answer_is_not_waited_for_without_end(
     await world.assert_whole(org)
 
 
+@pytest.mark.parametrize("statement", [b"SET lock_timeout = '4s'", b"append", b"flush"])
+async def test_a_database_that_falls_silent_while_it_is_connected_to_is_not_waited_for(
+    world: World, far: Process, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, statement: bytes
+):
+    org = await begun(world, far)
+    await proxy.shut()
+    proxy.trap(statement, "never")
+    await proxy.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(appender, "CONNECT_SECONDS_MAX", 1)
+        answered = outcomes(far.log.submit(command(org, ("chat:0", 2))))
+        assert await asyncio.wait_for(answered, timeout=30) == ["Unavailable"]
+    assert proxy.has_sprung
+    assert (await far.log.append(command(org, ("chat:0", 2)))).last == 9
+
+
 async def test_a_log_that_has_lost_its_end_is_read_anew(world: World, one: Process):
     """As after a failover to a standby that had not got everything."""
     org = await begun(world, one)
