@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import psycopg
@@ -14,7 +13,7 @@ from litestar import Litestar
 
 from adapters.dispatcher import Dispatcher, Verifier
 from adapters.postgres.bell import Bell
-from adapters.postgres.connections import Pool, assume, pool, within
+from adapters.postgres.connections import Pool, assume, pool
 from adapters.postgres.directory import SYSTEM, Directory
 from adapters.postgres.embedded import EmbeddedPostgresError, embedded_postgres
 from adapters.postgres.keys import MasterKey
@@ -47,6 +46,7 @@ from api.webhooks import Webhooks
 from domain.identifiers import identifier
 from domain.ports import Clock, Org
 from migrations.apply import MigrationError, migrate
+from projections.builds import LiveBuilds
 from projections.channels import Channels as ChannelsProjection
 from projections.inbox import Inbox
 from projections.outbox import Outbox
@@ -70,11 +70,6 @@ PURGE_SECONDS = 3600.0
 
 # What an operator can mend; the texts say how.
 OPERATOR_ERRORS = (SettingsError, MigrationError, EmbeddedPostgresError)
-
-
-def projection_tables() -> list[str]:
-    """The SQL that creates the tables of every projection where they are missing."""
-    return [projection.tables for projection in PROJECTIONS]
 
 
 class SystemClock:
@@ -103,7 +98,7 @@ class Database:
         """Bring it to the current schema; returns the files applied."""
         if self.embedded:
             _make_login(self.migration_url)
-        return migrate(self.migration_url, login=self.login, projection_tables=projection_tables())
+        return migrate(self.migration_url, login=self.login, projections=PROJECTIONS)
 
 
 @contextmanager
@@ -218,7 +213,7 @@ def application(parts: Core) -> Litestar:
             channels=Channels(parts.context),
             chats=Chats(parts.context),
             replies=Replies(parts.context),
-            reading=Reading(parts.readers, partial(within, parts.readers)),
+            reading=Reading(LiveBuilds(parts.readers, PROJECTIONS)),
             names=Names(parts.addresses),
             directory=parts.directory,
             clock=parts.clock,
@@ -246,7 +241,7 @@ async def dispatching(parts: Core) -> AsyncIterator[None]:
     """Messages are sent and credentials checked until the end."""
     async with new_http_client() as client:
         platforms = {"whatsapp": CloudApi(client, base_address=parts.settings.whatsapp_api_base)}
-        outbox = ProjectedOutbox(parts.projectors, parts.directory)
+        outbox = ProjectedOutbox(LiveBuilds(parts.projectors, PROJECTIONS), parts.directory)
         dispatcher = Dispatcher(
             outbox,
             parts.dispatching,

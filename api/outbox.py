@@ -3,7 +3,6 @@
 from datetime import datetime
 
 import msgspec
-from psycopg_pool import AsyncConnectionPool
 
 from api.commands.channels import secrets_about
 from api.commands.reception import mark_of
@@ -13,8 +12,8 @@ from domain.inbound import Address, Content
 from domain.outbound import OutboundMessage
 from domain.ports import Directory, DueMessage, Unreadable, WaitingAccount
 from projections import outbox, verifications
+from projections.builds import LiveBuilds
 from projections.outbox import Claim, Held, Outgoing
-from projections.projection import Connection
 
 AT_ONCE_MAX = 64
 # One busy account leaves room for the others.
@@ -24,14 +23,14 @@ AT_ONCE_PER_ACCOUNT_MAX = 16
 class ProjectedOutbox:
     """The outbox and verifications projections, with what is sealed opened for the platform."""
 
-    def __init__(self, pool: AsyncConnectionPool[Connection], directory: Directory) -> None:
-        """`pool` is of role trunkline_project: it sees all organisations."""
-        self._pool = pool
+    def __init__(self, live: LiveBuilds, directory: Directory) -> None:
+        """`live` is of role trunkline_project: it sees all organisations."""
+        self._live = live
         self._directory = directory
 
     async def due(self, now: datetime) -> list[DueMessage]:
         """The next message of each chat that has one, as many as can be sent at once."""
-        async with self._pool.connection() as connection:
+        async with self._live.within(None) as connection:
             outgoing = await outbox.due(
                 connection,
                 now=now,
@@ -42,7 +41,7 @@ class ProjectedOutbox:
 
     async def orphans(self, claimed_before: datetime) -> list[DueMessage]:
         """Messages that a dispatcher took long ago and never settled."""
-        async with self._pool.connection() as connection:
+        async with self._live.within(None) as connection:
             claims = await outbox.orphans(
                 connection, claimed_before=claimed_before, limit=AT_ONCE_MAX
             )
@@ -50,7 +49,7 @@ class ProjectedOutbox:
 
     async def held(self, requested_before: datetime) -> list[DueMessage]:
         """Messages of stopped accounts that are so old that their time may be over."""
-        async with self._pool.connection() as connection:
+        async with self._live.within(None) as connection:
             held = await outbox.held(
                 connection, requested_before=requested_before, limit=AT_ONCE_MAX
             )
@@ -58,13 +57,13 @@ class ProjectedOutbox:
 
     async def next_due(self) -> datetime | None:
         """When the next message that waits for a time is due."""
-        async with self._pool.connection() as connection:
+        async with self._live.within(None) as connection:
             return await outbox.next_due(connection)
 
     async def open(self, due: DueMessage) -> OutboundMessage | None:
         """The message in clear; None if what it says or whom it goes to was erased."""
         # With the keys as they are at this moment: what was erased meanwhile is not sent (E4).
-        async with self._pool.connection() as connection:
+        async with self._live.within(None) as connection:
             outgoing = await outbox.outgoing(
                 connection, org=due.org, chat_id=due.chat_id, message_id=due.message_id
             )
@@ -102,7 +101,7 @@ class ProjectedOutbox:
 
     async def unverified(self) -> list[WaitingAccount]:
         """Accounts whose credentials have not been checked yet."""
-        async with self._pool.connection() as connection:
+        async with self._live.within(None) as connection:
             pending = await verifications.pending(connection, limit=AT_ONCE_MAX)
         return [
             WaitingAccount(org=each.org, platform=each.platform, account_id=each.account_id)

@@ -1,11 +1,10 @@
 """Reads: one organisation, from projections that have seen as much as the client asks for."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from litestar import Request
-from psycopg_pool import AsyncConnectionPool
 
 from api.answers import MIN_POSITION_HEADER
 from api.authentication import Principal
@@ -13,20 +12,18 @@ from api.commands.execute import Outcome
 from api.problems import Behind
 from domain.refusal import Invalid
 from projections import checkpoints
+from projections.builds import LiveBuilds
 from projections.projection import Connection, Projection
 
 WAIT_SECONDS = 5.0
 POSITION_MAX = 2**63 - 1
 
-Within = Callable[[int], AbstractAsyncContextManager[Connection]]
-
 
 class Reading:
     """Opens connections that see one org (role trunkline_read, row security)."""
 
-    def __init__(self, pool: AsyncConnectionPool[Connection], within: Within) -> None:
-        self._pool = pool
-        self._within = within
+    def __init__(self, live: LiveBuilds) -> None:
+        self._live = live
 
     @asynccontextmanager
     async def of(
@@ -41,7 +38,7 @@ class Reading:
         position = _min_position(request)
         if position and not await self.reached(principal.keys.org.number, position, *projections):
             raise Behind
-        async with self._within(principal.keys.org.number) as connection:
+        async with self._live.within(principal.keys.org.number) as connection:
             yield connection
 
     @asynccontextmanager
@@ -50,19 +47,19 @@ class Reading:
     ) -> AsyncIterator[Connection]:
         """A connection that shows what a command did; it waits for as long as a read may."""
         await self.reached(org, outcome.position, *projections)
-        async with self._within(org) as connection:
+        async with self._live.within(org) as connection:
             yield connection
 
     async def ping(self) -> None:
         """Raises what the pool raises when the database does not answer."""
-        async with self._pool.connection() as connection:
+        async with self._live.pool.connection() as connection:
             await connection.execute("SELECT 1")
 
     async def reached(self, org: int, position: int, *projections: Projection) -> bool:
         """Wait until all of them have reached the position; False when it takes too long."""
         for projection in projections:
             if not await checkpoints.caught_up(
-                self._pool,
+                self._live,
                 projection,
                 org=org,
                 position=position,

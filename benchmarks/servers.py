@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from adapters.postgres.embedded import embedded_postgres
-from api.main import projection_tables
+from api.main import PROJECTIONS
 from migrations.apply import migrate
 
 # Recycled WAL files: making new ones while measuring makes rates swing fivefold.
@@ -42,7 +42,7 @@ class Server:
                     "DO $$ BEGIN CREATE ROLE trunkline LOGIN NOINHERIT;"
                     " EXCEPTION WHEN duplicate_object THEN NULL; END $$"
                 )
-                migrate(address, login="trunkline", projection_tables=projection_tables())
+                migrate(address, login="trunkline", projections=PROJECTIONS)
             connection.execute("CHECKPOINT")
             yield make_conninfo(address, user="trunkline") if migrated else address
             connection.execute(

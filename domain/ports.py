@@ -341,3 +341,6 @@ class Wakener(Protocol):
 
     async def wait(self, timeout: float) -> bool:
         """Return True when it has, or False after `timeout` seconds."""
+
+    def grown(self) -> frozenset[int] | None:
+        """Whose log it was, as far as it is known since the last call; None: anybody's."""

@@ -1,4 +1,4 @@
-"""Brings a database to the current schema: roles, then SQL files, then projections' tables.
+"""Brings a database to the current schema: roles, then SQL files, then projections' builds.
 
 Safe to run twice, and at once from two places: an advisory lock makes the second one wait.
 """
@@ -11,9 +11,10 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from migrations.builds import OWNER, Tables, become_owner, make_build
+
 FOLDER = Path(__file__).parent
 LOCK = 0x7472756E6B  # "trunk"
-OWNER = "trunkline_owner"
 ROLES = (
     "trunkline_append",
     "trunkline_read",
@@ -32,12 +33,12 @@ class MigrationError(Exception):
     """The database cannot be brought to the current schema; the text says what to do."""
 
 
-def migrate(url: str, *, login: str | None, projection_tables: Iterable[str]) -> list[str]:
+def migrate(url: str, *, login: str | None, projections: Iterable[Tables]) -> list[str]:
     """Apply what is missing and return the names of the files applied.
 
     `login` is the database user that the servers use, where it differs from the one in `url`;
-    it may take on the roles. `projection_tables` are SQL texts that create tables if they are
-    missing, in the schema `projections`.
+    it may take on the roles. A projection that has no build of its version gets one, which is
+    live and empty: it is filled from the first event on.
     """
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
@@ -47,7 +48,7 @@ def migrate(url: str, *, login: str | None, projection_tables: Iterable[str]) ->
         except psycopg.errors.InsufficientPrivilege as error:
             raise MigrationError(_to_be_done(connection, login)) from error
         applied = [path.name for path in _files() if _apply(connection, path)]
-        _make_projection_tables(connection, projection_tables)
+        _make_first_builds(connection, projections)
         return applied
 
 
@@ -93,11 +94,12 @@ def _execute(connection: psycopg.Connection, statement: str, *names: str) -> Non
 
 def _make_schemas(connection: psycopg.Connection) -> None:
     rows = connection.execute("SELECT nspname FROM pg_namespace").fetchall()
+    # `projections` is empty since each build has a schema of its own; 0003 still speaks of it.
     for schema in ("trunkline", "projections"):
         if (schema,) not in rows:
             _execute(connection, "CREATE SCHEMA {} AUTHORIZATION {}", schema, OWNER)
     with connection.transaction():
-        _become_owner(connection)
+        become_owner(connection)
         connection.execute(
             "CREATE TABLE IF NOT EXISTS migrations (name text PRIMARY KEY, sha256 bytea NOT NULL,"
             " applied_at timestamptz NOT NULL DEFAULT now())"
@@ -118,16 +120,11 @@ def _to_be_done(connection: psycopg.Connection, login: str | None) -> str:
     )
 
 
-def _become_owner(connection: psycopg.Connection) -> None:
-    connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(OWNER)))
-    connection.execute("SET LOCAL search_path = trunkline")
-
-
 def _apply(connection: psycopg.Connection, path: Path) -> bool:
     text = path.read_text()
     digest = hashlib.sha256(text.encode()).digest()
     with connection.transaction():
-        _become_owner(connection)
+        become_owner(connection)
         known = connection.execute(
             "SELECT sha256 FROM migrations WHERE name = %s", [path.name]
         ).fetchone()
@@ -144,28 +141,11 @@ def _apply(connection: psycopg.Connection, path: Path) -> bool:
     return False
 
 
-def _make_projection_tables(connection: psycopg.Connection, texts: Iterable[str]) -> None:
+def _make_first_builds(connection: psycopg.Connection, projections: Iterable[Tables]) -> None:
     with connection.transaction():
-        _become_owner(connection)
-        connection.execute("SET LOCAL search_path = projections")
-        for text in texts:
-            connection.execute(text.encode())
-        unguarded = connection.execute(
-            "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'projections'::regnamespace"
-            " AND c.relkind = 'r' AND NOT c.relforcerowsecurity"
-        ).fetchall()
-        for (table,) in unguarded:
-            for statement in _GUARDS:
-                connection.execute(sql.SQL(statement).format(table=sql.Identifier(table)))
-
-
-# A projection's rows are seen by one organisation at a time, and written by projectors alone.
-_GUARDS = (
-    "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
-    "ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
-    "CREATE POLICY project ON {table} TO trunkline_project USING (true)",
-    "CREATE POLICY one_org ON {table} TO trunkline_read, trunkline_audit"
-    " USING (org = trunkline.current_org())",
-    "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON {table} TO trunkline_project",
-    "GRANT SELECT ON {table} TO trunkline_read, trunkline_audit",
-)
+        become_owner(connection)
+        rows = connection.execute("SELECT projection, version FROM builds").fetchall()
+    for projection in projections:
+        if (projection.name, projection.version) not in rows:
+            with connection.transaction():
+                make_build(connection, projection, 1, tables=projection.tables, state="live")

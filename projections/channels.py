@@ -38,7 +38,7 @@ SQL = load(__file__)
 
 
 class _Channel(msgspec.Struct):
-    """A row of channels_v1."""
+    """A row of channels."""
 
     channel_id: str
     created_position: int
@@ -52,7 +52,7 @@ class _Channel(msgspec.Struct):
 
 
 class _Link(msgspec.Struct):
-    """A row of channels_connections_v1."""
+    """A row of channels_connections."""
 
     channel_id: str
     service: str
@@ -65,7 +65,7 @@ class _Link(msgspec.Struct):
 
 
 class _Account(msgspec.Struct):
-    """A row of channels_accounts_v1."""
+    """A row of channels_accounts."""
 
     platform: str
     account_id: str
@@ -85,7 +85,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class _Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of channels_decisions_v1."""
+    """A row of channels_decisions."""
 
     channel_id: str
     position: int

@@ -1,6 +1,6 @@
 -- tables --
--- Rebuilt by replay: to change a column, raise the version in the name everywhere in this file.
-CREATE TABLE IF NOT EXISTS channels_v1 (
+-- Rebuilt by replay: to change a column, raise the projection's version.
+CREATE TABLE IF NOT EXISTS channels (
     org              int     NOT NULL,
     channel_id       text    NOT NULL COLLATE "C",
     created_position bigint  NOT NULL,
@@ -13,10 +13,10 @@ CREATE TABLE IF NOT EXISTS channels_v1 (
     released         boolean NOT NULL,
     PRIMARY KEY (org, channel_id)
 );
-CREATE UNIQUE INDEX IF NOT EXISTS channels_v1_in_order ON channels_v1 (org, created_position);
+CREATE UNIQUE INDEX IF NOT EXISTS channels_in_order ON channels (org, created_position);
 
 -- Versions are those of the channel's stream, which a decision's candidates name (S9).
-CREATE TABLE IF NOT EXISTS channels_connections_v1 (
+CREATE TABLE IF NOT EXISTS channels_connections (
     org              int         NOT NULL,
     channel_id       text        NOT NULL COLLATE "C",
     service          text        NOT NULL COLLATE "C",
@@ -28,10 +28,10 @@ CREATE TABLE IF NOT EXISTS channels_connections_v1 (
     connected_at     timestamptz NOT NULL,
     PRIMARY KEY (org, channel_id, service)
 );
-CREATE INDEX IF NOT EXISTS channels_connections_v1_by_service
-    ON channels_connections_v1 (org, service, created_position);
+CREATE INDEX IF NOT EXISTS channels_connections_by_service
+    ON channels_connections (org, service, created_position);
 
-CREATE TABLE IF NOT EXISTS channels_accounts_v1 (
+CREATE TABLE IF NOT EXISTS channels_accounts (
     org                 int         NOT NULL,
     platform            text        NOT NULL COLLATE "C",
     account_id          text        NOT NULL COLLATE "C",
@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS channels_accounts_v1 (
     PRIMARY KEY (org, platform, account_id)
 );
 
-CREATE TABLE IF NOT EXISTS channels_decisions_v1 (
+CREATE TABLE IF NOT EXISTS channels_decisions (
     org        int         NOT NULL,
     channel_id text        NOT NULL COLLATE "C",
     position   bigint      NOT NULL,
@@ -59,26 +59,26 @@ CREATE TABLE IF NOT EXISTS channels_decisions_v1 (
 
 -- read_channels --
 SELECT channel_id, created_position, platform, account_id, address, name, shared, parent, released
-  FROM channels_v1
+  FROM channels
  WHERE org = %(org)s AND channel_id = ANY (%(channel_ids)s::text[])
 
 -- read_connections --
 SELECT channel_id, service, active, created_position, created_version, joined_position,
        joined_version, connected_at
-  FROM channels_connections_v1
+  FROM channels_connections
  WHERE org = %(org)s AND channel_id = ANY (%(channel_ids)s::text[])
 
 -- read_accounts --
 SELECT platform, account_id, business_account_id, verification, verification_reason, stopped,
        health_since
-  FROM channels_accounts_v1
+  FROM channels_accounts
  WHERE org = %(org)s
    AND (platform, account_id) IN (
        SELECT * FROM unnest(%(platforms)s::text[], %(account_ids)s::text[]))
 
 -- write_channel --
-INSERT INTO channels_v1 (org, channel_id, created_position, platform, account_id, address, name,
-                         shared, parent, released)
+INSERT INTO channels (org, channel_id, created_position, platform, account_id, address, name,
+                      shared, parent, released)
 VALUES (%(org)s, %(channel_id)s, %(created_position)s, %(platform)s, %(account_id)s, %(address)s,
         %(name)s, %(shared)s, %(parent)s, %(released)s)
 ON CONFLICT (org, channel_id) DO UPDATE
@@ -86,19 +86,19 @@ ON CONFLICT (org, channel_id) DO UPDATE
 
 -- forget_connections --
 -- Those of the changed channels are written anew: there are few, and some may be gone.
-DELETE FROM channels_connections_v1
+DELETE FROM channels_connections
  WHERE org = %(org)s AND channel_id = ANY (%(channel_ids)s::text[])
 
 -- write_connection --
-INSERT INTO channels_connections_v1 (org, channel_id, service, active, created_position,
-                                     created_version, joined_position, joined_version,
-                                     connected_at)
+INSERT INTO channels_connections (org, channel_id, service, active, created_position,
+                                  created_version, joined_position, joined_version,
+                                  connected_at)
 VALUES (%(org)s, %(channel_id)s, %(service)s, %(active)s, %(created_position)s,
         %(created_version)s, %(joined_position)s, %(joined_version)s, %(connected_at)s)
 
 -- write_account --
-INSERT INTO channels_accounts_v1 (org, platform, account_id, business_account_id, verification,
-                                  verification_reason, stopped, health_since)
+INSERT INTO channels_accounts (org, platform, account_id, business_account_id, verification,
+                               verification_reason, stopped, health_since)
 VALUES (%(org)s, %(platform)s, %(account_id)s, %(business_account_id)s, %(verification)s,
         %(verification_reason)s, %(stopped)s, %(health_since)s)
 ON CONFLICT (org, platform, account_id) DO UPDATE
@@ -108,25 +108,25 @@ ON CONFLICT (org, platform, account_id) DO UPDATE
 
 -- write_decision --
 -- A decision never changes.
-INSERT INTO channels_decisions_v1 (org, channel_id, position, at, kind, rule, cause, candidates,
-                                   chosen, previous)
+INSERT INTO channels_decisions (org, channel_id, position, at, kind, rule, cause, candidates,
+                                chosen, previous)
 VALUES (%(org)s, %(channel_id)s, %(position)s, %(at)s, %(kind)s, %(rule)s, %(cause)s,
         %(candidates)s, %(chosen)s, %(previous)s)
 ON CONFLICT (org, channel_id, position) DO NOTHING
 
 -- channels --
--- In the order in which they were made; served by channels_v1_in_order, or by the key for one.
+-- In the order in which they were made; served by channels_in_order, or by the key for one.
 SELECT c.channel_id, c.created_position, c.platform, c.account_id, a.business_account_id,
        c.address, c.name, c.shared, c.parent, c.released, a.verification, a.verification_reason,
        a.stopped, a.health_since, s.services, s.active, s.connected_at
-  FROM channels_v1 c
-  LEFT JOIN channels_accounts_v1 a
+  FROM channels c
+  LEFT JOIN channels_accounts a
     ON a.org = c.org AND a.platform = c.platform AND a.account_id = c.account_id
   LEFT JOIN LATERAL (
        SELECT array_agg(n.service ORDER BY n.created_position) AS services,
               array_agg(n.active ORDER BY n.created_position) AS active,
               array_agg(n.connected_at ORDER BY n.created_position) AS connected_at
-         FROM channels_connections_v1 n
+         FROM channels_connections n
         WHERE n.org = c.org AND n.channel_id = c.channel_id) s ON true
  WHERE c.org = %(org)s AND {wanted}
  ORDER BY c.created_position
@@ -136,15 +136,15 @@ SELECT c.channel_id, c.created_position, c.platform, c.account_id, a.business_ac
 -- A service has a connection to each account it uses: dozens, not thousands.
 SELECT n.channel_id, c.platform, c.account_id, c.name, c.shared, n.active,
        c.parent IS NOT DISTINCT FROM n.service AS is_parent, n.connected_at
-  FROM channels_connections_v1 n
-  JOIN channels_v1 c ON c.org = n.org AND c.channel_id = n.channel_id
+  FROM channels_connections n
+  JOIN channels c ON c.org = n.org AND c.channel_id = n.channel_id
  WHERE n.org = %(org)s AND n.service = %(service)s
  ORDER BY n.created_position
  LIMIT %(limit)s
 
 -- decisions --
 SELECT position, at, kind, rule, cause, candidates, chosen, previous
-  FROM channels_decisions_v1
+  FROM channels_decisions
  WHERE org = %(org)s AND channel_id = %(channel_id)s AND position > %(after)s
  ORDER BY position
  LIMIT %(limit)s

@@ -2,29 +2,32 @@
 
 import asyncio
 
-from psycopg_pool import AsyncConnectionPool
-
+from projections.builds import LiveBuilds
 from projections.projection import Connection, Projection
 
 # How long a reader sleeps between two looks: short at first, since most waits are short.
 PAUSE_FIRST_SECONDS = 0.005
 PAUSE_MAX_SECONDS = 0.05
 
-_POSITION = (
-    "SELECT position FROM trunkline.checkpoints"
-    " WHERE projection = %(projection)s AND version = %(version)s AND org = %(org)s"
-)
+# Of the build that this transaction reads; meanwhile another may have become live.
+_POSITION = """
+SELECT c.position
+  FROM trunkline.builds b
+  JOIN trunkline.checkpoints c USING (projection, version, build)
+ WHERE b.projection = %(projection)s AND b.version = %(version)s AND c.org = %(org)s
+   AND b.schema = ANY (current_schemas(false))
+"""
 
 
 async def position(connection: Connection, projection: Projection, *, org: int) -> int:
-    """How far a projection is; 0 before its first event. The connection must see the org."""
+    """How far the projection is that a `LiveBuilds` transaction reads; 0 before its first event."""
     parameters = {"projection": projection.name, "version": projection.version, "org": org}
     row = await (await connection.execute(_POSITION, parameters)).fetchone()
     return row[0] if row else 0
 
 
 async def caught_up(
-    pool: AsyncConnectionPool[Connection],
+    live: LiveBuilds,
     projection: Projection,
     *,
     org: int,
@@ -35,7 +38,7 @@ async def caught_up(
     clock = asyncio.get_running_loop().time
     deadline = clock() + timeout_seconds
     pause = PAUSE_FIRST_SECONDS
-    while await _position_of(pool, projection, org) < position:
+    while await _position_of(live, projection, org) < position:
         if clock() + pause > deadline:
             return False
         await asyncio.sleep(pause)
@@ -43,13 +46,6 @@ async def caught_up(
     return True
 
 
-async def _position_of(
-    pool: AsyncConnectionPool[Connection], projection: Projection, org: int
-) -> int:
-    async with (
-        pool.connection() as connection,
-        connection.pipeline(),
-        connection.transaction(),
-    ):
-        await connection.execute("SELECT set_config('app.org', %s, true)", [str(org)])
+async def _position_of(live: LiveBuilds, projection: Projection, org: int) -> int:
+    async with live.within(org) as connection:
         return await position(connection, projection, org=org)

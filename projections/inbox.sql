@@ -1,8 +1,8 @@
 -- tables --
--- Rebuilt by replay: to change a column, raise the version in the name everywhere in this file.
+-- Rebuilt by replay: to change a column, raise the projection's version.
 -- A channel_id of '' means the account itself: customers' messages and echoes (S3).
 
-CREATE TABLE IF NOT EXISTS inbox_channels_v1 (
+CREATE TABLE IF NOT EXISTS inbox_channels (
     org              int     NOT NULL,
     channel_id       text    NOT NULL COLLATE "C",
     platform         text    NOT NULL COLLATE "C",
@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS inbox_channels_v1 (
 );
 
 -- Every service that has ever been on a channel: its rows are kept up also while it is away (S16).
-CREATE TABLE IF NOT EXISTS inbox_connections_v1 (
+CREATE TABLE IF NOT EXISTS inbox_connections (
     org             int     NOT NULL,
     service         text    NOT NULL COLLATE "C",
     channel_id      text    NOT NULL COLLATE "C",
@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS inbox_connections_v1 (
 );
 
 -- What all services have in common about a chat.
-CREATE TABLE IF NOT EXISTS inbox_threads_v1 (
+CREATE TABLE IF NOT EXISTS inbox_threads (
     org                      int     NOT NULL,
     chat_id                  text    NOT NULL COLLATE "C",
     platform                 text    NOT NULL COLLATE "C",
@@ -34,12 +34,12 @@ CREATE TABLE IF NOT EXISTS inbox_threads_v1 (
     last_customer_message_at timestamptz,  -- The messaging window counts from here (N1).
     PRIMARY KEY (chat_id, org)
 ) WITH (fillfactor = 80);
-CREATE INDEX IF NOT EXISTS inbox_threads_v1_by_account
-    ON inbox_threads_v1 (org, platform, account_id);
+CREATE INDEX IF NOT EXISTS inbox_threads_by_account
+    ON inbox_threads (org, platform, account_id);
 
 -- A chat as one service has it. What follows from its messages is looked up again whenever they
 -- change, so neither the order of arrival nor the size of a batch can show in it.
-CREATE TABLE IF NOT EXISTS inbox_chats_v1 (
+CREATE TABLE IF NOT EXISTS inbox_chats (
     org              int     NOT NULL,
     chat_id          text    NOT NULL COLLATE "C",
     service          text    NOT NULL COLLATE "C",
@@ -58,24 +58,24 @@ CREATE TABLE IF NOT EXISTS inbox_chats_v1 (
     PRIMARY KEY (org, chat_id, service)
 ) WITH (fillfactor = 80);
 -- A list takes each channel's newest chats from one of these and merges them.
-CREATE INDEX IF NOT EXISTS inbox_chats_v1_newest
-    ON inbox_chats_v1 (org, service, channel_id, last_activity_at, chat_id)
+CREATE INDEX IF NOT EXISTS inbox_chats_newest
+    ON inbox_chats (org, service, channel_id, last_activity_at, chat_id)
  WHERE NOT blocked AND last_activity_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS inbox_chats_v1_owned
-    ON inbox_chats_v1 (org, service, channel_id, owner, last_activity_at, chat_id)
+CREATE INDEX IF NOT EXISTS inbox_chats_owned
+    ON inbox_chats (org, service, channel_id, owner, last_activity_at, chat_id)
  WHERE NOT blocked AND last_activity_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS inbox_chats_v1_answered
-    ON inbox_chats_v1 (org, service, channel_id, answered, last_activity_at, chat_id)
+CREATE INDEX IF NOT EXISTS inbox_chats_answered
+    ON inbox_chats (org, service, channel_id, answered, last_activity_at, chat_id)
  WHERE NOT blocked AND last_activity_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS inbox_chats_v1_closed
-    ON inbox_chats_v1 (org, service, channel_id, last_activity_at, chat_id)
+CREATE INDEX IF NOT EXISTS inbox_chats_closed
+    ON inbox_chats (org, service, channel_id, last_activity_at, chat_id)
  WHERE closed AND NOT blocked AND last_activity_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS inbox_chats_v1_blocked
-    ON inbox_chats_v1 (org, service, channel_id, last_activity_at, chat_id)
+CREATE INDEX IF NOT EXISTS inbox_chats_blocked
+    ON inbox_chats (org, service, channel_id, last_activity_at, chat_id)
  WHERE blocked AND last_activity_at IS NOT NULL;
 
 -- How many chats of a kind a service sees; a row may say 0.
-CREATE TABLE IF NOT EXISTS inbox_counts_v1 (
+CREATE TABLE IF NOT EXISTS inbox_counts (
     org        int     NOT NULL,
     service    text    NOT NULL COLLATE "C",
     channel_id text    NOT NULL COLLATE "C",
@@ -87,7 +87,7 @@ CREATE TABLE IF NOT EXISTS inbox_counts_v1 (
     PRIMARY KEY (org, service, channel_id, owner, answered, closed, blocked)
 ) WITH (fillfactor = 50);
 
-CREATE TABLE IF NOT EXISTS inbox_messages_v1 (
+CREATE TABLE IF NOT EXISTS inbox_messages (
     org             int         NOT NULL,
     chat_id         text        NOT NULL COLLATE "C",
     message_id      text        NOT NULL COLLATE "C",
@@ -115,15 +115,15 @@ CREATE TABLE IF NOT EXISTS inbox_messages_v1 (
     PRIMARY KEY (message_id, org)
 ) WITH (fillfactor = 80);
 -- Sealed data does not shrink.
-ALTER TABLE inbox_messages_v1 ALTER COLUMN content SET STORAGE EXTERNAL,
-                              ALTER COLUMN edit SET STORAGE EXTERNAL;
-CREATE INDEX IF NOT EXISTS inbox_messages_v1_timeline
-    ON inbox_messages_v1 (org, channel_id, chat_id, at, position);
-CREATE INDEX IF NOT EXISTS inbox_messages_v1_by_key
-    ON inbox_messages_v1 (key, chat_id, org) WHERE key IS NOT NULL;
+ALTER TABLE inbox_messages ALTER COLUMN content SET STORAGE EXTERNAL,
+                           ALTER COLUMN edit SET STORAGE EXTERNAL;
+CREATE INDEX IF NOT EXISTS inbox_messages_timeline
+    ON inbox_messages (org, channel_id, chat_id, at, position);
+CREATE INDEX IF NOT EXISTS inbox_messages_by_key
+    ON inbox_messages (key, chat_id, org) WHERE key IS NOT NULL;
 
 -- Every receipt, also of messages that are not known yet (C15).
-CREATE TABLE IF NOT EXISTS inbox_receipts_v1 (
+CREATE TABLE IF NOT EXISTS inbox_receipts (
     org         int         NOT NULL,
     chat_id     text        NOT NULL COLLATE "C",
     key         bytea       NOT NULL,
@@ -139,7 +139,7 @@ CREATE TABLE IF NOT EXISTS inbox_receipts_v1 (
 );
 
 -- The latest edit of a message, known to us or not; none once it is unsent (C17).
-CREATE TABLE IF NOT EXISTS inbox_edits_v1 (
+CREATE TABLE IF NOT EXISTS inbox_edits (
     org         int         NOT NULL,
     chat_id     text        NOT NULL COLLATE "C",
     target      bytea       NOT NULL,
@@ -150,7 +150,7 @@ CREATE TABLE IF NOT EXISTS inbox_edits_v1 (
     PRIMARY KEY (org, chat_id, target)
 );
 
-CREATE TABLE IF NOT EXISTS inbox_unsends_v1 (
+CREATE TABLE IF NOT EXISTS inbox_unsends (
     org     int         NOT NULL,
     chat_id text        NOT NULL COLLATE "C",
     target  bytea       NOT NULL,
@@ -159,7 +159,7 @@ CREATE TABLE IF NOT EXISTS inbox_unsends_v1 (
 );
 
 -- The latest reaction of each author; without content it was taken back.
-CREATE TABLE IF NOT EXISTS inbox_reactions_v1 (
+CREATE TABLE IF NOT EXISTS inbox_reactions (
     org         int         NOT NULL,
     chat_id     text        NOT NULL COLLATE "C",
     target      bytea       NOT NULL,
@@ -172,7 +172,7 @@ CREATE TABLE IF NOT EXISTS inbox_reactions_v1 (
 );
 
 -- When the customer last saw a message that went through a channel; '' for echoes (C11).
-CREATE TABLE IF NOT EXISTS inbox_reads_v1 (
+CREATE TABLE IF NOT EXISTS inbox_reads (
     org          int         NOT NULL,
     chat_id      text        NOT NULL COLLATE "C",
     channel_id   text        NOT NULL COLLATE "C",
@@ -180,7 +180,7 @@ CREATE TABLE IF NOT EXISTS inbox_reads_v1 (
     PRIMARY KEY (org, chat_id, channel_id)
 ) WITH (fillfactor = 80);
 
-CREATE TABLE IF NOT EXISTS inbox_contacts_v1 (
+CREATE TABLE IF NOT EXISTS inbox_contacts (
     org           int    NOT NULL,
     contact_id    text   NOT NULL COLLATE "C",
     name          bytea  NOT NULL,
@@ -189,7 +189,7 @@ CREATE TABLE IF NOT EXISTS inbox_contacts_v1 (
     PRIMARY KEY (org, contact_id)
 );
 
-CREATE TABLE IF NOT EXISTS inbox_addresses_v1 (
+CREATE TABLE IF NOT EXISTS inbox_addresses (
     org         int    NOT NULL,
     contact_id  text   NOT NULL COLLATE "C",
     key         bytea  NOT NULL,
@@ -201,7 +201,7 @@ CREATE TABLE IF NOT EXISTS inbox_addresses_v1 (
 );
 
 -- Whether the customer takes marketing on an account: what they said last (N5).
-CREATE TABLE IF NOT EXISTS inbox_preferences_v1 (
+CREATE TABLE IF NOT EXISTS inbox_preferences (
     org             int         NOT NULL,
     contact_id      text        NOT NULL COLLATE "C",
     account         text        NOT NULL COLLATE "C",  -- `<platform>:<account id>`
@@ -224,35 +224,35 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 
 -- read_channels --
 -- Of an org, all: there are few, and any event of a batch may concern any of them.
 SELECT channel_id, platform, account_id, shared, created_position
-  FROM inbox_channels_v1
+  FROM inbox_channels
  WHERE org = %(org)s
 
 -- read_connections --
 SELECT service, channel_id, active, joined_position
-  FROM inbox_connections_v1
+  FROM inbox_connections
  WHERE org = %(org)s
 
 -- read_threads --
 SELECT chat_id, platform, account_id, contact_id, is_group, started_position,
        last_customer_message_at
-  FROM inbox_threads_v1
+  FROM inbox_threads
  WHERE chat_id = ANY (%(chat_ids)s::text[]) AND (org = %(org)s) IS TRUE
 
 -- read_decided --
 SELECT chat_id, service, owner, owner_since, closed, blocked, reopened_position, reopened_at,
        decided_position
-  FROM inbox_chats_v1
+  FROM inbox_chats
  WHERE org = %(org)s AND chat_id = ANY (%(chat_ids)s::text[]) AND decided_position > 0
 
 -- write_channels --
-INSERT INTO inbox_channels_v1 (org, channel_id, platform, account_id, shared, created_position)
+INSERT INTO inbox_channels (org, channel_id, platform, account_id, shared, created_position)
 SELECT %(org)s, *
   FROM unnest(%(channel_ids)s::text[], %(platforms)s::text[], %(account_ids)s::text[],
               %(shared)s::bool[], %(positions)s::bigint[])
 ON CONFLICT (org, channel_id) DO NOTHING
 
 -- write_connections --
-INSERT INTO inbox_connections_v1 AS n (org, service, channel_id, active, joined_position)
+INSERT INTO inbox_connections AS n (org, service, channel_id, active, joined_position)
 SELECT %(org)s, *
   FROM unnest(%(services)s::text[], %(channel_ids)s::text[], %(active)s::bool[],
               %(joined)s::bigint[])
@@ -260,8 +260,8 @@ ON CONFLICT (org, service, channel_id) DO UPDATE
    SET active = excluded.active, joined_position = excluded.joined_position
 
 -- write_threads --
-INSERT INTO inbox_threads_v1 AS t (org, chat_id, platform, account_id, contact_id, is_group,
-                                   started_position, last_customer_message_at)
+INSERT INTO inbox_threads AS t (org, chat_id, platform, account_id, contact_id, is_group,
+                                started_position, last_customer_message_at)
 SELECT %(org)s, *
   FROM unnest(%(chat_ids)s::text[], %(platforms)s::text[], %(account_ids)s::text[],
               %(contact_ids)s::text[], %(groups)s::bool[], %(positions)s::bigint[],
@@ -271,9 +271,9 @@ ON CONFLICT (chat_id, org) DO UPDATE
  WHERE t.last_customer_message_at IS DISTINCT FROM excluded.last_customer_message_at
 
 -- write_messages --
-INSERT INTO inbox_messages_v1 (org, chat_id, message_id, channel_id, position, at, rank, kind,
-                               service, user_id, content, content_key, content_type, key, quotes,
-                               member, retry_of, failed_position, failure_reason, failure_code)
+INSERT INTO inbox_messages (org, chat_id, message_id, channel_id, position, at, rank, kind,
+                            service, user_id, content, content_key, content_type, key, quotes,
+                            member, retry_of, failed_position, failure_reason, failure_code)
 SELECT %(org)s, *
   FROM unnest(%(chat_id)s::text[], %(message_id)s::text[], %(channel_id)s::text[],
               %(position)s::bigint[], %(at)s::timestamptz[], %(rank)s::smallint[],
@@ -286,7 +286,7 @@ ON CONFLICT (message_id, org) DO NOTHING
 
 -- settle_by_id --
 -- What the dispatcher found out. Of a message in the same batch it is in the row already.
-UPDATE inbox_messages_v1 m
+UPDATE inbox_messages m
    SET rank = greatest(m.rank, s.rank), key = coalesce(m.key, s.key),
        failed_position = least(m.failed_position, s.failed_position),
        failure_reason = CASE WHEN s.failed_position < coalesce(m.failed_position,
@@ -301,7 +301,7 @@ UPDATE inbox_messages_v1 m
        AS s (chat_id, message_id, rank, key, failed_position, failure_reason, failure_code)
  CROSS JOIN LATERAL (
        SELECT o.ctid AS place
-         FROM inbox_messages_v1 o
+         FROM inbox_messages o
         WHERE o.message_id = s.message_id AND (o.org = %(org)s) IS TRUE
        OFFSET 0) found
  WHERE m.ctid = found.place
@@ -309,8 +309,8 @@ UPDATE inbox_messages_v1 m
         OR s.failed_position < m.failed_position)
 
 -- write_receipts --
-INSERT INTO inbox_receipts_v1 (org, chat_id, key, position, status, rank, at, participant,
-                               error_code, detail, detail_key)
+INSERT INTO inbox_receipts (org, chat_id, key, position, status, rank, at, participant,
+                            error_code, detail, detail_key)
 SELECT %(org)s, *
   FROM unnest(%(chat_ids)s::text[], %(keys)s::bytea[], %(positions)s::bigint[],
               %(statuses)s::text[], %(ranks)s::smallint[], %(times)s::timestamptz[],
@@ -319,7 +319,7 @@ SELECT %(org)s, *
 ON CONFLICT (org, chat_id, key, position) DO NOTHING
 
 -- write_edits --
-INSERT INTO inbox_edits_v1 AS e (org, chat_id, target, at, position, content, content_key)
+INSERT INTO inbox_edits AS e (org, chat_id, target, at, position, content, content_key)
 SELECT %(org)s, *
   FROM unnest(%(chat_ids)s::text[], %(targets)s::bytea[], %(times)s::timestamptz[],
               %(positions)s::bigint[], %(contents)s::bytea[], %(content_keys)s::text[])
@@ -329,29 +329,29 @@ ON CONFLICT (org, chat_id, target) DO UPDATE
  WHERE (excluded.at, excluded.position) > (e.at, e.position)
 
 -- write_unsends --
-INSERT INTO inbox_unsends_v1 (org, chat_id, target, at)
+INSERT INTO inbox_unsends (org, chat_id, target, at)
 SELECT %(org)s, *
   FROM unnest(%(chat_ids)s::text[], %(targets)s::bytea[], %(times)s::timestamptz[])
 ON CONFLICT (org, chat_id, target) DO NOTHING
 
 -- forget_edits --
 -- What is unsent leaves nothing of what it said, whichever came first.
-DELETE FROM inbox_edits_v1
+DELETE FROM inbox_edits
  WHERE ctid = ANY (ARRAY (
        SELECT found.place
          FROM unnest(%(chat_ids)s::text[], %(targets)s::bytea[]) AS t (chat_id, target)
         CROSS JOIN LATERAL (
               SELECT e.ctid AS place
-                FROM inbox_edits_v1 e
+                FROM inbox_edits e
                WHERE e.org = %(org)s AND e.chat_id = t.chat_id AND e.target = t.target
-                 AND EXISTS (SELECT FROM inbox_unsends_v1 u
+                 AND EXISTS (SELECT FROM inbox_unsends u
                               WHERE u.org = %(org)s AND u.chat_id = t.chat_id
                                 AND u.target = t.target)
               OFFSET 0) found))
 
 -- write_reactions --
-INSERT INTO inbox_reactions_v1 AS r (org, chat_id, target, author, at, position, content,
-                                     content_key)
+INSERT INTO inbox_reactions AS r (org, chat_id, target, author, at, position, content,
+                                  content_key)
 SELECT %(org)s, *
   FROM unnest(%(chat_ids)s::text[], %(targets)s::bytea[], %(authors)s::text[],
               %(times)s::timestamptz[], %(positions)s::bigint[], %(contents)s::bytea[],
@@ -362,7 +362,7 @@ ON CONFLICT (org, chat_id, target, author) DO UPDATE
  WHERE (excluded.at, excluded.position) > (r.at, r.position)
 
 -- write_names --
-INSERT INTO inbox_contacts_v1 AS p (org, contact_id, name, name_key, name_position)
+INSERT INTO inbox_contacts AS p (org, contact_id, name, name_key, name_position)
 SELECT %(org)s, *
   FROM unnest(%(contact_ids)s::text[], %(names)s::bytea[], %(name_keys)s::text[],
               %(positions)s::bigint[])
@@ -371,7 +371,7 @@ ON CONFLICT (org, contact_id) DO UPDATE
  WHERE excluded.name_position > p.name_position
 
 -- write_addresses --
-INSERT INTO inbox_addresses_v1 (org, contact_id, key, kind, position, address, address_key)
+INSERT INTO inbox_addresses (org, contact_id, key, kind, position, address, address_key)
 SELECT %(org)s, *
   FROM unnest(%(contact_ids)s::text[], %(keys)s::bytea[], %(kinds)s::text[],
               %(positions)s::bigint[], %(addresses)s::bytea[], %(address_keys)s::text[])
@@ -380,12 +380,12 @@ ON CONFLICT (org, contact_id, key) DO UPDATE
        address = excluded.address, address_key = excluded.address_key
 
 -- remove_addresses --
-DELETE FROM inbox_addresses_v1
+DELETE FROM inbox_addresses
  WHERE org = %(org)s
    AND (contact_id, key) IN (SELECT * FROM unnest(%(contact_ids)s::text[], %(keys)s::bytea[]))
 
 -- write_preferences --
-INSERT INTO inbox_preferences_v1 AS w (org, contact_id, account, at, position, wants_marketing)
+INSERT INTO inbox_preferences AS w (org, contact_id, account, at, position, wants_marketing)
 SELECT %(org)s, *
   FROM unnest(%(contact_ids)s::text[], %(accounts)s::text[], %(times)s::timestamptz[],
               %(positions)s::bigint[], %(wants_marketing)s::bool[])
@@ -396,16 +396,16 @@ ON CONFLICT (org, contact_id, account) DO UPDATE
 
 -- drop_echoes --
 -- An echo of what we sent ourselves is no second message, whichever was known first (C17).
-DELETE FROM inbox_messages_v1
+DELETE FROM inbox_messages
  WHERE ctid = ANY (ARRAY (
        SELECT found.place
          FROM unnest(%(chat_ids)s::text[], %(keys)s::bytea[]) AS t (chat_id, key)
         CROSS JOIN LATERAL (
               SELECT e.ctid AS place
-                FROM inbox_messages_v1 e
+                FROM inbox_messages e
                WHERE e.key = t.key AND (e.org = %(org)s AND e.chat_id = t.chat_id) IS TRUE
                  AND e.service IS NULL AND e.rank >= 0
-                 AND EXISTS (SELECT FROM inbox_messages_v1 own
+                 AND EXISTS (SELECT FROM inbox_messages own
                               WHERE own.key = t.key
                                 AND (own.org = %(org)s AND own.chat_id = t.chat_id) IS TRUE
                                 AND own.service IS NOT NULL)
@@ -415,10 +415,10 @@ RETURNING chat_id
 -- forget_reads --
 -- What was read of a dropped echo was read of the message itself: count it anew.
 WITH forgotten AS (
-    DELETE FROM inbox_reads_v1
+    DELETE FROM inbox_reads
      WHERE org = %(org)s AND chat_id = ANY (%(chat_ids)s::text[]))
 SELECT chat_id, key
-  FROM inbox_messages_v1
+  FROM inbox_messages
  WHERE org = %(org)s AND chat_id = ANY (%(chat_ids)s::text[]) AND key IS NOT NULL AND rank >= 0
 
 -- settle_by_key --
@@ -436,7 +436,7 @@ WITH known AS MATERIALIZED (
       FROM unnest(%(chat_ids)s::text[], %(keys)s::bytea[]) AS t (chat_id, key)
      CROSS JOIN LATERAL (
            SELECT *, m.ctid
-             FROM inbox_messages_v1 m
+             FROM inbox_messages m
             WHERE m.key = t.key AND (m.org = %(org)s AND m.chat_id = t.chat_id) IS TRUE
            OFFSET 0) m
       LEFT JOIN LATERAL (
@@ -445,14 +445,14 @@ WITH known AS MATERIALIZED (
                   (array_agg(r.error_code ORDER BY r.position) FILTER (WHERE r.rank = 6))[1]
                       AS failure_code,
                   max(r.at) FILTER (WHERE r.rank IN (4, 5)) AS last_read_at
-             FROM inbox_receipts_v1 r
+             FROM inbox_receipts r
             WHERE r.org = %(org)s AND r.chat_id = t.chat_id AND r.key = t.key
               AND m.rank >= 0) r ON true
-      LEFT JOIN inbox_edits_v1 e ON e.org = %(org)s AND e.chat_id = t.chat_id AND e.target = t.key
-      LEFT JOIN inbox_unsends_v1 u
+      LEFT JOIN inbox_edits e ON e.org = %(org)s AND e.chat_id = t.chat_id AND e.target = t.key
+      LEFT JOIN inbox_unsends u
         ON u.org = %(org)s AND u.chat_id = t.chat_id AND u.target = t.key
 ), settled AS (
-    UPDATE inbox_messages_v1 m
+    UPDATE inbox_messages m
        SET rank = k.rank,
            failed_position = least(m.failed_position, k.failed_position),
            failure_reason = CASE WHEN k.is_first_failure THEN NULL ELSE m.failure_reason END,
@@ -463,14 +463,14 @@ WITH known AS MATERIALIZED (
       FROM known k
      WHERE m.ctid = k.place AND k.is_news
 )
-INSERT INTO inbox_reads_v1 AS seen (org, chat_id, channel_id, last_read_at)
+INSERT INTO inbox_reads AS seen (org, chat_id, channel_id, last_read_at)
 SELECT %(org)s, chat_id, channel_id, max(last_read_at)
   FROM (SELECT chat_id, channel_id, last_read_at FROM known
         UNION ALL
         SELECT k.chat_id, a.channel_id, k.last_read_at
           FROM known k
-          JOIN inbox_threads_v1 t ON t.org = %(org)s AND t.chat_id = k.chat_id
-          JOIN inbox_channels_v1 a
+          JOIN inbox_threads t ON t.org = %(org)s AND t.chat_id = k.chat_id
+          JOIN inbox_channels a
             ON a.org = t.org AND a.platform = t.platform AND a.account_id = t.account_id
            AND NOT a.shared AND a.created_position <= k.position
          WHERE k.channel_id = '' AND k.last_read_at IS NOT NULL) read
@@ -497,37 +497,37 @@ SELECT t.chat_id, s.service, coalesce(k.owner, '') AS owner, k.owner_since,
   FROM unnest(%(services)s::text[], %(channel_ids)s::text[], %(sees_from)s::bigint[],
               %(platforms)s::text[], %(account_ids)s::text[])
        AS s (service, channel_id, sees_from, platform, account_id)
-  JOIN inbox_threads_v1 t
+  JOIN inbox_threads t
     ON t.org = %(org)s AND t.platform = s.platform AND t.account_id = s.account_id
-  LEFT JOIN inbox_chats_v1 k
+  LEFT JOIN inbox_chats k
     ON k.org = %(org)s AND k.chat_id = t.chat_id AND k.service = s.service
 
 -- count_chats --
 -- Touched chats are taken out before they are looked up again, and put back in as they are then.
-INSERT INTO inbox_counts_v1 AS n (org, service, channel_id, owner, answered, closed, blocked, chats)
+INSERT INTO inbox_counts AS n (org, service, channel_id, owner, answered, closed, blocked, chats)
 SELECT %(org)s, service, channel_id, owner, answered, closed, blocked, {sign} count(*)
-  FROM inbox_chats_v1
+  FROM inbox_chats
  WHERE org = %(org)s AND chat_id = ANY (%(chat_ids)s::text[]) AND last_activity_at IS NOT NULL
  GROUP BY service, channel_id, owner, answered, closed, blocked
 ON CONFLICT (org, service, channel_id, owner, answered, closed, blocked) DO UPDATE
    SET chats = n.chats + excluded.chats
 
 -- forget_counts --
-DELETE FROM inbox_counts_v1
+DELETE FROM inbox_counts
  WHERE org = %(org)s AND service = ANY (%(services)s::text[])
 
 -- count_services --
 -- A service got all chats of an account at once.
-INSERT INTO inbox_counts_v1 (org, service, channel_id, owner, answered, closed, blocked, chats)
+INSERT INTO inbox_counts (org, service, channel_id, owner, answered, closed, blocked, chats)
 SELECT %(org)s, service, channel_id, owner, answered, closed, blocked, count(*)
-  FROM inbox_chats_v1
+  FROM inbox_chats
  WHERE org = %(org)s AND service = ANY (%(services)s::text[]) AND last_activity_at IS NOT NULL
  GROUP BY service, channel_id, owner, answered, closed, blocked
 
 -- refresh_chats --
 -- Looks up again what follows from a chat's messages, as one service's channel sees them. Each
 -- look-up reads one end of a timeline.
-MERGE INTO inbox_chats_v1 c
+MERGE INTO inbox_chats c
 USING (
     SELECT t.*, newest.message_id AS last_message_id, newest.at AS last_activity_at,
            oldest.at AS started_at,
@@ -537,33 +537,33 @@ USING (
       LEFT JOIN LATERAL (
            SELECT * FROM (
                (SELECT m.message_id, m.at, m.position, m.rank
-                  FROM inbox_messages_v1 m
+                  FROM inbox_messages m
                  WHERE m.org = %(org)s AND m.chat_id = t.chat_id AND m.channel_id = ''
                    AND m.position >= t.sees_from
                  ORDER BY m.at DESC, m.position DESC LIMIT 1)
                UNION ALL
                (SELECT m.message_id, m.at, m.position, m.rank
-                  FROM inbox_messages_v1 m
+                  FROM inbox_messages m
                  WHERE m.org = %(org)s AND m.chat_id = t.chat_id AND m.channel_id = t.channel_id
                  ORDER BY m.at DESC, m.position DESC LIMIT 1)) seen
             ORDER BY at DESC, position DESC LIMIT 1) newest ON true
       LEFT JOIN LATERAL (
-           SELECT least((SELECT min(m.at) FROM inbox_messages_v1 m
+           SELECT least((SELECT min(m.at) FROM inbox_messages m
                           WHERE m.org = %(org)s AND m.chat_id = t.chat_id AND m.channel_id = ''
                             AND m.position >= t.sees_from),
-                        (SELECT min(m.at) FROM inbox_messages_v1 m
+                        (SELECT min(m.at) FROM inbox_messages m
                           WHERE m.org = %(org)s AND m.chat_id = t.chat_id
                             AND m.channel_id = t.channel_id)) AS at) oldest ON true
       LEFT JOIN LATERAL (
            SELECT rank FROM (
                (SELECT m.at, m.position, m.rank
-                  FROM inbox_messages_v1 m
+                  FROM inbox_messages m
                  WHERE newest.rank = 6 AND m.org = %(org)s AND m.chat_id = t.chat_id
                    AND m.channel_id = '' AND m.position >= t.sees_from AND m.rank < 6
                  ORDER BY m.at DESC, m.position DESC LIMIT 1)
                UNION ALL
                (SELECT m.at, m.position, m.rank
-                  FROM inbox_messages_v1 m
+                  FROM inbox_messages m
                  WHERE newest.rank = 6 AND m.org = %(org)s AND m.chat_id = t.chat_id
                    AND m.channel_id = t.channel_id AND m.rank < 6
                  ORDER BY m.at DESC, m.position DESC LIMIT 1)) seen

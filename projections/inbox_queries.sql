@@ -4,11 +4,11 @@
 -- channel on which the service is away costs nothing.
 WITH page AS MATERIALIZED (
     SELECT c.*
-      FROM inbox_connections_v1 n
-      JOIN inbox_channels_v1 a ON a.org = n.org AND a.channel_id = n.channel_id
+      FROM inbox_connections n
+      JOIN inbox_channels a ON a.org = n.org AND a.channel_id = n.channel_id
      CROSS JOIN LATERAL (
            SELECT *
-             FROM inbox_chats_v1 c
+             FROM inbox_chats c
             WHERE c.org = %(org)s AND c.service = %(service)s AND c.channel_id = n.channel_id
               AND c.last_activity_at IS NOT NULL
               AND {chats}
@@ -29,8 +29,8 @@ SELECT true AS connected, {chat_columns}, {message_columns}
 -- A service that is away gets its row too, marked: the answer differs from that for a chat that
 -- does not exist (S16).
 SELECT n.active AS connected, {chat_columns}, {message_columns}
-  FROM inbox_chats_v1 c
-  JOIN inbox_connections_v1 n
+  FROM inbox_chats c
+  JOIN inbox_connections n
     ON n.org = c.org AND n.service = c.service AND n.channel_id = c.channel_id
   {chat_joins}
   {message_joins}
@@ -47,8 +47,8 @@ SELECT coalesce(sum(k.chats) FILTER (WHERE NOT k.blocked), 0)::bigint AS "all",
        coalesce(sum(k.chats) FILTER (WHERE NOT k.blocked AND k.closed), 0)::bigint AS closed,
        coalesce(sum(k.chats) FILTER (WHERE NOT k.blocked AND NOT k.answered), 0)::bigint
            AS unanswered
-  FROM inbox_connections_v1 n
-  JOIN inbox_counts_v1 k
+  FROM inbox_connections n
+  JOIN inbox_counts k
     ON k.org = n.org AND k.service = n.service AND k.channel_id = n.channel_id
  WHERE n.org = %(org)s AND n.service = %(service)s AND n.active
 
@@ -57,14 +57,14 @@ SELECT coalesce(sum(k.chats) FILTER (WHERE NOT k.blocked), 0)::bigint AS "all",
 -- viewer's channel. Replies through other channels do not exist for it (S2, S3).
 WITH page AS MATERIALIZED (
     SELECT * FROM (
-        (SELECT * FROM inbox_messages_v1 m
+        (SELECT * FROM inbox_messages m
           WHERE m.org = %(org)s AND m.chat_id = %(chat_id)s AND m.channel_id = ''
             AND m.position >= %(sees_from)s
             AND {older}
           ORDER BY m.at DESC, m.position DESC
           LIMIT %(limit)s)
         UNION ALL
-        (SELECT * FROM inbox_messages_v1 m
+        (SELECT * FROM inbox_messages m
           WHERE m.org = %(org)s AND m.chat_id = %(chat_id)s AND m.channel_id = %(channel_id)s
             AND {older}
           ORDER BY m.at DESC, m.position DESC
@@ -80,7 +80,7 @@ SELECT {message_columns}
 
 -- message --
 SELECT {message_columns}
-  FROM inbox_messages_v1 m
+  FROM inbox_messages m
  CROSS JOIN (VALUES (%(channel_id)s, %(sees_from)s)) v (channel_id, sees_from)
   {message_joins}
  WHERE m.org = %(org)s AND m.chat_id = %(chat_id)s AND m.message_id = %(message_id)s
@@ -89,8 +89,8 @@ SELECT {message_columns}
 -- receipts --
 -- Everything a platform said about one message, in the order in which we heard it (C15).
 SELECT r.position, r.status, r.at, r.participant, r.error_code, r.detail, k.wrapped
-  FROM inbox_messages_v1 m
-  JOIN inbox_receipts_v1 r ON r.org = m.org AND r.chat_id = m.chat_id AND r.key = m.key
+  FROM inbox_messages m
+  JOIN inbox_receipts r ON r.org = m.org AND r.chat_id = m.chat_id AND r.key = m.key
   LEFT JOIN trunkline.keys k ON k.org = r.org AND k.id = r.detail_key
  WHERE m.org = %(org)s AND m.chat_id = %(chat_id)s AND m.message_id = %(message_id)s
  ORDER BY r.position
@@ -107,27 +107,27 @@ d.kind AS address_kind, d.address, dk.wrapped AS address_wrapped,
 NOT coalesce(w.wants_marketing, true) AS marketing_opt_out
 
 -- chat_joins --
-JOIN inbox_channels_v1 a ON a.org = c.org AND a.channel_id = c.channel_id
+JOIN inbox_channels a ON a.org = c.org AND a.channel_id = c.channel_id
 CROSS JOIN LATERAL (
      SELECT a.channel_id, CASE WHEN a.shared THEN 0 ELSE a.created_position END AS sees_from) v
-JOIN inbox_threads_v1 t ON t.org = c.org AND t.chat_id = c.chat_id
-JOIN inbox_messages_v1 m
+JOIN inbox_threads t ON t.org = c.org AND t.chat_id = c.chat_id
+JOIN inbox_messages m
   ON m.org = c.org AND m.chat_id = c.chat_id AND m.message_id = c.last_message_id
 LEFT JOIN LATERAL (
      SELECT max(r.last_read_at) AS last_read_at
-       FROM inbox_reads_v1 r
+       FROM inbox_reads r
       WHERE r.org = c.org AND r.chat_id = c.chat_id
         AND (r.channel_id = c.channel_id OR a.shared AND r.channel_id = '')) seen ON true
-LEFT JOIN inbox_contacts_v1 p ON p.org = c.org AND p.contact_id = t.contact_id
+LEFT JOIN inbox_contacts p ON p.org = c.org AND p.contact_id = t.contact_id
 LEFT JOIN trunkline.keys pk ON pk.org = c.org AND pk.id = p.name_key
 LEFT JOIN LATERAL (
      SELECT d.kind, d.address, d.address_key
-       FROM inbox_addresses_v1 d
+       FROM inbox_addresses d
       WHERE d.org = c.org AND d.contact_id = t.contact_id
       ORDER BY (d.kind = 'phone') DESC, d.position DESC
       LIMIT 1) d ON true
 LEFT JOIN trunkline.keys dk ON dk.org = c.org AND dk.id = d.address_key
-LEFT JOIN inbox_preferences_v1 w
+LEFT JOIN inbox_preferences w
   ON w.org = c.org AND w.contact_id = t.contact_id AND w.account = t.platform || ':' || t.account_id
 
 -- message_columns --
@@ -142,11 +142,11 @@ e.reaction_authors, e.reaction_times, e.reactions, e.reactions_wrapped
 -- A quoted message that the viewer's channel cannot see is not named either.
 LEFT JOIN trunkline.keys mk ON mk.org = m.org AND mk.id = m.content_key
 LEFT JOIN trunkline.keys ek ON ek.org = m.org AND ek.id = m.edit_key
-LEFT JOIN inbox_contacts_v1 b ON b.org = m.org AND b.contact_id = m.member
+LEFT JOIN inbox_contacts b ON b.org = m.org AND b.contact_id = m.member
 LEFT JOIN trunkline.keys bk ON bk.org = m.org AND bk.id = b.name_key
 LEFT JOIN LATERAL (
      SELECT o.message_id
-       FROM inbox_messages_v1 o
+       FROM inbox_messages o
       WHERE o.org = m.org AND o.chat_id = m.chat_id AND o.key = m.quotes
         AND (o.channel_id = v.channel_id OR o.channel_id = '' AND o.position >= v.sees_from)
       LIMIT 1) q ON true
@@ -155,7 +155,7 @@ LEFT JOIN LATERAL (
             array_agg(r.at ORDER BY r.at, r.position) AS reaction_times,
             array_agg(r.content ORDER BY r.at, r.position) AS reactions,
             array_agg(rk.wrapped ORDER BY r.at, r.position) AS reactions_wrapped
-       FROM inbox_reactions_v1 r
+       FROM inbox_reactions r
        LEFT JOIN trunkline.keys rk ON rk.org = r.org AND rk.id = r.content_key
       WHERE r.org = m.org AND r.chat_id = m.chat_id AND r.target = m.key
         AND r.content IS NOT NULL) e ON m.unsent_at IS NULL

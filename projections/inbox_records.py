@@ -17,7 +17,7 @@ WHOLE_ACCOUNT = ""
 
 
 class Thread(msgspec.Struct):
-    """A row of inbox_threads_v1."""
+    """A row of inbox_threads."""
 
     chat_id: str
     platform: str
@@ -29,7 +29,7 @@ class Thread(msgspec.Struct):
 
 
 class NewMessage(msgspec.Struct, kw_only=True):
-    """A row of inbox_messages_v1, as a batch leaves it."""
+    """A row of inbox_messages, as a batch leaves it."""
 
     chat_id: str
     message_id: str

@@ -22,7 +22,7 @@ Account = tuple[str, str]  # Platform and account id.
 
 
 class Channel(msgspec.Struct, frozen=True):
-    """A row of inbox_channels_v1."""
+    """A row of inbox_channels."""
 
     channel_id: str
     platform: str
@@ -42,7 +42,7 @@ class Channel(msgspec.Struct, frozen=True):
 
 
 class Connection(msgspec.Struct):
-    """A row of inbox_connections_v1."""
+    """A row of inbox_connections."""
 
     service: str
     channel_id: str
@@ -101,7 +101,7 @@ class Seats:
 
 
 class Decided(msgspec.Struct):
-    """What a service decided about a chat: columns of inbox_chats_v1."""
+    """What a service decided about a chat: columns of inbox_chats."""
 
     chat_id: str
     service: str

@@ -1,9 +1,8 @@
 -- tables --
--- Rebuilt by replay: to change a column, raise the version in the names, here and in
--- outbox_batch.sql.
+-- Rebuilt by replay: to change a column, raise the projection's version.
 
 -- Where a chat's messages go.
-CREATE TABLE IF NOT EXISTS outbox_chats_v1 (
+CREATE TABLE IF NOT EXISTS outbox_chats (
     org        int  NOT NULL,
     chat_id    text NOT NULL COLLATE "C",
     platform   text NOT NULL COLLATE "C",
@@ -12,7 +11,7 @@ CREATE TABLE IF NOT EXISTS outbox_chats_v1 (
     PRIMARY KEY (org, chat_id)
 );
 
-CREATE TABLE IF NOT EXISTS outbox_addresses_v1 (
+CREATE TABLE IF NOT EXISTS outbox_addresses (
     org        int    NOT NULL,
     contact_id text   NOT NULL COLLATE "C",
     key        bytea  NOT NULL,
@@ -23,7 +22,7 @@ CREATE TABLE IF NOT EXISTS outbox_addresses_v1 (
     PRIMARY KEY (org, contact_id, key)
 );
 
-CREATE TABLE IF NOT EXISTS outbox_accounts_v1 (
+CREATE TABLE IF NOT EXISTS outbox_accounts (
     org        int     NOT NULL,
     platform   text    NOT NULL COLLATE "C",
     account_id text    NOT NULL COLLATE "C",
@@ -31,7 +30,7 @@ CREATE TABLE IF NOT EXISTS outbox_accounts_v1 (
     PRIMARY KEY (org, platform, account_id)
 );
 
-CREATE TABLE IF NOT EXISTS outbox_channels_v1 (
+CREATE TABLE IF NOT EXISTS outbox_channels (
     org        int  NOT NULL,
     channel_id text NOT NULL COLLATE "C",
     platform   text NOT NULL COLLATE "C",
@@ -40,7 +39,7 @@ CREATE TABLE IF NOT EXISTS outbox_channels_v1 (
 );
 
 -- The messages that wait. `turn`: no other message of the chat is before it (N4).
-CREATE TABLE IF NOT EXISTS outbox_v1 (
+CREATE TABLE IF NOT EXISTS outbox (
     org          int         NOT NULL,
     chat_id      text        NOT NULL COLLATE "C",
     version      int         NOT NULL,  -- Of the request, in the chat's stream,
@@ -69,29 +68,29 @@ CREATE TABLE IF NOT EXISTS outbox_v1 (
     PRIMARY KEY (org, chat_id, version)
 ) WITH (fillfactor = 80);
 -- A message changes often in its short life, and many come and go: dead rows must not pile up.
-ALTER TABLE outbox_v1 SET (autovacuum_vacuum_scale_factor = 0.05);
-CREATE INDEX IF NOT EXISTS outbox_v1_by_account
-    ON outbox_v1 (org, platform, account_id, channel_id, service);
-CREATE INDEX IF NOT EXISTS outbox_v1_ready ON outbox_v1 (org, platform, account_id, due_at)
+ALTER TABLE outbox SET (autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX IF NOT EXISTS outbox_by_account
+    ON outbox (org, platform, account_id, channel_id, service);
+CREATE INDEX IF NOT EXISTS outbox_ready ON outbox (org, platform, account_id, due_at)
     WHERE turn AND state = 'waiting' AND NOT held;
-CREATE INDEX IF NOT EXISTS outbox_v1_due ON outbox_v1 (due_at)
+CREATE INDEX IF NOT EXISTS outbox_due ON outbox (due_at)
     WHERE turn AND state = 'waiting' AND NOT held;
-CREATE INDEX IF NOT EXISTS outbox_v1_claimed ON outbox_v1 (claimed_at) WHERE state = 'sending';
-CREATE INDEX IF NOT EXISTS outbox_v1_held ON outbox_v1 (due_at)
+CREATE INDEX IF NOT EXISTS outbox_claimed ON outbox (claimed_at) WHERE state = 'sending';
+CREATE INDEX IF NOT EXISTS outbox_held ON outbox (due_at)
     WHERE turn AND state = 'waiting' AND held;
 
 -- due_messages --
--- The first half. `busy` hops through outbox_v1_ready from account to account, so that a long
+-- The first half. `busy` hops through outbox_ready from account to account, so that a long
 -- queue on one does not delay the others.
 WITH RECURSIVE busy AS (
-    (SELECT org, platform, account_id FROM outbox_v1
+    (SELECT org, platform, account_id FROM outbox
       WHERE turn AND state = 'waiting' AND NOT held
       ORDER BY org, platform, account_id LIMIT 1)
     UNION ALL
     SELECT next.org, next.platform, next.account_id
       FROM busy
      CROSS JOIN LATERAL (
-           SELECT o.org, o.platform, o.account_id FROM outbox_v1 o
+           SELECT o.org, o.platform, o.account_id FROM outbox o
             WHERE (o.org, o.platform, o.account_id)
                   > (busy.org, busy.platform, busy.account_id)
               AND o.turn AND o.state = 'waiting' AND NOT o.held
@@ -100,7 +99,7 @@ WITH RECURSIVE busy AS (
     SELECT o.*
       FROM busy
      CROSS JOIN LATERAL (
-           SELECT * FROM outbox_v1 o
+           SELECT * FROM outbox o
             WHERE o.org = busy.org AND o.platform = busy.platform
               AND o.account_id = busy.account_id
               AND o.turn AND o.state = 'waiting' AND NOT o.held AND o.due_at <= %(now)s
@@ -113,7 +112,7 @@ WITH RECURSIVE busy AS (
 -- one_message --
 -- By primary key; a chat has few messages that wait.
 WITH chosen AS MATERIALIZED (
-    SELECT * FROM outbox_v1
+    SELECT * FROM outbox
      WHERE org = %(org)s AND chat_id = %(chat_id)s AND message_id = %(message_id)s
 )
 
@@ -125,35 +124,35 @@ SELECT o.org, o.chat_id, o.version, o.position, o.message_id, o.platform, o.acco
        (SELECT k.wrapped FROM trunkline.keys k WHERE k.org = o.org AND k.id = o.sealed_by)
            AS wrapped_key,
        o.template, o.category, o.quotes, o.attempt, o.due_at,
-       (SELECT array_agg(a.kind ORDER BY a.position, a.key) FROM outbox_addresses_v1 a
+       (SELECT array_agg(a.kind ORDER BY a.position, a.key) FROM outbox_addresses a
          WHERE a.org = o.org AND a.contact_id = o.contact_id) AS address_kinds,
-       (SELECT array_agg(a.address ORDER BY a.position, a.key) FROM outbox_addresses_v1 a
+       (SELECT array_agg(a.address ORDER BY a.position, a.key) FROM outbox_addresses a
          WHERE a.org = o.org AND a.contact_id = o.contact_id) AS addresses,
        (SELECT array_agg((SELECT k.wrapped FROM trunkline.keys k
                            WHERE k.org = a.org AND k.id = a.sealed_by)
                          ORDER BY a.position, a.key)
-          FROM outbox_addresses_v1 a
+          FROM outbox_addresses a
          WHERE a.org = o.org AND a.contact_id = o.contact_id) AS address_keys
   FROM chosen o
  ORDER BY o.due_at, o.org, o.position;
 
 -- orphans --
--- Served by outbox_v1_claimed.
+-- Served by outbox_claimed.
 SELECT org, platform, account_id, chat_id, message_id, attempt, dispatcher, claimed_at
-  FROM outbox_v1
+  FROM outbox
  WHERE state = 'sending' AND claimed_at < %(claimed_before)s
  ORDER BY claimed_at
  LIMIT %(limit)s;
 
 -- next_due --
--- Served by outbox_v1_due.
-SELECT min(due_at) FROM outbox_v1 WHERE turn AND state = 'waiting' AND NOT held;
+-- Served by outbox_due.
+SELECT min(due_at) FROM outbox WHERE turn AND state = 'waiting' AND NOT held;
 
 -- held --
--- Served by outbox_v1_held. Their time runs out also while their account is stopped (N3). Who
+-- Served by outbox_held. Their time runs out also while their account is stopped (N3). Who
 -- tries one after all has moved its due_at, and is not given it again at once.
 SELECT org, platform, account_id, chat_id, message_id, requested_at
-  FROM outbox_v1
+  FROM outbox
  WHERE turn AND state = 'waiting' AND held AND due_at < %(requested_before)s
  ORDER BY due_at
  LIMIT %(limit)s;

@@ -1,6 +1,6 @@
 -- tables --
--- Rebuilt by replay: to change a column, raise the version in the name everywhere in this file.
-CREATE TABLE IF NOT EXISTS verifications_v1 (
+-- Rebuilt by replay: to change a column, raise the projection's version.
+CREATE TABLE IF NOT EXISTS verifications (
     org        int         NOT NULL,
     platform   text        NOT NULL COLLATE "C",
     account_id text        NOT NULL COLLATE "C",
@@ -8,21 +8,21 @@ CREATE TABLE IF NOT EXISTS verifications_v1 (
     since      timestamptz NOT NULL,  -- and its time.
     PRIMARY KEY (org, platform, account_id)
 );
-CREATE INDEX IF NOT EXISTS verifications_v1_oldest ON verifications_v1 (since);
+CREATE INDEX IF NOT EXISTS verifications_oldest ON verifications (since);
 
 -- await_check --
-INSERT INTO verifications_v1 (org, platform, account_id, position, since)
+INSERT INTO verifications (org, platform, account_id, position, since)
 VALUES (%(org)s, %(platform)s, %(account_id)s, %(position)s, %(since)s)
 ON CONFLICT (org, platform, account_id) DO UPDATE
    SET position = excluded.position, since = excluded.since;
 
 -- finish_check --
-DELETE FROM verifications_v1
+DELETE FROM verifications
  WHERE org = %(org)s AND platform = %(platform)s AND account_id = %(account_id)s;
 
 -- pending --
--- Served by verifications_v1_oldest.
+-- Served by verifications_oldest.
 SELECT org, platform, account_id, position, since
-  FROM verifications_v1
+  FROM verifications
  ORDER BY since
  LIMIT %(limit)s;

@@ -14,10 +14,13 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from adapters.postgres.embedded import embedded_postgres
+from api.main import PROJECTIONS
 from migrations.apply import migrate
 
 # Many databases and servers at once.
 SERVER_SETTINGS = {"max_connections": "400"}
+# The search_path that finds every projection's first build.
+BUILDS = ", ".join([f"{each.name}_{each.version}_1" for each in PROJECTIONS] + ["trunkline"])
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,6 @@ def server() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def template(server: str) -> str:
     """The name of a migrated database that tests copy."""
-    from api.main import projection_tables
-
     name = f"template_{secrets.token_hex(4)}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(
@@ -58,7 +59,7 @@ def template(server: str) -> str:
         )
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     url = make_conninfo(server, dbname=name)
-    migrate(url, login="trunkline", projection_tables=projection_tables())
+    migrate(url, login="trunkline", projections=PROJECTIONS)
     return name
 
 

@@ -1,14 +1,15 @@
 """Wakes followers when the log has grown: at once in this process, by NOTIFY in the others.
 
 NOTIFY inside a write transaction would make the whole server commit one by one, so it is sent
-afterwards, on a connection of its own, at most once at a time. A lost ring costs a second:
-followers also poll.
+afterwards, on a connection of its own, at most once at a time. A ring names the organisations whose
+log has grown, so that nobody looks at all of them. A lost ring costs a second: followers also poll.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
+from weakref import WeakSet
 
 import psycopg
 
@@ -17,8 +18,28 @@ from adapters.postgres.connections import Connection
 CHANNEL = "trunkline_log"
 RECONNECT_SECONDS = 1.0
 TELL_PAUSE_SECONDS = 0.02  # A NOTIFY is a commit; other processes need no more of them.
+PAYLOAD_BYTES_MAX = 7_900  # The server takes less than 8,000.
 
 logger = logging.getLogger(__name__)
+
+
+class Grown:
+    """Whose log has grown: some orgs, or any (None)."""
+
+    def __init__(self) -> None:
+        self._orgs: set[int] | None = set()
+
+    def note(self, orgs: Collection[int] | None) -> None:
+        """Remember these, too."""
+        if orgs is None or self._orgs is None:
+            self._orgs = None
+        else:
+            self._orgs.update(orgs)
+
+    def take(self) -> frozenset[int] | None:
+        """What was remembered; it is forgotten."""
+        orgs, self._orgs = self._orgs, set()
+        return None if orgs is None else frozenset(orgs)
 
 
 class Listener:
@@ -26,10 +47,16 @@ class Listener:
 
     def __init__(self) -> None:
         self._rung = asyncio.Event()
+        self._grown = Grown()
 
-    def ring(self) -> None:
+    def ring(self, orgs: Collection[int] | None = None) -> None:
         """Wake it, now or when it next waits."""
+        self._grown.note(orgs)
         self._rung.set()
+
+    def grown(self) -> frozenset[int] | None:
+        """The orgs whose log has grown since the last call; None: perhaps all."""
+        return self._grown.take()
 
     async def wait(self, timeout: float) -> bool:
         """Return at the next ring, or after `timeout` seconds; whether it rang."""
@@ -46,24 +73,26 @@ class Bell:
     def __init__(self, url: str) -> None:
         """`url` may be that of any user who can connect."""
         self._url = url
-        self._listeners: list[Listener] = []
+        self._listeners: WeakSet[Listener] = WeakSet()
         self._to_tell = asyncio.Event()
+        self._grown = Grown()  # What is to be told.
         self._tasks: list[asyncio.Task[None]] = []
 
     def listener(self) -> Listener:
-        """A new ear."""
+        """A new ear, for as long as somebody has it."""
         listener = Listener()
-        self._listeners.append(listener)
+        self._listeners.add(listener)
         return listener
 
-    def ring(self) -> None:
-        """The log has grown."""
-        self._ring_here()
+    def ring(self, orgs: Collection[int] | None = None) -> None:
+        """The log of these orgs has grown; None: perhaps that of all."""
+        self._ring_here(orgs)
+        self._grown.note(orgs)
         self._to_tell.set()
 
-    def _ring_here(self) -> None:
+    def _ring_here(self, orgs: Collection[int] | None) -> None:
         for listener in self._listeners:
-            listener.ring()
+            listener.ring(orgs)
 
     async def start(self) -> None:
         """Begin to tell other processes, and to hear them."""
@@ -92,10 +121,22 @@ class Bell:
         while True:
             await self._to_tell.wait()
             self._to_tell.clear()
-            await connection.execute(f"NOTIFY {CHANNEL}")
+            payload = _payload(self._grown.take())
+            await connection.execute("SELECT pg_notify(%s, %s)", [CHANNEL, payload])
             await asyncio.sleep(TELL_PAUSE_SECONDS)
 
     async def _hear(self, connection: Connection) -> None:
         await connection.execute(f"LISTEN {CHANNEL}")
-        async for _ in connection.notifies():
-            self._ring_here()
+        async for notification in connection.notifies():
+            self._ring_here(_orgs(notification.payload))
+
+
+def _payload(orgs: Collection[int] | None) -> str:
+    """The orgs as a text; none where anybody may have grown, or too many have."""
+    text = " ".join(map(str, orgs or ()))
+    return text if len(text) <= PAYLOAD_BYTES_MAX else ""
+
+
+def _orgs(payload: str) -> list[int] | None:
+    words = payload.split()
+    return [int(word) for word in words] if words and all(map(str.isdecimal, words)) else None

@@ -32,11 +32,10 @@ READERS_MAX = 4
 _ORG = "SELECT org FROM trunkline.organisations WHERE id = %s"
 _LOCK = "SELECT * FROM lock_heads(%s::int[], %s::bigint[], 0)"
 _APPEND = "SELECT append_batch(" + ", ".join(["%b"] * 22) + ")"
-# Projections of ours begin with version 1, so that no name is taken twice.
 _MARK = (
-    "INSERT INTO checkpoints (projection, version, org, position) VALUES (%s, 0, %s, %s)"
-    " ON CONFLICT (projection, version, org) DO UPDATE SET position = excluded.position"
-    " WHERE checkpoints.position < excluded.position"
+    "INSERT INTO applications (application, org, position) VALUES (%s, %s, %s)"
+    " ON CONFLICT (org, application) DO UPDATE SET position = excluded.position"
+    " WHERE applications.position < excluded.position"
 )
 _POWERS = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
 
@@ -121,7 +120,7 @@ class BlockingLog:
     def _pool(self, url: str, role: Role, size_max: int) -> ConnectionPool[Connection]:
         def configure(connection: Connection) -> None:
             connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
-            connection.execute("SET search_path = projections, trunkline")
+            connection.execute("SET search_path = trunkline")
             connection.execute("SELECT set_config('app.org', %s, false)", [str(self.org.number)])
             # Who holds the head and is suspended would keep everybody from writing.
             connection.execute("SET idle_in_transaction_session_timeout = '5s'")

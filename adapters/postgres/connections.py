@@ -28,7 +28,7 @@ class TooPowerful(Exception):
 async def assume(connection: Connection, role: Role) -> None:
     """Take on a role for the life of the connection. Raises TooPowerful."""
     await connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
-    await connection.execute("SET search_path = projections, trunkline")
+    await connection.execute("SET search_path = trunkline")
     cursor = await connection.execute(
         "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
     )

@@ -33,9 +33,9 @@ class PostgresLog:
         readers: Pool,
         clock: Clock,
         on_changed: Callable[[int, Collection[str] | None], None] = lambda _org, _streams: None,
-        on_appended: Callable[[], None] = lambda: None,
+        on_appended: Callable[[Collection[int]], None] = lambda _orgs: None,
     ) -> None:
-        """`readers` is a pool of role trunkline_project; `on_appended` wakes followers.
+        """`readers` is a pool of role trunkline_project; `on_appended` wakes followers of orgs.
 
         `on_changed` is told the streams of an org whose states are out of date; None: all.
         """
@@ -46,7 +46,7 @@ class PostgresLog:
             Appender(url),
             clock=clock,
             on_changed=lambda org, streams: self.on_changed(org, streams),
-            on_appended=lambda: self.on_appended(),
+            on_appended=lambda orgs: self.on_appended(orgs),
         )
 
     async def start(self) -> None:

@@ -56,7 +56,7 @@ _EVENTS = (
     " (type, schema_version) IN (SELECT * FROM unnest(%(types)s::text[], %(schemas)s::int[])))"
     " ORDER BY position LIMIT %(limit)s"
 )
-_TRACKED = "SELECT position FROM checkpoints WHERE projection = %s AND version = 0 AND org = %s"
+_TRACKED = "SELECT position FROM applications WHERE application = %s AND org = %s"
 
 _LATER_SCHEMA = re.compile(r"(.+)/([2-9]|[1-9][0-9]{1,3})", re.DOTALL)
 
@@ -168,7 +168,7 @@ class LogApplicationRecorder(LogAggregateRecorder, ApplicationRecorder):
 
 
 class LogTrackingRecorder(OrgRecorder, TrackingRecorder):
-    """How far applications have processed others' events: rows of `checkpoints`."""
+    """How far applications have processed others' events: rows of `applications`."""
 
     def insert_tracking(self, tracking: Tracking) -> None:
         """Move on. Raises IntegrityError where it is not further."""

@@ -14,7 +14,7 @@ again.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -61,9 +61,9 @@ class Writer:
         *,
         clock: Clock,
         on_changed: OnChanged,
-        on_appended: Callable[[], None],
+        on_appended: Callable[[Collection[int]], None],
     ) -> None:
-        """`on_appended` is told of every batch that is written."""
+        """`on_appended` is told of every batch that is written: the orgs in it."""
         self._appender = appender
         self._clock = clock
         self._on_appended = on_appended
@@ -291,7 +291,7 @@ class Writer:
             ticket.settle(Appended(ticket.first, ticket.last, moments[ticket.org.number]))
         for twin, ticket in sorting.twins.items():
             twin.settle(AlreadyDone(ticket.last))
-        tell(self._on_appended)
+        tell(self._on_appended, list(batch.next))
 
 
 def _orgs(tickets: Iterable[Ticket]) -> set[int]:

@@ -14,22 +14,25 @@ from adapters.postgres.batch import Batch
 from adapters.postgres.connections import Role, TooPowerful, assume, pool, within
 from adapters.postgres.log import PostgresLog
 from adapters.postgres.ticket import Sorting, Ticket
+from api.main import PROJECTIONS
 from domain.ports import AddressClaim, NewKey, Org
 from migrations.apply import OWNER, ROLES
 from tests.adapters.log_scenario import Process, TestClock, World, command, text_of
 from tests.adapters.test_log import request
+from tests.conftest import BUILDS
 
-# The directory spans organisations; `migrations` is about files.
+# The directory spans organisations; `migrations` and `builds` are about none.
 DIRECTORY = {"organisations", "accounts", "api_keys"}
-UNGUARDED = DIRECTORY | {"migrations"}
+UNGUARDED = DIRECTORY | {"migrations", "builds"}
 TABLES = (
     "SELECT c.oid::regclass::text AS name, c.relname, n.nspname, c.relrowsecurity,"
     " c.relforcerowsecurity"
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-    " WHERE n.nspname IN ('trunkline', 'projections') AND c.relkind IN ('r', 'p') ORDER BY 1"
+    " WHERE c.relkind IN ('r', 'p') AND (n.nspname = 'trunkline'"
+    "       OR n.nspname IN (SELECT schema FROM trunkline.builds)) ORDER BY 1"
 )
-# A follower asks for its own checkpoints of all organisations.
-ORG_NOT_FIRST = {"checkpoints"}
+# Whoever follows or fills a build asks about all organisations.
+ORG_NOT_FIRST = {"checkpoints", "parked", "pieces"}
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ async def orgs(world: World, one: Process) -> tuple[Org, Org]:
         )
     async with await world.superuser() as connection:
         await connection.execute(
-            "INSERT INTO checkpoints SELECT 'inbox', 1, org, 1 FROM heads ON CONFLICT DO NOTHING"
+            "INSERT INTO checkpoints SELECT 'inbox', 1, org, 1, 1 FROM heads ON CONFLICT DO NOTHING"
         )
     return orgs
 
@@ -56,7 +59,7 @@ async def orgs(world: World, one: Process) -> tuple[Org, Org]:
 async def acting(world: World, role: str) -> AsyncConnection[Any]:
     connection = await AsyncConnection.connect(world.database.superuser, autocommit=True)
     await connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
-    await connection.execute("SET search_path = projections, trunkline")
+    await connection.execute(f"SET search_path = {BUILDS}")
     return connection
 
 
@@ -71,7 +74,8 @@ async def tables(world: World) -> list[dict[str, Any]]:
 async def test_every_table_has_its_org_in_its_key_and_row_security(world: World):
     async with await world.superuser() as connection:
         found = await tables(world)
-        assert {row["nspname"] for row in found} == {"trunkline", "projections"}
+        schemas = {row["nspname"] for row in found}
+        assert schemas == {f"{each.name}_{each.version}_1" for each in PROJECTIONS} | {"trunkline"}
         for row in found:
             if row["relname"] in UNGUARDED:
                 continue

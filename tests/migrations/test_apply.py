@@ -14,7 +14,17 @@ from migrations import apply
 from migrations.apply import MigrationError, migrate
 
 FILES = sorted(path.name for path in apply.FOLDER.glob("[0-9]*.sql"))
-TABLE = "CREATE TABLE IF NOT EXISTS shelf_v1 (org int NOT NULL, text text, PRIMARY KEY (org))"
+
+
+class Shelf:
+    """A projection, as far as migrations see one."""
+
+    name = "shelf"
+    version = 1
+    tables = "CREATE TABLE shelf (org int NOT NULL, text text, PRIMARY KEY (org))"
+
+
+SHELF = Shelf()
 
 
 @pytest.fixture
@@ -45,18 +55,18 @@ def applied(url: str) -> list[str]:
 
 
 def test_every_file_is_applied_once(empty: str):
-    assert migrate(empty, login="trunkline", projection_tables=[TABLE]) == FILES
-    assert migrate(empty, login="trunkline", projection_tables=[TABLE]) == []
+    assert migrate(empty, login="trunkline", projections=[SHELF]) == FILES
+    assert migrate(empty, login="trunkline", projections=[SHELF]) == []
     assert applied(empty) == FILES
 
 
 def test_a_projection_added_later_is_guarded_like_the_others(empty: str):
-    migrate(empty, login="trunkline", projection_tables=[])
-    migrate(empty, login="trunkline", projection_tables=[TABLE])
+    migrate(empty, login="trunkline", projections=[])
+    migrate(empty, login="trunkline", projections=[SHELF])
     with psycopg.connect(empty) as connection:
-        connection.execute("INSERT INTO projections.shelf_v1 VALUES (1, 'one'), (2, 'two')")
+        connection.execute("INSERT INTO shelf_1_1.shelf VALUES (1, 'one'), (2, 'two')")
         connection.execute("SET LOCAL ROLE trunkline_read")
-        query = "SELECT text FROM projections.shelf_v1"
+        query = "SELECT text FROM shelf_1_1.shelf"
         assert connection.execute(query).fetchall() == []
         connection.execute("SELECT set_config('app.org', '2', true)")
         assert connection.execute(query).fetchall() == [("two",)]
@@ -65,7 +75,7 @@ def test_a_projection_added_later_is_guarded_like_the_others(empty: str):
 def test_at_once_from_several_processes(empty: str):
     with ProcessPoolExecutor(4) as processes:
         started = [
-            processes.submit(migrate, empty, login="trunkline", projection_tables=[TABLE])
+            processes.submit(migrate, empty, login="trunkline", projections=[SHELF])
             for _ in range(4)
         ]
         results = sorted(each.result(timeout=60) for each in started)
@@ -103,11 +113,11 @@ def test_a_file_that_was_changed_after_it_ran_is_refused(
     for name in FILES:
         (tmp_path / name).write_text((apply.FOLDER / name).read_text())
     monkeypatch.setattr(apply, "FOLDER", tmp_path)
-    migrate(empty, login="trunkline", projection_tables=[])
+    migrate(empty, login="trunkline", projections=[])
     with (tmp_path / FILES[0]).open("a") as file:
         file.write("-- An afterthought.\n")
     with pytest.raises(MigrationError, match=f"{FILES[0]} was changed after it ran here"):
-        migrate(empty, login="trunkline", projection_tables=[])
+        migrate(empty, login="trunkline", projections=[])
 
 
 def test_a_file_that_fails_leaves_nothing_behind(
@@ -118,27 +128,27 @@ def test_a_file_that_fails_leaves_nothing_behind(
     (tmp_path / "9999_fails.sql").write_text("CREATE TABLE half (); SELECT 1 / 0;")
     monkeypatch.setattr(apply, "FOLDER", tmp_path)
     with pytest.raises(psycopg.errors.DivisionByZero):
-        migrate(empty, login="trunkline", projection_tables=[])
+        migrate(empty, login="trunkline", projections=[])
     assert applied(empty) == FILES
     (tmp_path / "9999_fails.sql").write_text("CREATE TABLE half ();")
-    assert migrate(empty, login="trunkline", projection_tables=[]) == ["9999_fails.sql"]
+    assert migrate(empty, login="trunkline", projections=[]) == ["9999_fails.sql"]
 
 
 def test_a_user_who_may_not_make_roles_is_told_what_to_have_run(empty: str, plain_user: str):
     """And what is said suffices."""
     url = make_conninfo(empty, user=plain_user)
     with pytest.raises(MigrationError, match="Have an administrator run this") as error:
-        migrate(url, login="trunkline", projection_tables=[])
+        migrate(url, login="trunkline", projections=[])
     statements = [line.strip() for line in str(error.value).splitlines()[1:]]
     with psycopg.connect(empty, autocommit=True) as connection:
         for statement in statements:
             connection.execute(statement.encode())
-    assert migrate(url, login="trunkline", projection_tables=[TABLE]) == FILES
-    assert migrate(url, login="trunkline", projection_tables=[TABLE]) == []
+    assert migrate(url, login="trunkline", projections=[SHELF]) == FILES
+    assert migrate(url, login="trunkline", projections=[SHELF]) == []
 
 
 def test_a_login_takes_on_every_role_but_the_owners(empty: str):
-    migrate(empty, login="trunkline", projection_tables=[])
+    migrate(empty, login="trunkline", projections=[])
     for role in (*apply.ROLES, apply.OWNER):
         with psycopg.connect(make_conninfo(empty, user="trunkline")) as connection:
             taking = sql.SQL("SET ROLE {}").format(sql.Identifier(role))

@@ -5,24 +5,19 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
-from migrations.apply import migrate
-from projections.channels import Channels
-from projections.inbox import Inbox
-from tests.conftest import Database
+from tests.conftest import BUILDS, Database
 
 
 @pytest.fixture(scope="module")
 def projected_database(database: Database) -> Database:
-    """The database, with the tables of inbox and channels."""
-    tables = [Inbox.tables, Channels.tables]
-    migrate(database.superuser, login="trunkline", projection_tables=tables)
+    """The database; each projection has an empty build."""
     return database
 
 
 async def _connected(url: str, role: str) -> AsyncIterator[psycopg.AsyncConnection]:
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute(f"SET ROLE {role}")
-        await connection.execute("SET search_path = projections, trunkline")
+        await connection.execute(f"SET search_path = {BUILDS}")
         yield connection
 
 

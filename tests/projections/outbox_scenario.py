@@ -126,7 +126,7 @@ class Mail:
 
     async def waiting(self) -> list[tuple[str, str]]:
         cursor = await self.connection.execute(
-            "SELECT message_id, state FROM outbox_v1 WHERE org = %s ORDER BY position", [self.org]
+            "SELECT message_id, state FROM outbox WHERE org = %s ORDER BY position", [self.org]
         )
         return await cursor.fetchall()
 

@@ -47,7 +47,7 @@ async def _rows(connection: psycopg.AsyncConnection, org: int) -> dict[str, list
     for table in TABLES:
         # A count of 0 says nothing.
         cursor = await connection.execute(
-            f"SELECT to_jsonb(t) - 'org' FROM inbox_{table}_v1 t"
+            f"SELECT to_jsonb(t) - 'org' FROM inbox_{table} t"
             " WHERE org = %s AND to_jsonb(t) ->> 'chats' IS DISTINCT FROM '0'",
             [org],
         )

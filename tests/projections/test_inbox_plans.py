@@ -20,7 +20,7 @@ from projections.inbox_queries import (
     messages_page_sql,
 )
 from projections.inbox_rows import ChannelView, ChatCursor, MessageCursor
-from tests.conftest import Database
+from tests.conftest import BUILDS, Database
 from tests.projections.histories import ORGS
 
 CHATS = 50_000
@@ -31,29 +31,29 @@ ROWS_READ_MAX = 2 * CHANNELS * LIMIT
 
 # Three channels on which crm is active, one with as many chats on which it is not.
 FILL = """
-INSERT INTO inbox_channels_v1
+INSERT INTO inbox_channels
 SELECT %(org)s, 'channel' || n, 'whatsapp', 'account' || n, true, n FROM generate_series(0, 3) n;
-INSERT INTO inbox_connections_v1
+INSERT INTO inbox_connections
 SELECT %(org)s, 'crm', 'channel' || n, n < 3, n FROM generate_series(0, 3) n;
-INSERT INTO inbox_threads_v1
+INSERT INTO inbox_threads
 SELECT %(org)s, 'chat' || n, 'whatsapp', 'account' || n %% 4, 'contact' || n, false, n, %(start)s
   FROM generate_series(1, %(chats)s) n;
-INSERT INTO inbox_chats_v1
+INSERT INTO inbox_chats
 SELECT %(org)s, 'chat' || n, 'crm', 'channel' || n %% 4,
        CASE WHEN n %% 5 = 0 THEN '' ELSE 'user' || n %% 7 END, %(start)s, n %% 3 = 0, n %% 11 = 0,
        NULL, NULL, n, 'message' || n, %(start)s + n * interval '1 second', %(start)s, n %% 13 < 6
   FROM generate_series(1, %(chats)s) n;
-INSERT INTO inbox_counts_v1
+INSERT INTO inbox_counts
 SELECT org, service, channel_id, owner, answered, closed, blocked, count(*)
-  FROM inbox_chats_v1 WHERE org = %(org)s GROUP BY 1, 2, 3, 4, 5, 6, 7;
-INSERT INTO inbox_messages_v1
+  FROM inbox_chats WHERE org = %(org)s GROUP BY 1, 2, 3, 4, 5, 6, 7;
+INSERT INTO inbox_messages
        (org, chat_id, message_id, channel_id, position, at, rank, kind, content, content_key,
         content_type, key)
 SELECT %(org)s, 'chat' || n, 'message' || n, '', n, %(start)s + n * interval '1 second', -1,
        'text', '{"key":"contact:x","id":"","box":""}', 'contact:x', 'chat.message_received',
        n::text::bytea
   FROM generate_series(1, %(chats)s) n;
-INSERT INTO inbox_messages_v1
+INSERT INTO inbox_messages
        (org, chat_id, message_id, channel_id, position, at, rank, kind, service, content,
         content_key, content_type)
 SELECT %(org)s, 'chat1', 'long' || n, CASE WHEN n %% 2 = 0 THEN '' ELSE 'channel1' END,
@@ -68,7 +68,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 def org(projected_database: Database) -> int:
     number = next(ORGS)
     with psycopg.connect(projected_database.superuser) as connection:
-        connection.execute("SET search_path = projections")
+        connection.execute(f"SET search_path = {BUILDS}")
         parameters = {"org": number, "chats": CHATS, "start": START}
         ClientCursor(connection).execute(FILL, parameters)
         connection.commit()
@@ -108,7 +108,7 @@ def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def assert_cheap(root: dict[str, Any]) -> None:
     for node in nodes(root):
         kind, table = node["Node Type"], node.get("Relation Name", "")
-        large = ("inbox_chats_v1", "inbox_messages_v1", "inbox_threads_v1")
+        large = ("inbox_chats", "inbox_messages", "inbox_threads")
         assert kind != "Seq Scan" or table not in large, node
         read = node["Actual Rows"] * node["Actual Loops"]
         read += node.get("Rows Removed by Filter", 0) * node["Actual Loops"]

@@ -298,13 +298,13 @@ async def test_an_unsent_message_shows_as_such_and_leaves_nothing_c17(
     row = await timelines.message("m")
     assert row is not None
     assert (row.unsent, row.content, row.edited, row.reactions) == (True, None, None, ())
-    for table, column in (("inbox_messages_v1", "content"), ("inbox_edits_v1", "content")):
+    for table, column in (("inbox_messages", "content"), ("inbox_edits", "content")):
         cursor = await timelines.connection.execute(
             f"SELECT {column} FROM {table} WHERE org = %s AND {column} IS NOT NULL",
             [timelines.org],
         )
         kept = [content for (content,) in await cursor.fetchall()]
-        assert len(kept) == (table == "inbox_messages_v1")  # The anchor's.
+        assert len(kept) == (table == "inbox_messages")  # The anchor's.
 
 
 async def test_the_latest_reaction_of_each_author_is_shown_c17(timelines: Timelines) -> None:

@@ -10,10 +10,9 @@ import pytest
 from domain import channel as channels
 from domain import contact as contacts
 from domain.event import Event, Sealed
-from migrations.apply import migrate
 from projections import outbox
-from projections.outbox import Claim, Held, Outbox, Outgoing, Recipient
-from tests.conftest import Database
+from projections.outbox import Claim, Held, Outgoing, Recipient
+from tests.conftest import BUILDS, Database
 from tests.projections.outbox_scenario import (
     CHANNEL_CREATED,
     CONTENT,
@@ -44,10 +43,9 @@ BSUID = Sealed("contact:kim", b"2" * 16, b"bsuid")
 
 @pytest.fixture(scope="module")
 async def connection(database: Database) -> AsyncIterator[psycopg.AsyncConnection]:
-    migrate(database.superuser, login="trunkline", projection_tables=[Outbox.tables])
     async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
         await connection.execute("SET ROLE trunkline_project")
-        await connection.execute("SET search_path = projections, trunkline")
+        await connection.execute(f"SET search_path = {BUILDS}")
         yield connection
 
 
@@ -64,7 +62,7 @@ async def mail(connection: psycopg.AsyncConnection, database: Database) -> Async
     )
     yield mail
     # Questions span all orgs, so each test leaves the outbox empty.
-    await connection.execute("DELETE FROM outbox_v1")
+    await connection.execute("DELETE FROM outbox")
 
 
 # What waits.

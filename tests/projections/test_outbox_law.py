@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 
 from domain import channel as channels
 from domain import chat as chats
-from migrations.apply import migrate
 from projections import outbox, outbox_batch
-from projections.outbox import Outbox
-from tests.conftest import Database
+from tests.conftest import BUILDS, Database
 from tests.projections.outbox_scenario import (
     CHANNEL_CREATED,
     LATER,
@@ -38,10 +36,9 @@ from tests.projections.outbox_scenario import (
 
 @pytest.fixture(scope="module")
 async def connection(database: Database) -> AsyncIterator[psycopg.AsyncConnection]:
-    migrate(database.superuser, login="trunkline", projection_tables=[Outbox.tables])
     async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
         await connection.execute("SET ROLE trunkline_project")
-        await connection.execute("SET search_path = projections, trunkline")
+        await connection.execute(f"SET search_path = {BUILDS}")
         yield connection
 
 
@@ -80,14 +77,14 @@ async def test_n3_what_the_domain_calls_queued_waits_in_whatever_batches_events_
     for i in range(0, len(history), size):
         # The time of an event is its own, not its batch's.
         await batched.happened_at_once(*history[i : i + size])
-    query = "SELECT to_jsonb(o) - 'org' FROM outbox_v1 o WHERE org = %s ORDER BY chat_id, version"
+    query = "SELECT to_jsonb(o) - 'org' FROM outbox o WHERE org = %s ORDER BY chat_id, version"
     rows = [row for (row,) in await (await connection.execute(query, [singly.org])).fetchall()]
     assert rows == [
         row for (row,) in await (await connection.execute(query, [batched.org])).fetchall()
     ]
     found = [(row["chat_id"], row["message_id"], row["state"]) for row in rows]
     assert found == queued_by_the_domain(history)
-    await connection.execute("DELETE FROM outbox_v1")
+    await connection.execute("DELETE FROM outbox")
 
 
 def queued_by_the_domain(history: list[Step]) -> list[tuple[str, str, str]]:
@@ -126,24 +123,24 @@ def with_fresh_ids(steps: list[Step]) -> list[Step]:
 # Cost.
 
 FILL = """
-INSERT INTO outbox_v1
+INSERT INTO outbox
 SELECT i / 1000, 'chat' || i / 2, i % 2 + 1, i, 'm' || i, 'whatsapp', 'account' || i / 2 % 10,
        'contact' || i / 2, 'channel' || i / 2 % 10, 'crm', 'text', now(),
        '{"key":"contact:x","id":"AAAA","box":""}', 'contact:' || i / 2, NULL, NULL, NULL,
        i % 2 = 0, CASE WHEN i % 100 = 0 THEN 'sending' ELSE 'waiting' END, 0, NULL,
        CASE WHEN i % 100 = 0 THEN now() END, now() + i * interval '1 minute', false, i % 7 = 0
   FROM generate_series(2000000, 2099999) i;
-INSERT INTO outbox_addresses_v1
+INSERT INTO outbox_addresses
 SELECT i / 500, 'contact' || i, 'key', 'phone', 1,
        '{"key":"contact:x","id":"AAAA","box":""}', 'contact:' || i
   FROM generate_series(1000000, 1049999) i;
-INSERT INTO outbox_chats_v1
+INSERT INTO outbox_chats
 SELECT i / 500, 'chat' || i, 'whatsapp', 'account' || i % 10, 'contact' || i
   FROM generate_series(1000000, 1049999) i;
-INSERT INTO outbox_channels_v1
+INSERT INTO outbox_channels
 SELECT 2000 + i / 20, 'channel' || i % 20, 'whatsapp', 'account' || i % 20
   FROM generate_series(0, 19999) i;
-INSERT INTO outbox_accounts_v1
+INSERT INTO outbox_accounts
 SELECT 2000 + i / 20, 'whatsapp', 'account' || i % 20, false FROM generate_series(0, 19999) i;
 INSERT INTO trunkline.keys SELECT i / 500, 'contact:' || i, 'wrapped'
   FROM generate_series(1000000, 1049999) i;
@@ -187,11 +184,11 @@ async def filled(
     async with await psycopg.AsyncConnection.connect(
         database.superuser, autocommit=True
     ) as superuser:
-        await superuser.execute("SET search_path = projections, trunkline")
+        await superuser.execute(f"SET search_path = {BUILDS}")
         await superuser.execute(FILL)
         await superuser.execute("ANALYZE")
         yield connection
-        await superuser.execute("TRUNCATE outbox_v1")
+        await superuser.execute("TRUNCATE outbox")
 
 
 @pytest.mark.parametrize("query", QUERIES)

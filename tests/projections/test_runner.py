@@ -16,6 +16,7 @@ from domain.event import Event, Recorded, encode
 from domain.reader import ServiceVisited
 from migrations.apply import migrate
 from projections import runner
+from projections.builds import LiveBuilds
 from projections.checkpoints import caught_up
 from projections.projection import Connection
 from projections.runner import ProjectionRunner
@@ -24,11 +25,8 @@ from tests.conftest import Database
 ORGS = count(1)
 WITHIN_SECONDS = 10.0
 
-TABLES = """
-CREATE TABLE IF NOT EXISTS diary (
-    org int, name text, position bigint, batch bigint
-);
-"""
+TABLES = "CREATE TABLE diary (org int, position bigint, batch bigint)"
+NAMES = ("diary", "second", "slow", "quick")
 
 
 class Diary:
@@ -47,14 +45,15 @@ class Diary:
                 raise ValueError("the customer wrote something private")
         async with connection.cursor() as cursor:
             await cursor.executemany(
-                "INSERT INTO diary VALUES (%s, %s, %s, %s)",
-                [(org, self.name, each.position, batch[0].position) for each in batch],
+                "INSERT INTO diary VALUES (%s, %s, %s)",
+                [(org, each.position, batch[0].position) for each in batch],
             )
 
 
 @pytest.fixture(scope="module")
 def superuser(database: Database) -> str:
-    migrate(database.superuser, login="trunkline", projection_tables=[TABLES])
+    diaries = [Diary(name) for name in NAMES]
+    migrate(database.superuser, login="trunkline", projections=diaries)
     return database.superuser
 
 
@@ -102,14 +101,12 @@ class Log:
                 },
             )
         for ear in self.ears:
-            ear.ring()
+            ear.ring([org])
 
     def diary(self, org: int, name: str = "diary") -> list[int]:
         with psycopg.connect(self.url) as connection:
             rows = connection.execute(
-                "SELECT position FROM projections.diary WHERE org = %s AND name = %s"
-                " ORDER BY position",
-                [org, name],
+                f"SELECT position FROM {name}_1_1.diary WHERE org = %s ORDER BY position", [org]
             ).fetchall()
         return [position for (position,) in rows]
 
@@ -268,7 +265,7 @@ async def test_a_gap_in_the_log_stops_the_projection_loudly(
         connection.execute(f"DROP DATABASE IF EXISTS {name}")
         connection.execute(f"CREATE DATABASE {name}")
     url = make_conninfo(superuser, dbname=name)
-    migrate(url, login="trunkline", projection_tables=[TABLES])
+    migrate(url, login="trunkline", projections=[Diary()])
     log = Log(url)
     log.append(1, 3, without=missing)
     connections = pool(make_conninfo(url, user="trunkline"), "trunkline_project", size_max=2)
@@ -316,7 +313,8 @@ async def readers(superuser: str) -> AsyncIterator[Pool]:
 
 
 def wait(readers: Pool, org: int, position: int, seconds: float) -> Awaitable[bool]:
-    return caught_up(readers, Diary(), org=org, position=position, timeout_seconds=seconds)
+    live = LiveBuilds(readers, [Diary()])
+    return caught_up(live, Diary(), org=org, position=position, timeout_seconds=seconds)
 
 
 async def test_a_read_waits_for_a_position(

@@ -6,9 +6,8 @@ import psycopg
 import pytest
 
 from domain import chat as chats
-from migrations.apply import migrate
-from projections.unread import CHAT_COUNT_MAX, Unread
-from tests.conftest import Database
+from projections.unread import CHAT_COUNT_MAX
+from tests.conftest import BUILDS, Database
 from tests.projections.unread_scenario import (
     NOON,
     SEALED,
@@ -34,10 +33,9 @@ from tests.projections.unread_scenario import (
 
 @pytest.fixture(scope="module")
 async def connection(database: Database) -> AsyncIterator[psycopg.AsyncConnection]:
-    migrate(database.superuser, login="trunkline", projection_tables=[Unread.tables])
     async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
         await connection.execute("SET ROLE trunkline_project")
-        await connection.execute("SET search_path = projections")
+        await connection.execute(f"SET search_path = {BUILDS}")
         yield connection
 
 
@@ -138,7 +136,7 @@ async def test_who_opens_every_chat_leaves_no_visits_behind(counters: Counters) 
     await counters.happened(chat_visit("a", "ann", "crm"), chat_visit("b", "ann", "crm"))
     assert await counters.of("ann", "crm") == (0, {})
     cursor = await counters.connection.execute(
-        "SELECT count(*) FROM unread_visits_v1 WHERE org = %s", [counters.org]
+        "SELECT count(*) FROM unread_visits WHERE org = %s", [counters.org]
     )
     assert await cursor.fetchone() == (0,)
 

@@ -5,10 +5,8 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
-from migrations.apply import migrate
 from projections import unread, unread_batch
-from projections.unread import Unread
-from tests.conftest import Database
+from tests.conftest import BUILDS, Database
 from tests.projections.unread_scenario import (
     Counters,
     chat_visit,
@@ -22,16 +20,15 @@ from tests.projections.unread_scenario import (
 
 ROWS_WRITTEN = """
     SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_xact_user_tables
-     WHERE schemaname = 'projections'
+     WHERE schemaname = 'unread_1_1'
 """
 
 
 @pytest.fixture(scope="module")
 async def connection(database: Database) -> AsyncIterator[psycopg.AsyncConnection]:
-    migrate(database.superuser, login="trunkline", projection_tables=[Unread.tables])
     async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
         await connection.execute("SET ROLE trunkline_project")
-        await connection.execute("SET search_path = projections")
+        await connection.execute(f"SET search_path = {BUILDS}")
         yield connection
 
 
@@ -74,26 +71,26 @@ async def test_c6_a_message_costs_the_same_for_1_and_for_10000_users(
 
 
 FILL = """
-INSERT INTO unread_lanes_v1
+INSERT INTO unread_lanes
 SELECT 1000 + i / 20, 'crm', 'channel' || i % 20, 'line:' || i % 20, 0, true
   FROM generate_series(0, 19999) i;
-INSERT INTO unread_tallies_v1
+INSERT INTO unread_tallies
 SELECT 1000 + i / 20, 'crm', 'line:' || i % 20, 5000 FROM generate_series(0, 19999) i;
-INSERT INTO unread_customers_v1
+INSERT INTO unread_customers
 SELECT 1000 + i % 5, 'chat' || i, 'line:' || i % 20 FROM generate_series(0, 99999) i;
-INSERT INTO unread_channels_v1
+INSERT INTO unread_channels
 SELECT 1000 + i / 20, 'channel' || i % 20, 'line:' || i % 20 FROM generate_series(0, 19999) i;
-INSERT INTO unread_users_v1
+INSERT INTO unread_users
 SELECT 1000 + i / 20, 'user' || i % 20, 'agent', '{crm}' FROM generate_series(0, 19999) i;
-INSERT INTO unread_chats_v1
+INSERT INTO unread_chats
 SELECT 1000 + i % 5, 'chat' || i, 'crm', 'line:' || i % 20, 1, i / 20, i, i % 50 = 0
   FROM generate_series(0, 99999) i;
-INSERT INTO unread_messages_v1
+INSERT INTO unread_messages
 SELECT 1000 + i % 5, 'chat' || i, 'crm', i / 20, 1 FROM generate_series(0, 99999) i;
-INSERT INTO unread_readers_v1
+INSERT INTO unread_readers
 SELECT 1000 + i % 5, 'user' || i / 20, 'crm', 'channel' || i % 20, 4000, 0
   FROM generate_series(0, 99999) i;
-INSERT INTO unread_visits_v1
+INSERT INTO unread_visits
 SELECT 1000 + i % 5, 'user0', 'crm', 'line:' || i % 20, 'chat' || i, 1
   FROM generate_series(0, 99999, 3) i;
 """

@@ -9,9 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from migrations.apply import migrate
-from projections.unread import Unread
-from tests.conftest import Database
+from tests.conftest import BUILDS, Database
 from tests.projections.unread_scenario import (
     Counters,
     Step,
@@ -164,7 +162,6 @@ def take(history: History, step: Sequence) -> None:
 
 @pytest.fixture(scope="module")
 def url(database: Database) -> str:
-    migrate(database.superuser, login="trunkline", projection_tables=[Unread.tables])
     return database.url
 
 
@@ -186,7 +183,7 @@ async def test_c6_numbers_are_those_of_counting_every_message(
     history, done = begin(), 0
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute("SET ROLE trunkline_project")
-        await connection.execute("SET search_path = projections")
+        await connection.execute(f"SET search_path = {BUILDS}")
         counters = Counters(connection)
         for batch in batches:
             for step in batch:

@@ -8,10 +8,9 @@ import pytest
 
 from domain import account as accounts
 from domain.event import Event, Recorded
-from migrations.apply import migrate
 from projections import verifications
 from projections.verifications import PendingCheck, Verifications
-from tests.conftest import Database
+from tests.conftest import BUILDS, Database
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -23,10 +22,9 @@ FAILED = accounts.VerificationFailed(reason="token")
 
 @pytest.fixture(scope="module")
 async def connection(database: Database) -> AsyncIterator[psycopg.AsyncConnection]:
-    migrate(database.superuser, login="trunkline", projection_tables=[Verifications.tables])
     async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
         await connection.execute("SET ROLE trunkline_project")
-        await connection.execute("SET search_path = projections")
+        await connection.execute(f"SET search_path = {BUILDS}")
         yield connection
 
 
