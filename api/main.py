@@ -1,8 +1,11 @@
 """The composition root: the only file that knows everyone."""
 
 import asyncio
+import multiprocessing
 import secrets
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +16,7 @@ from litestar import Litestar
 
 from adapters.dispatcher import Dispatcher, Verifier
 from adapters.postgres.bell import Bell
-from adapters.postgres.connections import Pool, assume, pool
+from adapters.postgres.connections import Connection, Pool, assume, pool
 from adapters.postgres.directory import SYSTEM, Directory
 from adapters.postgres.embedded import EmbeddedPostgresError, embedded_postgres
 from adapters.postgres.keys import MasterKey
@@ -46,11 +49,16 @@ from api.webhooks import Webhooks
 from domain.identifiers import identifier
 from domain.ports import Clock, Org
 from migrations.apply import MigrationError, migrate
-from projections.builds import LiveBuilds
+from migrations.builds import StillRead, Workshop
+from projections.builds import Build, LiveBuilds
 from projections.channels import Channels as ChannelsProjection
+from projections.comparison import Comparison, TableComparison, builds_to_compare
 from projections.inbox import Inbox
+from projections.jobs import JobError
 from projections.outbox import Outbox
 from projections.projection import Projection
+from projections.rebuild import Rebuild, Report
+from projections.rebuild_worker import PieceFailed, Worker
 from projections.runner import ProjectionRunner
 from projections.unread import Unread
 from projections.verifications import Verifications
@@ -69,7 +77,7 @@ PROJECTIONS: Sequence[Projection] = (
 PURGE_SECONDS = 3600.0
 
 # What an operator can mend; the texts say how.
-OPERATOR_ERRORS = (SettingsError, MigrationError, EmbeddedPostgresError)
+OPERATOR_ERRORS = (SettingsError, MigrationError, EmbeddedPostgresError, JobError, StillRead)
 
 
 class SystemClock:
@@ -311,3 +319,64 @@ def pretended_whatsapp(
         plan=StatusPlan(statuses=()),
         now=clock.now,
     )
+
+
+# Jobs on builds of projections.
+
+
+@asynccontextmanager
+async def as_projector(where: Database) -> AsyncIterator[Connection]:
+    """A connection of its own that sees all organisations and may write projections."""
+    async with await psycopg.AsyncConnection.connect(where.url, autocommit=True) as connection:
+        await assume(connection, "trunkline_project")
+        yield connection
+
+
+async def rebuild(
+    where: Database, projection: Projection, *, workers: int, report: Callable[[Report], None]
+) -> Build:
+    """Fill a new build beside the one that serves, with processes of its own. Raises JobError."""
+    processes = multiprocessing.get_context("spawn")
+
+    def start_worker(build: Build, stage: int) -> multiprocessing.process.BaseProcess:
+        arguments = (where.url, projection, build, stage)
+        process = processes.Process(target=_rebuild_worker, args=arguments, daemon=True)
+        process.start()
+        return process
+
+    workshop = Workshop(where.migration_url)
+    try:
+        async with as_projector(where) as connection:
+            job = Rebuild(connection, projection, workshop, start_worker, report)
+            return await job.run(workers=workers)
+    except psycopg.OperationalError as error:
+        raise JobError(
+            "The database went away, or refuses to serve. Nothing was switched; when it is back,"
+            " run the same command again: it goes on where it stopped."
+        ) from error
+
+
+async def compare(where: Database, projection: Projection) -> AsyncIterator[TableComparison]:
+    """The live build and the one that is ready, else the previous one. Raises JobError."""
+    async with as_projector(where) as holder, as_projector(where) as snapshot:
+        builds = await builds_to_compare(holder, projection)
+        comparison = Comparison(projection, builds, holder=holder, snapshot=snapshot)
+        async for table in comparison.run():
+            yield table
+
+
+def _rebuild_worker(url: str, projection: Projection, build: Build, stage: int) -> None:
+    """What a worker's process does; what went wrong is written in the database, or is its fault."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Who was interrupted ends its workers.
+    parent = multiprocessing.parent_process()
+
+    async def work() -> None:
+        where = Database(url, url, None, False)
+        async with as_projector(where) as connection:
+            worker = Worker(connection, projection, build)
+            await worker.work(stage, is_wanted=lambda: parent is None or parent.is_alive())
+
+    try:
+        asyncio.run(work())
+    except (PieceFailed, psycopg.OperationalError):
+        sys.exit(1)

@@ -13,9 +13,7 @@ CREATE TABLE builds (
                             (projection || '_' || version::text) STORED,
     schema      text        NOT NULL GENERATED ALWAYS AS
                             (projection || '_' || version::text || '_' || build::text) STORED,
-    filled      text        NOT NULL DEFAULT 'by position'
-                            CHECK (filled IN ('by position', 'by stream')),
-    has_indexes boolean     NOT NULL DEFAULT true,
+    complete    boolean     NOT NULL,  -- False: its tables are bare while they are filled.
     started_at  timestamptz NOT NULL DEFAULT now(),
     ready_at    timestamptz,
     live_at     timestamptz,
@@ -23,6 +21,7 @@ CREATE TABLE builds (
 );
 CREATE UNIQUE INDEX builds_by_state ON builds (projection, version, state);
 GRANT SELECT ON builds TO trunkline_read, trunkline_project, trunkline_audit;
+GRANT UPDATE ON builds TO trunkline_project;
 
 -- How far applications of the library are, which is no projection's matter (version 0 until now).
 CREATE TABLE applications (
@@ -84,6 +83,8 @@ CREATE TABLE pieces (
     PRIMARY KEY (projection, version, build, stage, org, number),
     FOREIGN KEY (projection, version, build) REFERENCES builds ON DELETE CASCADE
 );
+CREATE INDEX pieces_left ON pieces (projection, version, build, stage, org, number)
+    WHERE NOT is_done;
 
 DO $$
 DECLARE
@@ -98,8 +99,7 @@ BEGIN
 END $$;
 CREATE POLICY one_org ON applications TO trunkline_read USING (org = current_org());
 GRANT SELECT ON applications TO trunkline_read;
-GRANT SELECT, INSERT, UPDATE, DELETE ON applications, parked TO trunkline_project;
-GRANT SELECT, UPDATE ON pieces TO trunkline_project;
+GRANT SELECT, INSERT, UPDATE, DELETE ON applications, parked, pieces TO trunkline_project;
 
 -- What a reading transaction does first: it becomes one organisation's (NULL: everybody's, for a
 -- role that may) and finds the tables of the builds that are live at this moment. All it reads

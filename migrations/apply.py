@@ -147,5 +147,6 @@ def _make_first_builds(connection: psycopg.Connection, projections: Iterable[Tab
         rows = connection.execute("SELECT projection, version FROM builds").fetchall()
     for projection in projections:
         if (projection.name, projection.version) not in rows:
+            tables = projection.tables
             with connection.transaction():
-                make_build(connection, projection, 1, tables=projection.tables, state="live")
+                make_build(connection, projection, 1, tables=tables, state="live", complete=True)

@@ -1,8 +1,8 @@
-"""Waiting until a projection has seen a position, from any process (contract: Min-Position)."""
+"""How far projections are, and waiting for them from any process (contract: Min-Position)."""
 
 import asyncio
 
-from projections.builds import LiveBuilds
+from projections.builds import Build, LiveBuilds
 from projections.projection import Connection, Projection
 
 # How long a reader sleeps between two looks: short at first, since most waits are short.
@@ -17,12 +17,22 @@ SELECT c.position
  WHERE b.projection = %(projection)s AND b.version = %(version)s AND c.org = %(org)s
    AND b.schema = ANY (current_schemas(false))
 """
+_REACHED = """
+SELECT position FROM trunkline.checkpoints
+ WHERE projection = %(projection)s AND version = %(version)s AND build = %(build)s AND org = %(org)s
+"""
 
 
 async def position(connection: Connection, projection: Projection, *, org: int) -> int:
     """How far the projection is that a `LiveBuilds` transaction reads; 0 before its first event."""
     parameters = {"projection": projection.name, "version": projection.version, "org": org}
     row = await (await connection.execute(_POSITION, parameters)).fetchone()
+    return row[0] if row else 0
+
+
+async def reached(connection: Connection, build: Build, *, org: int) -> int:
+    """How far one build is, for a connection that sees the org; 0 before its first event."""
+    row = await (await connection.execute(_REACHED, {**build.key, "org": org})).fetchone()
     return row[0] if row else 0
 
 

@@ -28,3 +28,30 @@ class Projection(Protocol):
         Reads and writes only its own tables, and looks at no clock: the same events give the
         same rows, for ever, in whatever batches they come.
         """
+
+
+class Filling(Protocol):
+    """How a rebuild fills a projection from whole streams, which is faster than event by event.
+
+    It gives the rows that `apply` would give up to the same position, and `apply` goes on from
+    there. A projection that has one has it as its attribute `filling`.
+    """
+
+    tables: str  # SQL that creates the tables bare,
+    indexes: str  # and what gives them their keys and indexes once they are full.
+    # Kinds of streams (`chat` of `chat:…`), filled one after the other; the streams of a kind are
+    # filled in slices, at once. Other kinds are nothing to it.
+    stream_order: tuple[str, ...]
+
+    async def fill(
+        self, connection: Connection, org: int, streams: Sequence[Sequence[Recorded]]
+    ) -> None:
+        """Whole streams up to the build's position, into tables that hold nothing of them yet."""
+
+    async def finish(self, connection: Connection, org: int) -> None:
+        """Once all streams of the org are filled: what depends on several of them."""
+
+
+def filling_of(projection: Projection) -> Filling | None:
+    """How a rebuild may fill it, if not event by event."""
+    return getattr(projection, "filling", None)

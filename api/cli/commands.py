@@ -22,7 +22,7 @@ console = Console()
 errors = Console(stderr=True, highlight=False)
 
 
-def _clearly(command: Callable[..., Any]) -> Callable[..., Any]:
+def clearly(command: Callable[..., Any]) -> Callable[..., Any]:
     """Errors that an operator can mend are told in a sentence, with exit code 1."""
 
     @wraps(command)
@@ -60,7 +60,7 @@ def main() -> None:
     show_default=True,
     help="What this process does; with a database of your own the work can be split.",
 )
-@_clearly
+@clearly
 def serve_command(host: str, port: int, role: Role) -> None:
     """Serve the API, fold projections, send messages."""
     logging.basicConfig(
@@ -77,7 +77,7 @@ def serve_command(host: str, port: int, role: Role) -> None:
 
 
 @main.command("migrate")
-@_clearly
+@clearly
 def migrate_command() -> None:
     """Bring the database to the current schema and make its roles. Safe to run twice."""
     with database(configuration.load()) as where:
@@ -96,7 +96,7 @@ def org_group() -> None:
 @org_group.command("create")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@_clearly
+@clearly
 def create_org_command(name: str, as_json: bool) -> None:
     """Make an organisation and its first admin; the API key is shown this once."""
     settings = configuration.load()
@@ -113,7 +113,7 @@ def create_org_command(name: str, as_json: bool) -> None:
 
 @main.command("config")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-@_clearly
+@clearly
 def config_command(as_json: bool) -> None:
     """List every environment variable, its meaning, and where its value came from."""
     described = configuration.describe(configuration.load())

@@ -1,0 +1,39 @@
+"""What jobs on builds share: errors that say what to do, and that one runs at a time."""
+
+from projections.builds import Build, State, builds_of
+from projections.projection import Connection, Projection
+
+_LOCK = "SELECT pg_try_advisory_lock(hashtext('trunkline job'), hashtext(%s))"
+_LOCK_SHARED = "SELECT pg_try_advisory_lock_shared(hashtext('trunkline job'), hashtext(%s))"
+
+
+class JobError(Exception):
+    """A job on a projection's builds cannot be done; the text says what to do next."""
+
+
+class JobRuns(JobError):
+    """Another job on the same projection is running."""
+
+    def __init__(self, projection: str) -> None:
+        super().__init__(
+            f"Another rebuild, switch, rollback or diff of {projection} is running. Wait for its"
+            " end; `trunkline projections status` shows how far a rebuild is."
+        )
+
+
+async def take_turn(
+    connection: Connection, projection: Projection, *, only_reads: bool = False
+) -> None:
+    """Be the only job on this projection for the life of the connection. Raises JobRuns.
+
+    Jobs that only read may run beside each other.
+    """
+    cursor = await connection.execute(_LOCK_SHARED if only_reads else _LOCK, [projection.name])
+    if await cursor.fetchone() != (True,):
+        raise JobRuns(projection.name)
+
+
+async def build_in(connection: Connection, projection: Projection, *states: State) -> Build | None:
+    """The build in the first of these states that has one."""
+    builds = {each.state: each for each in await builds_of(connection, projection)}
+    return next((builds[state] for state in states if state in builds), None)
