@@ -69,7 +69,8 @@ class Directory:
         """An organisation's keys, unwrapped once per process."""
         keys = self._keys.get(number)
         if keys is None:
-            keys = self._keys[number] = await self._load_keys(number)
+            # One for all who ask at once: it holds people's keys that the database has not got yet.
+            keys = self._keys.setdefault(number, await self._load_keys(number))
         return keys
 
     async def _load_keys(self, number: int) -> OrgKeys:

@@ -30,6 +30,16 @@ def test_a_partition_is_for_ever():
 # Organisations.
 
 
+async def test_all_who_ask_for_an_organisations_keys_at_once_get_the_same_ones(world: World):
+    """A person's key that is being stored is known to those alone who share them."""
+    org = await world.org()
+    async with pool(world.database.url, "trunkline_directory", size_max=4) as lookups:
+        directory = Directory(lookups, MasterKey(bytes(32)))
+        keys = await asyncio.gather(*(directory.keys(org.number) for _ in range(4)))
+    keys[0].new_key("contact:ann")
+    assert all(each.has("contact:ann") for each in keys)
+
+
 async def test_an_organisation_is_made_once_by_however_many_at_once(world: World):
     name = f"org_{secrets.token_hex(6)}"
     made = await asyncio.gather(*(world.directory.create_organisation(name) for _ in range(6)))
