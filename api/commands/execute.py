@@ -199,9 +199,10 @@ class Executor:
         """Whether what the decision read is still the newest, here and in the log."""
         await self._log.settled()
         current = await self._log.is_current(unit.org)
-        for stream, version in unit.read:
+        for stream, state in unit.found.items():
             entry = self._states.get(unit.org, stream)
-            if entry is None or entry.version != version:
+            # Its version proves nothing: what was being written may be lost, and another's be there.
+            if entry is None or entry.state is not state:
                 return False
         return current
 

@@ -28,6 +28,7 @@ class Unit:
         self._states = states
         self._facts = facts
         self._begun: set[str] = set()
+        self.found: dict[str, Any] = {}  # States, as they were at hand.
         self._seen: dict[str, int] = {}  # Versions, as they were found,
         self._versions: dict[str, int] = {}  # and as they are left where something is recorded.
         self._now: dict[str, Any] = {}
@@ -45,7 +46,7 @@ class Unit:
             if entry is None:
                 raise Missing(lambda: self._states.load(self.org, stream))
             self._seen[stream] = entry.version
-            self._now[stream] = entry.state
+            self.found[stream] = self._now[stream] = entry.state
         state = self._now[stream]
         assert isinstance(state, kind)
         return state

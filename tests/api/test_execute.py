@@ -1,0 +1,117 @@
+"""What a decision was based on, when it is answered (contract, design: the log)."""
+
+import asyncio
+from collections.abc import Callable, Collection
+
+import pytest
+
+from api.commands.execute import Executor
+from api.commands.states import States
+from api.commands.unit import Unit
+from domain.chat import Chat, ChatClosed, ChatOpened
+from domain.event import Recorded
+from domain.ports import Append, Appended, Conflict, Org
+from domain.refusal import NotConnected
+from tests.adapters.log_scenario import NOON
+
+ORG = Org(1, "org_acme")
+CHAT = "chat:a"
+
+
+class SlowLog:
+    """Holds what it is given, until somebody says what became of it."""
+
+    def __init__(self) -> None:
+        self.on_changed: Callable[[int, Collection[str] | None], None] = lambda _org, _streams: None
+        self.stored: list[Recorded] = []
+        self.held: list[asyncio.Future[Appended]] = []
+        self.is_waited_for = asyncio.Event()
+
+    def submit(self, append: Append) -> "asyncio.Future[Appended]":
+        self.held.append(asyncio.get_running_loop().create_future())
+        self.held[-1].add_done_callback(lambda future: future.exception())
+        return self.held[-1]
+
+    async def settled(self) -> None:
+        self.is_waited_for.set()
+        await asyncio.wait(self.held)
+
+    async def is_current(self, org: Org, *, at_least: int | None = None) -> bool:
+        for _ in range(10):  # Long enough for others to read what is there now.
+            await asyncio.sleep(0)
+        return True
+
+    async def read_stream(self, org: Org, stream: str, **_: object) -> list[Recorded]:
+        return self.stored if stream == CHAT else []
+
+    async def position(self, org: Org) -> int:
+        return len(self.stored)
+
+
+def close(unit: Unit) -> str:
+    """Refused where the chat is closed in this service."""
+    if "crm" in unit.state(CHAT, Chat).closed:
+        raise NotConnected
+    unit.record(CHAT, [ChatClosed(service="crm")])
+    return "closed"
+
+
+def open_again(unit: Unit) -> str:
+    """Nothing to do where it is not closed."""
+    if "crm" in unit.state(CHAT, Chat).closed:
+        unit.record(CHAT, [ChatOpened(service="crm")])
+        return "opened"
+    return "was open"
+
+
+@pytest.fixture
+def log() -> SlowLog:
+    return SlowLog()
+
+
+@pytest.fixture
+def executor(log: SlowLog) -> Executor:
+    return Executor(log, States(log), requests=None)
+
+
+async def lost_to_another(log: SlowLog, executor: Executor, *events: object) -> None:
+    """What is being written is lost: another process wrote as many events to the stream."""
+    await log.is_waited_for.wait()
+    log.stored = [Recorded(n, CHAT, n, NOON, event) for n, event in enumerate(events, 1)]
+    log.on_changed(ORG.number, {CHAT})
+    log.held[0].set_exception(Conflict())
+    await executor.look(ORG, lambda unit: unit.state(CHAT, Chat))
+
+
+async def somebody_gone(executor: Executor, decide: Callable[[Unit], str]) -> None:
+    """A command on its way whose caller waits no more."""
+    task = asyncio.create_task(executor.execute(ORG, decide))
+    while not executor._log.held:
+        await asyncio.sleep(0)
+    task.cancel()
+
+
+async def is_decided_again(log: SlowLog, task: "asyncio.Task[object]") -> bool:
+    while len(log.held) < 2 and not task.done():
+        await asyncio.sleep(0)
+    is_again = not task.done()
+    task.cancel()
+    await asyncio.wait([task])
+    return is_again
+
+
+async def test_a_refusal_based_on_what_is_lost_is_decided_again(log: SlowLog, executor: Executor):
+    await somebody_gone(executor, close)
+    refused = asyncio.create_task(executor.execute(ORG, close))
+    await lost_to_another(log, executor, ChatClosed(service="desk"))
+    assert await is_decided_again(log, refused)
+
+
+async def test_nothing_to_do_because_of_what_is_lost_is_decided_again(
+    log: SlowLog, executor: Executor
+):
+    log.stored = [Recorded(1, CHAT, 1, NOON, ChatClosed(service="crm"))]
+    await somebody_gone(executor, open_again)
+    idle = asyncio.create_task(executor.execute(ORG, open_again))
+    await lost_to_another(log, executor, ChatClosed(service="crm"), ChatClosed(service="desk"))
+    assert await is_decided_again(log, idle)
