@@ -248,9 +248,9 @@ class Writer:
         try:
             findings = await self._appender.look(positions, asked, streams)
             known = {ticket: _outcome(ticket, *it) for ticket, it in findings.known.items()}
-            phantoms = {t for t, outcome in known.items() if not isinstance(outcome, Appended)}
             news = self.view.learn(findings.changes)
-            self.pending.send_back(phantoms, news, spared=known)
+            # Known commands too: another process may have written the same one, even in its place.
+            self.pending.send_back(known, news, spared=known)
             self.view.versions.update(findings.versions)
             unknown = [ticket for ticket in tickets if ticket not in known]
             sorting = self._sort(unknown, {}, all_is_known=True)

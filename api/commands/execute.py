@@ -190,7 +190,7 @@ class Executor:
         # Whoever waits may go away; the command is written all the same. A state that is dropped
         # before it is in the log is found out to be old by the next command on it.
         try:
-            return await future
+            return await asyncio.shield(future)
         finally:
             for entry in entries:
                 entry.writing -= 1
@@ -201,7 +201,7 @@ class Executor:
         current = await self._log.is_current(unit.org)
         for stream, state in unit.found.items():
             entry = self._states.get(unit.org, stream)
-            # Its version proves nothing: what was being written may be lost, and another's be there.
+            # Its version proves nothing: what was being written may be lost for another's.
             if entry is None or entry.state is not state:
                 return False
         return current

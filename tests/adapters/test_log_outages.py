@@ -95,6 +95,26 @@ async def test_a_statement_that_arrives_after_its_connection_was_lost_writes_not
     assert len(await world.assert_whole(org)) == 19
 
 
+async def test_a_delivery_that_another_process_wrote_in_the_same_place_leaves_no_states_behind(
+    world: World, far: Process, other: Process, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+):
+    """The position alone does not say whose events stand there."""
+    org = await begun(world, far)
+    await far.state(org, "chat:mine")
+    look, same = Appender.look, b"delivery"
+
+    async def look_too_late(self: Appender, *arguments: Any) -> Findings:
+        monkeypatch.undo()
+        await other.log.append(command(org, ("chat:theirs", 1), command_id=same))
+        return await look(self, *arguments)
+
+    proxy.trap(b"append", "before")
+    monkeypatch.setattr(Appender, "look", look_too_late)
+    assert await outcomes(far.submit(org, "chat:mine", command_id=same)) == [(9, 9)]
+    assert await far.state(org, "chat:mine") == []
+    await world.assert_whole(org)
+
+
 async def test_control_who_sends_again_without_a_look_doubles(
     world: World, far: Process, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ):

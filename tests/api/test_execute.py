@@ -5,12 +5,12 @@ from collections.abc import Callable, Collection
 
 import pytest
 
-from api.commands.execute import Executor
+from api.commands.execute import Executor, Outcome, Request
 from api.commands.states import States
 from api.commands.unit import Unit
 from domain.chat import Chat, ChatClosed, ChatOpened
 from domain.event import Recorded
-from domain.ports import Append, Appended, Conflict, Org
+from domain.ports import Append, Appended, Conflict, Org, StoredAnswer
 from domain.refusal import NotConnected
 from tests.adapters.log_scenario import NOON
 
@@ -34,7 +34,8 @@ class SlowLog:
 
     async def settled(self) -> None:
         self.is_waited_for.set()
-        await asyncio.wait(self.held)
+        if self.held:
+            await asyncio.wait(self.held)
 
     async def is_current(self, org: Org, *, at_least: int | None = None) -> bool:
         for _ in range(10):  # Long enough for others to read what is there now.
@@ -86,13 +87,13 @@ async def lost_to_another(log: SlowLog, executor: Executor, *events: object) -> 
 async def somebody_gone(executor: Executor, decide: Callable[[Unit], str]) -> None:
     """A command on its way whose caller waits no more."""
     task = asyncio.create_task(executor.execute(ORG, decide))
-    while not executor._log.held:
+    while not executor._log.held:  # noqa: ASYNC110 - It is a matter of a few turns.
         await asyncio.sleep(0)
     task.cancel()
 
 
 async def is_decided_again(log: SlowLog, task: "asyncio.Task[object]") -> bool:
-    while len(log.held) < 2 and not task.done():
+    while len(log.held) < 2 and not task.done():  # noqa: ASYNC110
         await asyncio.sleep(0)
     is_again = not task.done()
     task.cancel()
@@ -115,3 +116,21 @@ async def test_nothing_to_do_because_of_what_is_lost_is_decided_again(
     idle = asyncio.create_task(executor.execute(ORG, open_again))
     await lost_to_another(log, executor, ChatClosed(service="crm"), ChatClosed(service="desk"))
     assert await is_decided_again(log, idle)
+
+
+class LateRequests:
+    """Has the answer to a request only when it is asked again."""
+
+    def __init__(self) -> None:
+        self.answers = [None, StoredAnswer(b"body", 202, 7, b'{"message":"m"}')]
+
+    async def find(self, org: Org, key: bytes) -> StoredAnswer | None:
+        return self.answers.pop(0)
+
+
+async def test_a_request_is_not_refused_for_what_its_own_first_try_has_done(log: SlowLog):
+    """Sent again to another process while the first one was still writing it (contract)."""
+    log.stored = [Recorded(1, CHAT, 1, NOON, ChatClosed(service="crm"))]
+    executor = Executor(log, States(log), LateRequests())
+    outcome = await executor.execute(ORG, close, request=Request(b"key", b"body", 202))
+    assert outcome == Outcome(7, {"message": "m"}, status=202)
