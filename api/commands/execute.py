@@ -103,9 +103,9 @@ class Executor:
         try:
             if request is None:
                 return await self._once(org, decide, unique)
-            answered = await self._requests.find(org, request.key)
+            answered = await self._answered(org, request)
             if answered is not None:
-                return _as_before(answered, request)
+                return answered
             if first is not None:
                 await first()
             return await self._decide(org, decide, secrets.token_bytes(16), request)
@@ -146,7 +146,11 @@ class Executor:
                 continue
             except Refusal:
                 if await self._still_so(unit):
-                    raise
+                    # What it is refused for may be what its own first try has done elsewhere.
+                    answered = await self._answered(org, request)
+                    if answered is None:
+                        raise
+                    return answered
                 facts.clear()
                 continue
             if not unit.events and request is None:
@@ -161,13 +165,19 @@ class Executor:
                 facts.clear()
                 continue
             except RequestKnown:
-                assert request is not None
-                answered = await self._requests.find(org, request.key)
+                answered = await self._answered(org, request)
                 if answered is None:
                     continue
-                return _as_before(answered, request)
+                return answered
             return Outcome(appended.last, unit.ids, value, unit.status)
         raise Unavailable("Too many others are changing the same thing.")
+
+    async def _answered(self, org: Org, request: Request | None) -> Outcome[Any] | None:
+        """What the request was answered before."""
+        if request is None:
+            return None
+        answered = await self._requests.find(org, request.key)
+        return _as_before(answered, request) if answered is not None else None
 
     async def _append(self, unit: Unit, command: bytes, request: Request | None) -> Appended:
         future = self._log.submit(
@@ -187,13 +197,13 @@ class Executor:
             for stream, state, version in unit.written()
         ]
 
-        # Whoever waits may go away; the command is written all the same. A state that is dropped
-        # before it is in the log is found out to be old by the next command on it.
-        try:
-            return await asyncio.shield(future)
-        finally:
+        def settle(_: object) -> None:
             for entry in entries:
                 entry.writing -= 1
+
+        future.add_done_callback(settle)
+        # Whoever waits may go away; the command is written all the same.
+        return await asyncio.shield(future)
 
     async def _still_so(self, unit: Unit) -> bool:
         """Whether what the decision read is still the newest, here and in the log."""
@@ -201,7 +211,7 @@ class Executor:
         current = await self._log.is_current(unit.org)
         for stream, state in unit.found.items():
             entry = self._states.get(unit.org, stream)
-            # Its version proves nothing: what was being written may be lost for another's.
+            # Its version proves nothing: what was written here may be lost, and others' be there.
             if entry is None or entry.state is not state:
                 return False
         return current
