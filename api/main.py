@@ -338,8 +338,8 @@ async def rebuild(
     """Fill a new build beside the one that serves, with processes of its own. Raises JobError."""
     processes = multiprocessing.get_context("spawn")
 
-    def start_worker(build: Build, stage: int) -> multiprocessing.process.BaseProcess:
-        arguments = (where.url, projection, build, stage)
+    def start_worker(build: Build) -> multiprocessing.process.BaseProcess:
+        arguments = (where.url, projection, build)
         process = processes.Process(target=_rebuild_worker, args=arguments, daemon=True)
         process.start()
         return process
@@ -365,7 +365,7 @@ async def compare(where: Database, projection: Projection) -> AsyncIterator[Tabl
             yield table
 
 
-def _rebuild_worker(url: str, projection: Projection, build: Build, stage: int) -> None:
+def _rebuild_worker(url: str, projection: Projection, build: Build) -> None:
     """What a worker's process does; what went wrong is written in the database, or is its fault."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Who was interrupted ends its workers.
     parent = multiprocessing.parent_process()
@@ -374,7 +374,7 @@ def _rebuild_worker(url: str, projection: Projection, build: Build, stage: int) 
         where = Database(url, url, None, False)
         async with as_projector(where) as connection:
             worker = Worker(connection, projection, build)
-            await worker.work(stage, is_wanted=lambda: parent is None or parent.is_alive())
+            await worker.work(is_wanted=lambda: parent is None or parent.is_alive())
 
     try:
         asyncio.run(work())

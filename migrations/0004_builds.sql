@@ -68,7 +68,7 @@ CREATE TABLE pieces (
     projection   text    NOT NULL COLLATE "C",
     version      int     NOT NULL,
     build        int     NOT NULL,
-    stage        int     NOT NULL,  -- Pieces of a stage may be worked on at once.
+    stage        int     NOT NULL,  -- Pieces of a stage may be worked on at once, none before.
     org          int     NOT NULL,
     number       int     NOT NULL,
     work         text    NOT NULL CHECK (work IN ('fill', 'finish', 'follow')),

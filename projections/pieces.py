@@ -35,19 +35,12 @@ class Piece(msgspec.Struct, frozen=True):
     events_done: int
 
 
-class Stage(msgspec.Struct, frozen=True):
-    """Pieces that may be worked on at once; stages follow each other."""
-
-    number: int
-    work: Work
-    is_done: bool
-
-
 class Progress(msgspec.Struct, frozen=True):
     """How far a rebuild is."""
 
-    events_done: int
-    events: int
+    events_done: int = 0
+    events: int = 0
+    pieces: int = 0
     trouble: str | None = None
 
 
@@ -65,28 +58,22 @@ async def plan(connection: Connection, build: Build, filling: Filling | None) ->
         await connection.execute(SQL["plan_orgs"], {**build.key, **parameters})
 
 
-async def stages(connection: Connection, build: Build) -> list[Stage]:
-    """The stages, in their order."""
-    cursor = await connection.execute(SQL["stages"], build.key)
-    return [Stage(*row) for row in await cursor.fetchall()]
+async def next_work(connection: Connection, build: Build) -> Work | None:
+    """What is to be done next; None if nothing is left, whoever may have it in hand."""
+    row = await (await connection.execute(SQL["next_work"], build.key)).fetchone()
+    return row[0] if row else None
 
 
 async def progress(connection: Connection, build: Build) -> Progress:
     """How far the rebuild is."""
     row = await (await connection.execute(SQL["progress"], build.key)).fetchone()
-    return Progress(*row) if row else Progress(0, 0)
+    return Progress(*row) if row else Progress()
 
 
-async def any_left(connection: Connection, build: Build, stage: int) -> bool:
-    """Whether there is a piece of a stage that is not done, free or not."""
-    cursor = await connection.execute(SQL["any_left"], {**build.key, "stage": stage})
-    return await cursor.fetchone() == (True,)
-
-
-async def take(connection: Connection, build: Build, stage: int) -> Piece | None:
+async def take(connection: Connection, build: Build) -> Piece | None:
     """A piece that nobody works on, for the rest of this transaction."""
     async with connection.cursor(row_factory=class_row(Piece)) as cursor:
-        await cursor.execute(SQL["take"], {**build.key, "stage": stage})
+        await cursor.execute(SQL["take"], build.key)
         return await cursor.fetchone()
 
 

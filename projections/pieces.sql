@@ -28,14 +28,22 @@ SELECT %(projection)s, %(version)s, %(build)s, %(stage)s, h.org, 0, %(work)s, h.
  WHERE h.position > 0
 
 -- take --
--- The order is that of the index pieces_left.
-SELECT stage, org, number, work, first_stream, last_stream, position, reached, events_done
-  FROM trunkline.pieces
- WHERE projection = %(projection)s AND version = %(version)s AND build = %(build)s
-   AND stage = %(stage)s AND NOT is_done
- ORDER BY projection, version, build, stage, org, number
+-- Of the first stage that is not done, in the order of the index pieces_left. What comes after the
+-- filling waits until the tables have their indexes.
+SELECT p.stage, p.org, p.number, p.work, p.first_stream, p.last_stream, p.position, p.reached,
+       p.events_done
+  FROM trunkline.pieces p
+ WHERE p.projection = %(projection)s AND p.version = %(version)s AND p.build = %(build)s
+   AND NOT p.is_done
+   AND p.stage = (SELECT min(stage) FROM trunkline.pieces
+                   WHERE projection = %(projection)s AND version = %(version)s
+                     AND build = %(build)s AND NOT is_done)
+   AND (p.work = 'fill'
+        OR (SELECT complete FROM trunkline.builds
+             WHERE projection = %(projection)s AND version = %(version)s AND build = %(build)s))
+ ORDER BY p.projection, p.version, p.build, p.stage, p.org, p.number
  LIMIT 1
-   FOR UPDATE SKIP LOCKED
+   FOR UPDATE OF p SKIP LOCKED
 
 -- note --
 UPDATE trunkline.pieces
@@ -68,21 +76,16 @@ SELECT %(projection)s, %(version)s, %(build)s, last.stage, h.org, 0, 'follow', h
  WHERE h.position > 0
 ON CONFLICT (projection, version, build, stage, org, number) DO UPDATE SET is_done = false
 
--- stages --
-SELECT stage, min(work), bool_and(is_done)
+-- next_work --
+SELECT work
   FROM trunkline.pieces
  WHERE projection = %(projection)s AND version = %(version)s AND build = %(build)s
- GROUP BY stage
+   AND NOT is_done
  ORDER BY stage
+ LIMIT 1
 
 -- progress --
 SELECT coalesce(sum(least(events_done, events)), 0)::bigint, coalesce(sum(events), 0)::bigint,
-       min(trouble)
+       count(*), min(trouble)
   FROM trunkline.pieces
  WHERE projection = %(projection)s AND version = %(version)s AND build = %(build)s
-
--- any_left --
-SELECT EXISTS (
-       SELECT FROM trunkline.pieces
-        WHERE projection = %(projection)s AND version = %(version)s AND build = %(build)s
-          AND stage = %(stage)s AND NOT is_done)

@@ -6,7 +6,7 @@ and it may be compared and switched to.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from projections import pieces
 from projections.builds import Build
 from projections.jobs import JobError, build_in, take_turn
-from projections.pieces import Progress, Stage
+from projections.pieces import Progress
 from projections.projection import Connection, Projection, filling_of
 
 POLL_SECONDS = 0.1
@@ -78,7 +78,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     events: int
 
 
-StartWorker = Callable[[Build, int], WorkerProcess]
+StartWorker = Callable[[Build], WorkerProcess]
 
 
 class Rebuild:
@@ -108,12 +108,11 @@ class Rebuild:
         if build is None:
             build = await self._begin()
         await pieces.forget_trouble(self._connection, build)
-        if not await pieces.stages(self._connection, build):
+        if not (await pieces.progress(self._connection, build)).pieces:
             await self._plan(build)
-        for stage in await pieces.stages(self._connection, build):
-            await self._work_on(build, stage, workers)
+        await self._work_on(build, workers)
         await self._catch_up(build, workers)
-        self._tell(build, "analyzing", Progress(1, 1))
+        self._tell(build, "analyzing", await pieces.progress(self._connection, build))
         await asyncio.to_thread(self._workshop.analyze, build.schema)
         await self._connection.execute(_READY, build.key)
         return build
@@ -132,45 +131,42 @@ class Rebuild:
         return Build(projection.name, projection.version, number, "building")
 
     async def _plan(self, build: Build) -> None:
-        self._tell(build, "planning", Progress(0, 0))
+        self._tell(build, "planning", Progress())
         cursor = await self._connection.execute(_IS_COMPLETE, [build.schema])
         is_complete = await cursor.fetchone() == (True,)
         filling = None if is_complete else filling_of(self._projection)
         async with self._connection.transaction():
             await pieces.plan(self._connection, build, filling)
 
-    async def _work_on(self, build: Build, stage: Stage, workers: int) -> None:
-        if stage.work != "fill":
-            await self._complete(build)
-        if stage.is_done:
-            return
-        processes = [self._start_worker(build, stage.number) for _ in range(workers)]
+    async def _work_on(self, build: Build, workers: int) -> None:
+        processes = [self._start_worker(build) for _ in range(workers)]
         try:
-            await self._watch(build, stage, processes)
+            while any(process.is_alive() for process in processes):
+                await self._look(build)
+                await asyncio.sleep(POLL_SECONDS)
         finally:
             for process in processes:
                 process.terminate()
-
-    async def _watch(self, build: Build, stage: Stage, processes: Sequence[WorkerProcess]) -> None:
-        while any(process.is_alive() for process in processes):
-            await self._look(build, stage)
-            await asyncio.sleep(POLL_SECONDS)
-        await self._look(build, stage)
-        if await pieces.any_left(self._connection, build, stage.number):
+        if await self._look(build) is not None:
             codes = ", ".join(str(process.exitcode) for process in processes)
             raise JobError(
                 f"The workers of {build.schema} ended before their work did (exit codes {codes})."
                 " Was the database away? Run the same command again: it goes on where they stopped."
             )
 
-    async def _look(self, build: Build, stage: Stage) -> None:
+    async def _look(self, build: Build) -> pieces.Work | None:
+        """See how far it is and what is next; the tables get their indexes when they are full."""
         progress = await pieces.progress(self._connection, build)
-        self._tell(build, stage.work, progress)
         if progress.trouble is not None:
             raise JobError(
                 f"{build.schema} cannot be filled: {progress.trouble}. Nothing was switched. When"
                 " the cause is mended, run the same command again: it goes on from there."
             )
+        work = await pieces.next_work(self._connection, build)
+        if work != "fill":
+            await self._complete(build)
+        self._tell(build, work or "done", progress)
+        return work
 
     async def _complete(self, build: Build) -> None:
         """Bare tables get their indexes once they are full."""
@@ -185,7 +181,7 @@ class Rebuild:
         """Follow what the log got meanwhile, until the rest is little."""
         while await self._behind(build) > BEHIND_EVENTS_MAX:
             await pieces.follow_again(self._connection, build)
-            await self._work_on(build, (await pieces.stages(self._connection, build))[-1], workers)
+            await self._work_on(build, workers)
 
     async def _behind(self, build: Build) -> int:
         row = await (await self._connection.execute(_BEHIND, build.key)).fetchone()

@@ -41,32 +41,31 @@ class Worker:
         self._build = build
         self._limit = BATCH_EVENTS_MAX
 
-    async def work(self, stage: int, *, is_wanted: Callable[[], bool] = lambda: True) -> None:
-        """Take pieces of a stage until all are done, or nobody wants it. Raises PieceFailed."""
+    async def work(self, *, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Take pieces until all are done, or nobody wants it any more. Raises PieceFailed."""
         while is_wanted():
-            piece = await self._take_batch(stage)
-            if piece is not None:
+            if await self._take_batch():
                 continue
-            if not await pieces.any_left(self._connection, self._build, stage):
+            if await pieces.next_work(self._connection, self._build) is None:
                 return
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _take_batch(self, stage: int) -> Piece | None:
-        """One batch of one piece; None if no piece is free."""
+    async def _take_batch(self) -> bool:
+        """One batch of one piece; False if no piece is free."""
         piece = None
         try:
             async with self._connection.transaction():
-                piece = await pieces.take(self._connection, self._build, stage)
+                piece = await pieces.take(self._connection, self._build)
                 if piece is None:
-                    return None
+                    return False
                 await self._do(piece)
         except Exception as error:
             if piece is None or is_server_trouble(error):
                 raise
             await self._narrow_down(piece, error)
-            return piece
+            return True
         self._limit = min(self._limit * 2, BATCH_EVENTS_MAX)
-        return piece
+        return True
 
     async def _do(self, piece: Piece) -> None:
         if piece.work == "follow":

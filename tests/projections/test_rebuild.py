@@ -1,129 +1,43 @@
 """Rebuilds: the same rows beside the live ones, whatever ends them in the middle (E3)."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import psycopg
 import pytest
 
-from adapters.postgres.connections import Pool, pool
+from adapters.postgres.connections import Pool
 from api.main import Database as Where
-from api.main import rebuild
-from domain.event import Recorded
-from migrations.apply import migrate
+from api.main import as_projector, rebuild
 from projections import pieces
-from projections.projection import Connection
+from projections.builds import builds_of
+from projections.jobs import JobError, JobRuns, take_turn
 from projections.rebuild import Report
-from tests.conftest import Database
+from tests.adapters.proxy import proxy_to
 from tests.projections.diaries import Diary, Log, running, until
-
-
-class Volumes:
-    """How a library is filled from whole streams."""
-
-    tables = """
-    CREATE TABLE library (org int, position bigint, stream text);
-    CREATE TABLE library_volumes (org int, stream text, pages bigint);
-    CREATE TABLE library_totals (org int, what text, pages bigint);
-    """
-    indexes = """
-    ALTER TABLE library ADD PRIMARY KEY (org, position);
-    ALTER TABLE library_volumes ADD PRIMARY KEY (org, stream);
-    ALTER TABLE library_totals ADD PRIMARY KEY (org, what);
-    """
-    stream_order = ("reader",)
-
-    async def fill(
-        self, connection: Connection, org: int, streams: Sequence[Sequence[Recorded]]
-    ) -> None:
-        pages = "COPY library FROM STDIN"
-        volumes = "COPY library_volumes FROM STDIN"
-        async with connection.cursor() as cursor:
-            async with cursor.copy(pages) as copy:
-                for stream in streams:
-                    for each in stream:
-                        await copy.write_row((org, each.position, each.stream))
-            async with cursor.copy(volumes) as copy:
-                for stream in streams:
-                    await copy.write_row((org, stream[0].stream, len(stream)))
-
-    async def finish(self, connection: Connection, org: int) -> None:
-        await connection.execute(
-            "INSERT INTO library_totals SELECT org, 'all', sum(pages) FROM library_volumes"
-            " WHERE org = %s GROUP BY org",
-            [org],
-        )
-
-
-class Library:
-    """A projection that can be filled from whole streams."""
-
-    name = "library"
-    version = 1
-    filling = Volumes()
-    tables = filling.tables + filling.indexes
-
-    async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:
-        for each in batch:
-            await connection.execute(
-                "INSERT INTO library VALUES (%s, %s, %s)", [org, each.position, each.stream]
-            )
-            await connection.execute(
-                "INSERT INTO library_volumes AS v VALUES (%s, %s, 1)"
-                " ON CONFLICT (org, stream) DO UPDATE SET pages = v.pages + 1",
-                [org, each.stream],
-            )
-            await connection.execute(
-                "INSERT INTO library_totals AS t VALUES (%s, 'all', 1)"
-                " ON CONFLICT (org, what) DO UPDATE SET pages = t.pages + 1",
-                [org],
-            )
-
-
-class Moody(Diary):
-    """Takes no event at position 6, in any process."""
-
-    async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:
-        self.refuses = {(org, 6)}
-        await super().apply(connection, org, batch)
-
-
-@pytest.fixture
-def where(database: Database) -> Where:
-    """A database with nothing in its log, and a build of each of these projections."""
-    with psycopg.connect(database.superuser, autocommit=True) as connection:
-        connection.execute("SET session_replication_role = replica")
-        connection.execute("TRUNCATE trunkline.events, trunkline.heads")
-        connection.execute("DELETE FROM trunkline.builds WHERE projection IN ('diary', 'library')")
-        for name in ("diary", "library"):
-            for build in (1, 2, 3):
-                connection.execute(f"DROP SCHEMA IF EXISTS {name}_1_{build} CASCADE")
-        connection.execute("SET session_replication_role = origin")
-        for table in ("checkpoints", "pieces", "parked"):
-            connection.execute(f"DELETE FROM trunkline.{table}")
-    migrate(database.superuser, login="trunkline", projections=[Diary(), Library()])
-    return Where(database.url, database.superuser, "trunkline", False)
-
-
-@pytest.fixture
-def log(where: Where) -> Log:
-    return Log(where.migration_url)
-
-
-@pytest.fixture
-async def projectors(where: Where) -> AsyncIterator[Pool]:
-    async with pool(where.url, "trunkline_project", size_max=8) as connections:
-        yield connections
+from tests.projections.library import (
+    Library,
+    Moody,
+    Prepared,
+    Restless,
+    in_batches,
+    on_guard,
+    shelves,
+)
 
 
 def quietly(_: Report) -> None:
-    pass
+    """Nobody is told."""
 
 
-TABLES = ("library", "library_volumes", "library_totals")
-
-
-def shelves(log: Log, build: int, org: int) -> list[object]:
-    return [log.rows(f"library_1_{build}.{table}", org) for table in TABLES]
+async def states(where: Where, projection: Diary | Library) -> dict[int, str]:
+    async with as_projector(where) as connection:
+        return {each.number: each.state for each in await builds_of(connection, projection)}
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -136,13 +50,15 @@ async def test_a_projection_is_rebuilt_event_by_event(where: Where, log: Log, wo
     for org in (1, 2, 3):
         assert log.diary(org, build=2) == list(range(1, 100 * org + 1))
         assert log.diary(org, build=1) == []
-    assert (steps[0].events_done, steps[-2].events_done, steps[-2].events) == (0, 600, 600)
+    assert (steps[0].events_done, steps[-1].events_done, steps[-1].events) == (0, 600, 600)
+    assert await states(where, Diary()) == {1: "live", 2: "ready"}
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 async def test_a_projection_is_rebuilt_from_whole_streams(
     where: Where, log: Log, projectors: Pool, workers: int, monkeypatch: pytest.MonkeyPatch
 ):
+    """And both builds are followed from where each is."""
     monkeypatch.setattr(pieces, "SLICE_EVENTS", 100)
     for org in (1, 2):
         log.append(org, 700, streams=13)
@@ -158,6 +74,13 @@ async def test_a_projection_is_rebuilt_from_whole_streams(
         assert shelves(log, 2, org) == shelves(log, 1, org)
 
 
+async def test_streams_are_whole_however_small_the_batches_are(where: Where, log: Log):
+    """A stream that is longer than a batch comes alone."""
+    log.append(1, 700, streams=13)  # 53 or 54 events each.
+    await rebuild(where, Prepared(Library(), in_batches, 40), workers=2, report=quietly)
+    await assert_whole(log, Library(), 1, 700)
+
+
 async def test_what_a_rebuild_made_is_guarded_like_the_live_build(where: Where, log: Log):
     log.append(1, 5)
     log.append(2, 5)
@@ -167,3 +90,185 @@ async def test_what_a_rebuild_made_is_guarded_like_the_live_build(where: Where, 
         connection.execute("SELECT set_config('app.org', '2', true)")
         rows = connection.execute("SELECT DISTINCT org FROM library_1_2.library").fetchall()
     assert rows == [(2,)]
+
+
+async def test_another_rebuild_makes_room(where: Where, log: Log):
+    log.append(1, 5)
+    for number in (2, 2, 2):
+        build = await rebuild(where, Diary(), workers=1, report=quietly)
+        assert build.number == number
+        assert await states(where, Diary()) == {1: "live", 2: "ready"}
+
+
+async def test_a_log_that_is_empty_is_soon_rebuilt(where: Where):
+    for projection in (Diary(), Library()):
+        assert (await rebuild(where, projection, workers=2, report=quietly)).number == 2
+
+
+# What goes wrong is said, and mended by the same command.
+
+
+async def test_one_rebuild_runs_at_a_time(where: Where, log: Log):
+    log.append(1, 5)
+    async with as_projector(where) as connection:
+        await take_turn(connection, Diary())
+        with pytest.raises(JobRuns, match="Another rebuild, switch, rollback or diff of diary"):
+            await rebuild(where, Diary(), workers=1, report=quietly)
+    assert await states(where, Diary()) == {1: "live"}
+    await rebuild(where, Diary(), workers=1, report=quietly)
+
+
+async def test_an_event_that_cannot_be_taken_stops_a_rebuild(
+    where: Where, log: Log, monkeypatch: pytest.MonkeyPatch
+):
+    log.append(1, 9)
+    with pytest.raises(JobError, match="org 1, the event at position 6: ValueError") as error:
+        await rebuild(where, Moody(), workers=2, report=quietly)
+    assert "private" not in str(error.value)
+    assert log.diary(1, build=2) == [1, 2, 3, 4, 5]
+    monkeypatch.setenv("TRUNKLINE_TEST_MOOD", "better")
+    await rebuild(where, Moody(), workers=2, report=quietly)
+    assert log.diary(1, build=2) == list(range(1, 10))
+
+
+@pytest.mark.parametrize("projection", [Diary(), Library()])
+async def test_a_type_that_is_not_known_stops_a_rebuild(
+    where: Where, log: Log, projection: Diary | Library
+):
+    """E5."""
+    log.append(1, 9, streams=3)
+    change(log, "UPDATE events SET type = 'x.y' WHERE position = 5")
+    with pytest.raises(JobError, match=r"(position 5|stream reader:1:crm): UnknownEventType"):
+        await rebuild(where, projection, workers=1, report=quietly)
+    assert await states(where, projection) == {1: "live", 2: "building"}
+
+
+@pytest.mark.parametrize("missing", [2, 9])
+@pytest.mark.parametrize("projection", [Diary(), Library()])
+async def test_a_gap_in_the_log_stops_a_rebuild(
+    where: Where, log: Log, projection: Diary | Library, missing: int
+):
+    log.append(1, 9, streams=3)
+    change(log, f"DELETE FROM events WHERE position = {missing}")
+    with pytest.raises(JobError, match="the log has a gap: org 1"):
+        await rebuild(where, projection, workers=1, report=quietly)
+    assert await states(where, projection) == {1: "live", 2: "building"}
+
+
+async def test_a_log_that_lost_its_end_stops_a_rebuild(where: Where, log: Log):
+    log.append(1, 9)
+    await rebuild(where, Diary(), workers=1, report=quietly)
+    change(log, "UPDATE builds SET state = 'building' WHERE projection = 'diary' AND build = 2")
+    change(log, "UPDATE pieces SET is_done = false")
+    change(log, "UPDATE heads SET position = 7")
+    with pytest.raises(JobError, match="org 1 was followed to 9, and ends at 7"):
+        await rebuild(where, Diary(), workers=1, report=quietly)
+
+
+def change(log: Log, statement: str) -> None:
+    """Do what nobody may."""
+    with psycopg.connect(log.url, options="-c search_path=trunkline") as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(statement.encode())
+
+
+@pytest.mark.parametrize("projection", [Diary(), Library()])
+async def test_a_database_that_goes_away_ends_a_rebuild_that_can_be_gone_on_with(
+    where: Where, log: Log, projection: Diary | Library
+):
+    log.append(1, 3_000, streams=50)
+    async with proxy_to(where.url) as proxy:
+        through = Where(proxy.url, where.migration_url, None, False)
+
+        def cut(report: Report) -> None:
+            if report.events_done > 100:
+                asyncio.ensure_future(proxy.shut())  # noqa: RUF006
+
+        slow = Prepared(projection, in_batches, 50)
+        with pytest.raises(JobError, match=r"[Rr]un the same command again"):
+            await rebuild(through, slow, workers=2, report=cut)
+    assert (await states(where, projection))[2] == "building"
+    await rebuild(where, projection, workers=2, report=quietly)
+    await assert_whole(log, projection, 1, 3_000)
+
+
+async def assert_whole(log: Log, projection: Diary | Library, org: int, count: int) -> None:
+    if isinstance(projection, Library):
+        assert [position for position, _ in shelves(log, 2, org)[0]] == list(range(1, count + 1))
+        assert sum(pages for _, pages in shelves(log, 2, org)[1]) == count
+        assert shelves(log, 2, org)[2] == [("all", count)]
+    else:
+        assert log.diary(org, build=2) == list(range(1, count + 1))
+
+
+CHILD = """
+import asyncio, sys
+from api.main import Database, rebuild
+from tests.projections.diaries import Diary
+from tests.projections.library import Library, Prepared, in_batches
+
+if __name__ == "__main__":
+    where = Database(sys.argv[1], sys.argv[2], "trunkline", False)
+    projection = {"Diary": Diary, "Library": Library}[sys.argv[3]]()
+    projection = Prepared(projection, in_batches, 20)
+    asyncio.run(rebuild(where, projection, workers=2, report=lambda report: print(report)))
+"""
+
+
+def kill_at_random(
+    where: Where, projection: Diary | Library, chance: random.Random, folder: Path
+) -> int:
+    """Run a rebuild as a process of its own until it is killed; returns its exit code."""
+    script = folder / "child.py"
+    script.write_text(CHILD)
+    process = subprocess.Popen(
+        [sys.executable, script, where.url, where.migration_url, type(projection).__name__],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    for _ in range(chance.randrange(1, 12)):  # It says something ten times a second.
+        process.stdout.readline()
+    if chance.random() < 0.5:
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()  # Its workers find out by themselves.
+    return process.wait(10)
+
+
+@pytest.mark.parametrize("projection", [Diary(), Library()], ids=["events", "streams"])
+@pytest.mark.parametrize(
+    "seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(3, 40))]
+)
+async def test_a_rebuild_that_was_killed_is_gone_on_with(
+    where: Where, log: Log, projection: Diary | Library, seed: int, tmp_path: Path
+):
+    chance = random.Random(seed)
+    for org in (1, 2):
+        log.append(org, 1_500, streams=chance.randrange(1, 100))
+    codes = [await asyncio.to_thread(kill_at_random, where, projection, chance, tmp_path)]
+    assert codes == [-signal.SIGKILL]
+    await rebuild(where, projection, workers=2, report=quietly)
+    for org in (1, 2):
+        await assert_whole(log, projection, org, 1_500)
+
+
+# Nothing happens again (I8).
+
+
+async def test_a_rebuild_reaches_nothing_but_the_database(where: Where, log: Log, tmp_path: Path):
+    log.append(1, 9)
+    path = tmp_path / "tried"
+    await rebuild(where, Prepared(Diary(), on_guard, str(path)), workers=2, report=quietly)
+    assert set(path.read_text().split("\n")) == {"on guard", ""}
+    assert log.diary(1, build=2) == list(range(1, 10))
+
+
+async def test_control_the_guard_sees_who_goes_out(where: Where, log: Log, tmp_path: Path):
+    log.append(1, 9)
+    path = tmp_path / "tried"
+    with pytest.raises(JobError, match="PermissionError"):
+        await rebuild(where, Prepared(Restless(), on_guard, str(path)), workers=1, report=quietly)
+    assert "socket.connect" in path.read_text()
