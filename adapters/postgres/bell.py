@@ -76,6 +76,7 @@ class Bell:
         self._listeners: WeakSet[Listener] = WeakSet()
         self._to_tell = asyncio.Event()
         self._grown = Grown()  # What is to be told.
+        self._teller = 0  # The server's process that tells: it is heard, too.
         self._tasks: list[asyncio.Task[None]] = []
 
     def listener(self) -> Listener:
@@ -118,6 +119,7 @@ class Bell:
                 await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _tell(self, connection: Connection) -> None:
+        self._teller = connection.info.backend_pid
         while True:
             await self._to_tell.wait()
             self._to_tell.clear()
@@ -128,7 +130,8 @@ class Bell:
     async def _hear(self, connection: Connection) -> None:
         await connection.execute(f"LISTEN {CHANNEL}")
         async for notification in connection.notifies():
-            self._ring_here(_orgs(notification.payload))
+            if notification.pid != self._teller:
+                self._ring_here(_orgs(notification.payload))
 
 
 def _payload(orgs: Collection[int] | None) -> str:

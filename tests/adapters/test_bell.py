@@ -61,6 +61,27 @@ async def test_another_process_hears_it_within_moments(bells: tuple[Bell, Bell])
     assert time.monotonic() - began < 1
 
 
+async def test_a_ring_names_whose_log_has_grown(bells: tuple[Bell, Bell]):
+    near, far = bells[0].listener(), bells[1].listener()
+    bells[0].ring([3, 5])
+    bells[0].ring([5, 8])
+    assert await far.wait(5)
+    assert near.grown() == far.grown() == {3, 5, 8}
+    assert near.grown() == far.grown() == frozenset()
+    bells[0].ring([3])
+    bells[0].ring()
+    bells[0].ring([5])
+    assert await far.wait(5)
+    assert near.grown() is far.grown() is None
+
+
+async def test_a_ring_for_more_than_can_be_named_is_for_anybody(bells: tuple[Bell, Bell]):
+    near, far = bells[0].listener(), bells[1].listener()
+    bells[0].ring(range(1_000_000, 1_001_000))
+    assert await far.wait(5)
+    assert (near.grown(), far.grown()) == (frozenset(range(1_000_000, 1_001_000)), None)
+
+
 async def test_many_rings_are_few_notifications(world: World, bells: tuple[Bell, Bell]):
     """A NOTIFY is a commit."""
     heard = 0

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable
+from time import monotonic
 
 import psycopg
 import pytest
@@ -10,12 +11,17 @@ from psycopg.conninfo import make_conninfo
 
 from adapters.postgres.connections import Pool, pool
 from migrations.apply import migrate
-from projections import runner
+from migrations.builds import Workshop, make_build
+from projections import batches, runner
 from projections.builds import LiveBuilds
 from projections.checkpoints import caught_up
 from projections.runner import ProjectionRunner
 from tests.conftest import Database
 from tests.projections.diaries import NAMES, ORGS, WITHIN_SECONDS, Diary, Log, running, until
+
+WITHOUT_LOCK = batches._CLAIM.replace(
+    "pg_try_advisory_xact_lock(hashtext(%(schema)s), %(org)s)", "true"
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +81,94 @@ async def test_runners_at_once_share_the_work_and_do_nothing_twice(
         await until(lambda: log.diary(org) == list(range(1, 401)))
 
 
+async def test_control_without_compare_and_set_runners_do_things_twice(
+    projectors: Pool, log: Log, org: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock, too, would keep them apart; the checkpoint is what proves it."""
+    monkeypatch.setattr(runner, "BATCH_EVENTS_MAX", 7)
+    monkeypatch.setattr(batches, "_CLAIM", WITHOUT_LOCK)
+    monkeypatch.setattr(batches, "_MOVE", batches._MOVE.replace("AND position = ", "AND 0 <= "))
+    log.append(org, 400)
+    async with (
+        running(projectors, log, Diary()),
+        running(projectors, log, Diary()),
+        running(projectors, log, Diary()),
+    ):
+        await until(lambda: max(log.diary(org), default=0) == 400)
+    assert len(log.diary(org)) > 400
+
+
+async def test_the_lock_alone_is_not_what_keeps_runners_apart(
+    projectors: Pool, log: Log, org: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "BATCH_EVENTS_MAX", 7)
+    monkeypatch.setattr(batches, "_CLAIM", WITHOUT_LOCK)
+    log.append(org, 400)
+    async with (
+        running(projectors, log, Diary()),
+        running(projectors, log, Diary()),
+        running(projectors, log, Diary()),
+    ):
+        await until(lambda: log.diary(org) == list(range(1, 401)))
+
+
+async def test_an_org_that_another_runner_works_on_is_passed_over(
+    projectors: Pool, log: Log, org: int
+) -> None:
+    """Not waited for: the others' events come meanwhile."""
+    other = next(ORGS)
+    async with projectors.connection() as connection, running(projectors, log, Diary()):
+        async with connection.transaction():
+            lock = "SELECT pg_advisory_xact_lock(hashtext('diary_1_1'), %s)"
+            await connection.execute(lock, [org])
+            log.append(org, 3)
+            log.append(other, 3)
+            await until(lambda: log.diary(other) == [1, 2, 3])
+            assert log.diary(org) == []
+        await until(lambda: log.diary(org) == [1, 2, 3])
+
+
+async def test_a_ring_makes_it_look_at_the_orgs_it_names_and_no_others(
+    projectors: Pool, log: Log, org: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "POLL_SECONDS", 60.0)
+    log.append(org, 1)
+    async with running(projectors, log, Diary()):
+        await until(lambda: log.diary(org) == [1])
+        ears, log.ears = log.ears, []
+        other = next(ORGS)
+        log.append(other, 1)  # Silently.
+        log.ears = ears
+        log.append(org, 1)
+        await until(lambda: log.diary(org) == [1, 2])
+        assert log.diary(other) == []
+        for ear in ears:
+            ear.ring()  # Without a name it is about anybody.
+        await until(lambda: log.diary(other) == [1])
+
+
+async def test_a_build_that_is_new_is_followed_within_a_second(
+    projectors: Pool, log: Log, org: int
+) -> None:
+    log.append(org, 3)
+    async with running(projectors, log, Diary()) as a_runner:
+        await until(lambda: log.diary(org) == [1, 2, 3])
+        with psycopg.connect(log.url) as connection:
+            make_build(connection, Diary(), 2, tables=Diary.tables, state="building", complete=True)
+        await asyncio.sleep(1)
+        assert log.diary(org, build=2) == []  # It is the rebuild's.
+        with psycopg.connect(log.url) as connection:
+            connection.execute("UPDATE trunkline.builds SET state = 'ready' WHERE build = 2")
+        began = monotonic()
+        await until(lambda: log.diary(org, build=2) == [1, 2, 3])
+        assert monotonic() - began < 1.5
+        Workshop(log.url).drop("diary_1_2")
+        await asyncio.sleep(1)
+        log.append(org, 1)
+        await until(lambda: log.diary(org) == [1, 2, 3, 4])
+        assert a_runner.stopped == []
+
+
 async def test_a_projection_that_is_slow_holds_no_other_up(
     projectors: Pool, log: Log, org: int
 ) -> None:
@@ -107,8 +201,10 @@ async def test_an_event_that_cannot_be_taken_parks_its_org_alone(
         log.append(other, 1)
         await until(lambda: len(log.diary(other)) == 10)
         await until(lambda: len(caplog.records) >= 2)
+        assert parked(log) == [("diary", 1, org, 6, "ValueError")]
         diary.refuses.clear()  # The program was mended.
         await until(lambda: log.diary(org) == list(range(1, 10)))
+        assert parked(log) == []
     for record in caplog.records:
         facts = {
             name: vars(record).get(name) for name in ("projection", "org", "position", "error")
@@ -121,6 +217,12 @@ async def test_an_event_that_cannot_be_taken_parks_its_org_alone(
         }
         assert record.levelno == logging.ERROR
     assert "private" not in caplog.text
+
+
+def parked(log: Log) -> list[tuple[object, ...]]:
+    with psycopg.connect(log.url) as connection:
+        query = "SELECT projection, build, org, position, error FROM trunkline.parked"
+        return connection.execute(query).fetchall()
 
 
 async def test_a_parked_org_is_tried_again_after_longer_and_longer_pauses(
