@@ -33,6 +33,7 @@ from api.reading import Reading
 from api.settings import Settings
 from api.webhooks import META_BODY_BYTES_MAX, Webhooks
 from domain.ports import Clock, Directory
+from projections.standing import Standings
 
 
 @get("/openapi.json", include_in_schema=False)
@@ -67,6 +68,7 @@ class Parts:
     chats: Chats
     replies: Replies
     reading: Reading
+    standings: Standings
     names: Names
     directory: Directory
     clock: Clock

@@ -3,11 +3,13 @@
 from typing import Any
 
 import msgspec
+import psycopg
 from litestar import Response, get
 
 from api.parts import Part
 from api.reading import Reading
 from api.webhooks import Webhooks
+from projections.standing import Standing, Standings
 
 
 class Health(msgspec.Struct):
@@ -29,16 +31,49 @@ async def get_readyz(reading: Part[Reading]) -> Health:
     return Health()
 
 
+_OF_BUILDS = (
+    (
+        "trunkline_projection_events_behind",
+        "Events in the log that a build has not folded.",
+        "events_behind",
+    ),
+    (
+        "trunkline_projection_seconds_behind",
+        "Age of the oldest event that a build has not folded.",
+        "seconds_behind",
+    ),
+    (
+        "trunkline_projection_parked_organisations",
+        "Organisations that wait before an event which a build cannot take.",
+        "parked",
+    ),
+)
+
+
 @get("/metrics", media_type="text/plain; version=0.0.4")
-async def get_metrics(webhooks: Part[Webhooks]) -> Response[str]:
-    """Prometheus: refused webhooks by platform."""
+async def get_metrics(webhooks: Part[Webhooks], standings: Part[Standings]) -> Response[str]:
+    """Prometheus: refused webhooks by platform; how far projections are behind the log."""
     lines = [
         "# HELP trunkline_webhooks_refused_total Deliveries that were not authentic.",
         "# TYPE trunkline_webhooks_refused_total counter",
     ]
     for platform, count in sorted(webhooks.refused.items()):
         lines.append(f'trunkline_webhooks_refused_total{{platform="{platform}"}} {count}')
+    try:
+        builds = await standings.now()
+    except psycopg.OperationalError:
+        builds = []  # What is known without the database is told without it.
+    for name, meaning, field in _OF_BUILDS:
+        lines += [f"# HELP {name} {meaning}", f"# TYPE {name} gauge"]
+        lines += [f"{name}{{{_labels(each)}}} {getattr(each, field)}" for each in builds]
     return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+
+def _labels(build: Standing) -> str:
+    return (
+        f'projection="{build.projection}",version="{build.version}",build="{build.build}",'
+        f'state="{build.state}"'
+    )
 
 
 HANDLERS: tuple[Any, ...] = (get_healthz, get_readyz, get_metrics)

@@ -60,6 +60,7 @@ from projections.projection import Projection
 from projections.rebuild import Rebuild, Report
 from projections.rebuild_worker import PieceFailed, Worker
 from projections.runner import ProjectionRunner
+from projections.standing import Standings
 from projections.unread import Unread
 from projections.verifications import Verifications
 
@@ -222,6 +223,7 @@ def application(parts: Core) -> Litestar:
             chats=Chats(parts.context),
             replies=Replies(parts.context),
             reading=Reading(LiveBuilds(parts.readers, PROJECTIONS)),
+            standings=Standings(parts.projectors, PROJECTIONS),
             names=Names(parts.addresses),
             directory=parts.directory,
             clock=parts.clock,

@@ -74,7 +74,7 @@ CREATE INDEX IF NOT EXISTS inbox_chats_blocked
     ON inbox_chats (org, service, channel_id, last_activity_at, chat_id)
  WHERE blocked AND last_activity_at IS NOT NULL;
 
--- How many chats of a kind a service sees; a row may say 0.
+-- How many chats of a kind a service sees.
 CREATE TABLE IF NOT EXISTS inbox_counts (
     org        int     NOT NULL,
     service    text    NOT NULL COLLATE "C",
@@ -504,6 +504,7 @@ SELECT t.chat_id, s.service, coalesce(k.owner, '') AS owner, k.owner_since,
 
 -- count_chats --
 -- Touched chats are taken out before they are looked up again, and put back in as they are then.
+-- Returns the counts as they are in between.
 INSERT INTO inbox_counts AS n (org, service, channel_id, owner, answered, closed, blocked, chats)
 SELECT %(org)s, service, channel_id, owner, answered, closed, blocked, {sign} count(*)
   FROM inbox_chats
@@ -511,6 +512,17 @@ SELECT %(org)s, service, channel_id, owner, answered, closed, blocked, {sign} co
  GROUP BY service, channel_id, owner, answered, closed, blocked
 ON CONFLICT (org, service, channel_id, owner, answered, closed, blocked) DO UPDATE
    SET chats = n.chats + excluded.chats
+RETURNING service, channel_id, owner, answered, closed, blocked, chats
+
+-- forget_empty_counts --
+-- So that the rows are the same whether a count came to 0 or was never more.
+DELETE FROM inbox_counts n
+ USING unnest(%(services)s::text[], %(channel_ids)s::text[], %(owners)s::text[],
+              %(answered)s::bool[], %(closed)s::bool[], %(blocked)s::bool[])
+       AS e (service, channel_id, owner, answered, closed, blocked)
+ WHERE n.org = %(org)s AND n.service = e.service AND n.channel_id = e.channel_id
+   AND n.owner = e.owner AND n.answered = e.answered AND n.closed = e.closed
+   AND n.blocked = e.blocked AND n.chats = 0
 
 -- forget_counts --
 DELETE FROM inbox_counts

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import msgspec
 from psycopg.rows import class_row
+from psycopg_pool import AsyncConnectionPool
 
 from projections.builds import State, families
 from projections.named_sql import load
@@ -42,6 +43,22 @@ class ParkedOrg(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     error: str
     since: datetime
+
+
+class Standings:
+    """Where the builds stand now, for whoever has only this."""
+
+    def __init__(
+        self, pool: AsyncConnectionPool[Connection], projections: Sequence[Projection]
+    ) -> None:
+        """The pool's connections have role trunkline_project."""
+        self._pool = pool
+        self._projections = projections
+
+    async def now(self) -> list[Standing]:
+        """Every build of the projections."""
+        async with self._pool.connection() as connection:
+            return await standings(connection, self._projections)
 
 
 async def standings(connection: Connection, projections: Sequence[Projection]) -> list[Standing]:

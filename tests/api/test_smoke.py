@@ -23,3 +23,14 @@ async def test_a_message_reaches_every_inbox_and_a_reply_is_masked_elsewhere(tru
     desk = await org.get(f"/v1/services/desk/chats/{chat['id']}/messages")
     assert desk["items"][0].keys() == {"id", "direction", "at", "status", "masked", "service"}
     assert desk["items"][0]["id"] == sent["id"]
+
+
+async def test_metrics_say_how_far_projections_are_behind(trunkline: Trunkline):
+    org = await trunkline.organisation()
+    await org.services("crm")
+    await org.get("/v1/services/crm/chats")
+    metrics = (await trunkline.http.get("/metrics")).text
+    for name in ("events_behind", "seconds_behind", "parked_organisations"):
+        assert f"# TYPE trunkline_projection_{name} gauge" in metrics
+    labels = 'projection="inbox",version="1",build="1",state="live"'
+    assert f"trunkline_projection_events_behind{{{labels}}} " in metrics

@@ -1,0 +1,134 @@
+"""`trunkline projections …` as an operator runs it (contract, Running it)."""
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from click.testing import CliRunner, Result
+
+from api.cli import main
+from api.main import PROJECTIONS
+from tests.conftest import Database
+from tests.projections.diaries import Log
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(database: Database, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command; its exit code must be the one that is expected."""
+    monkeypatch.setenv("TRUNKLINE_DATABASE_URL", database.url)
+    monkeypatch.setenv("TRUNKLINE_MIGRATION_DATABASE_URL", database.superuser)
+    monkeypatch.setenv("TRUNKLINE_MASTER_KEY", base64.b64encode(b"k" * 32).decode())
+
+    def invoke(*words: str, expect: int = 0) -> Result:
+        result = CliRunner().invoke(main, ["projections", *words])
+        assert result.exit_code == expect, result.output
+        return result
+
+    return invoke
+
+
+@pytest.fixture(scope="module")
+def log(database: Database) -> Log:
+    log = Log(database.superuser)
+    log.append(1, 40, streams=4)
+    log.append(2, 10)
+    return log
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_a_rebuild_is_followed_by_diff_switch_and_rollback(run: Run, log: Log):
+    *steps, last = lines(run("rebuild", "unread", "--workers", "2"))
+    assert last["build"] == "unread_1_2"
+    assert last["state"] == "ready"
+    assert steps[-1] | {"step": ""} == {
+        "build": "unread_1_2",
+        "step": "",
+        "events_done": 50,
+        "events": 50,
+    }
+    *tables, verdict = lines(run("diff", "unread"))
+    assert verdict["tables_that_differ"] == 0
+    assert {each["position"] for each in tables} == {40, 10}
+    assert lines(run("switch", "unread")) == [{"build": "unread_1_2", "state": "live"}]
+    assert lines(run("rollback", "unread")) == [{"build": "unread_1_1", "state": "live"}]
+
+
+def test_what_differs_is_shown_and_ends_with_1(run: Run, log: Log, database: Database):
+    run("rebuild", "unread")
+    with psycopg.connect(database.superuser) as connection:
+        connection.execute(
+            "INSERT INTO unread_1_2.unread_visits"
+            " SELECT (jsonb_populate_record(NULL::unread_1_2.unread_visits, %s)).*",
+            [json.dumps(visit(connection))],
+        )
+    *tables, verdict = lines(run("diff", "unread", expect=1))
+    (table,) = [each for each in tables if not each["equal"]]
+    assert verdict["tables_that_differ"] == 1
+    assert (table["table"], table["differing_rows"]) == ("unread_visits", 1)
+    run("rebuild", "unread")
+    run("diff", "unread")
+
+
+def visit(connection: psycopg.Connection) -> dict[str, Any]:
+    """Some row of that table."""
+    rows = connection.execute(
+        "SELECT attname, atttypid::regtype::text FROM pg_attribute"
+        " WHERE attrelid = 'unread_1_2.unread_visits'::regclass AND attnum > 0"
+    ).fetchall()
+    kinds = {"text": "x", "boolean": True, "timestamp with time zone": "2026-01-01T00:00:00Z"}
+    return {name: kinds.get(kind, 1) for name, kind in rows}
+
+
+def test_list_and_status_are_for_people_and_for_programs(run: Run, log: Log):
+    listed = json.loads(run("list", "--json").stdout)
+    assert [each["projection"] for each in listed] == [each.name for each in PROJECTIONS]
+    assert listed[0]["live"] == 1
+    assert "Projection" in run("list").stdout
+    status = json.loads(run("status", "--json").stdout)
+    (inbox,) = [each for each in status["builds"] if each["projection"] == "inbox"]
+    assert (inbox["state"], inbox["orgs"], inbox["events_behind"]) == ("live", 2, 50)
+    assert inbox["seconds_behind"] > 0
+    assert "Events behind" in run("status").stdout
+
+
+def test_what_is_parked_is_shown(run: Run, log: Log, database: Database):
+    with psycopg.connect(database.superuser) as connection:
+        connection.execute(
+            "INSERT INTO trunkline.parked VALUES ('inbox', 1, 1, 1, 7, 'ValueError')"
+        )
+    (parked,) = json.loads(run("status", "--json").stdout)["parked"]
+    assert (parked["projection"], parked["position"], parked["error"]) == ("inbox", 7, "ValueError")
+    assert "before position 7" in " ".join(run("status").stdout.split())
+
+
+@pytest.mark.parametrize("word", ["rebuild", "diff", "switch", "rollback"])
+def test_a_name_that_is_not_known_is_refused_with_those_that_are(run: Run, word: str):
+    assert "'nope' is none of channels, inbox" in run(word, "nope", expect=2).output
+
+
+@pytest.mark.parametrize(
+    ("word", "what"),
+    [
+        ("diff", "trunkline projections rebuild channels"),
+        ("switch", "trunkline projections rebuild channels"),
+        ("rollback", "no previous build of channels"),
+    ],
+)
+def test_what_cannot_be_done_says_what_to_do(run: Run, log: Log, word: str, what: str):
+    assert what in " ".join(run(word, "channels", expect=1).output.split())
+
+
+def test_a_second_rebuild_at_the_same_time_is_refused(run: Run, log: Log, database: Database):
+    with psycopg.connect(database.url) as connection:
+        connection.execute("SELECT pg_advisory_lock(hashtext('trunkline job'), hashtext('outbox'))")
+        output = " ".join(run("rebuild", "outbox", expect=1).output.split())
+        assert "Another rebuild, switch, rollback or diff of outbox is running" in output
+    run("rebuild", "outbox")
