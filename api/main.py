@@ -1,6 +1,7 @@
 """The composition root: the only file that knows everyone."""
 
 import asyncio
+import gc
 import multiprocessing
 import secrets
 import signal
@@ -370,12 +371,15 @@ async def compare(where: Database, projection: Projection) -> AsyncIterator[Tabl
 def _rebuild_worker(url: str, projection: Projection, build: Build) -> None:
     """What a worker's process does; what went wrong is written in the database, or is its fault."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Who was interrupted ends its workers.
+    # Rows live for one batch and refer to each other in no circles.
+    gc.freeze()
+    gc.set_threshold(100_000)
     parent = multiprocessing.parent_process()
 
     async def work() -> None:
         where = Database(url, url, None, False)
-        async with as_projector(where) as connection:
-            worker = Worker(connection, projection, build)
+        async with as_projector(where) as connection, as_projector(where) as reader:
+            worker = Worker(connection, reader, projection, build)
             await worker.work(is_wanted=lambda: parent is None or parent.is_alive())
 
     try:

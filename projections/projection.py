@@ -1,6 +1,6 @@
 """What a projection is: a fold of the log into tables that can be thrown away and built again."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from psycopg import AsyncConnection
@@ -42,6 +42,7 @@ class Filling(Protocol):
     # Kinds of streams (`chat` of `chat:…`), filled one after the other; the streams of a kind are
     # filled in slices, at once. Other kinds are nothing to it.
     stream_order: tuple[str, ...]
+    event_types: Collection[str]  # Those that it looks at; others do not come to `fill`.
 
     async def fill(
         self, connection: Connection, org: int, streams: Sequence[Sequence[Recorded]]

@@ -14,7 +14,7 @@ from projections.checkpoints import reached
 from projections.pieces import Piece
 from projections.projection import Connection, Filling, Projection, filling_of
 from projections.runner import is_server_trouble
-from projections.whole_streams import next_stream, next_streams, require_whole_log
+from projections.whole_streams import Pages, next_stream, require_whole_log
 
 # More than a live projection takes: nobody waits for a single event.
 BATCH_EVENTS_MAX = 10_000
@@ -33,22 +33,30 @@ class PieceFailed(Exception):
 
 
 class Worker:
-    """Works on the pieces of one build with one connection of role trunkline_project."""
+    """Works on the pieces of one build with connections of role trunkline_project."""
 
-    def __init__(self, connection: Connection, projection: Projection, build: Build) -> None:
+    def __init__(
+        self, connection: Connection, reader: Connection, projection: Projection, build: Build
+    ) -> None:
+        """`reader` reads whole streams while `connection` writes those before them."""
         self._connection = connection
         self._projection = projection
         self._build = build
+        self._filling = filling_of(projection)
+        self._pages = Pages(reader, self._filling.event_types if self._filling else ())
         self._limit = BATCH_EVENTS_MAX
 
     async def work(self, *, is_wanted: Callable[[], bool] = lambda: True) -> None:
         """Take pieces until all are done, or nobody wants it any more. Raises PieceFailed."""
-        while is_wanted():
-            if await self._take_batch():
-                continue
-            if await pieces.next_work(self._connection, self._build) is None:
-                return
-            await asyncio.sleep(PAUSE_SECONDS)
+        try:
+            while is_wanted():
+                if await self._take_batch():
+                    continue
+                if await pieces.next_work(self._connection, self._build) is None:
+                    return
+                await asyncio.sleep(PAUSE_SECONDS)
+        finally:
+            await self._pages.close()
 
     async def _take_batch(self) -> bool:
         """One batch of one piece; False if no piece is free."""
@@ -72,13 +80,12 @@ class Worker:
             await self._follow(piece)
             return
         await self._connection.execute(_CLAIM_TABLES, [self._build.schema])
-        filling = filling_of(self._projection)
-        if filling is None:
+        if self._filling is None:
             raise LookupError("This build was begun by code that could fill it from streams.")
         if piece.work == "fill":
-            await self._fill(filling, piece)
+            await self._fill(self._filling, piece)
         else:
-            await self._finish(filling, piece)
+            await self._finish(self._filling, piece)
 
     async def _follow(self, piece: Piece) -> None:
         place = await advance(
@@ -94,16 +101,16 @@ class Worker:
             )
 
     async def _fill(self, filling: Filling, piece: Piece) -> None:
-        streams, is_last = await next_streams(self._connection, piece, limit=self._limit)
-        if streams:
-            await filling.fill(self._connection, piece.org, streams)
+        page = await self._pages.next(piece, limit=self._limit)
+        if page.streams:
+            await filling.fill(self._connection, piece.org, page.streams)
         await pieces.note(
             self._connection,
             self._build,
             piece,
-            events_done=piece.events_done + sum(map(len, streams)),
-            reached=streams[-1][0].stream if streams else None,
-            is_done=is_last,
+            events_done=piece.events_done + page.events,
+            reached=page.reached,
+            is_done=page.is_last,
         )
 
     async def _finish(self, filling: Filling, piece: Piece) -> None:

@@ -26,6 +26,7 @@ class Volumes:
     ALTER TABLE library_totals ADD PRIMARY KEY (org, what);
     """
     stream_order = ("reader",)
+    event_types = frozenset({"reader.service_visited"})
 
     async def fill(
         self, connection: Connection, org: int, streams: Sequence[Sequence[Recorded]]
