@@ -336,7 +336,12 @@ async def as_projector(where: Database) -> AsyncIterator[Connection]:
 
 
 async def rebuild(
-    where: Database, projection: Projection, *, workers: int, report: Callable[[Report], None]
+    where: Database,
+    projection: Projection,
+    *,
+    workers: int,
+    report: Callable[[Report], None],
+    afresh: bool = False,
 ) -> Build:
     """Fill a new build beside the one that serves, with processes of its own. Raises JobError."""
     processes = multiprocessing.get_context("spawn")
@@ -351,7 +356,7 @@ async def rebuild(
     try:
         async with as_projector(where) as connection:
             job = Rebuild(connection, projection, workshop, start_worker, report)
-            return await job.run(workers=workers)
+            return await job.run(workers=workers, afresh=afresh)
     except psycopg.OperationalError as error:
         raise JobError(
             "The database went away, or refuses to serve. Nothing was switched; when it is back,"

@@ -12,7 +12,7 @@ from projections.batches import advance
 from projections.builds import Build
 from projections.checkpoints import reached
 from projections.differences import Difference, Table, differences, digest, tables_of
-from projections.jobs import JobError, build_in, take_turn
+from projections.jobs import JobError, build_in, name_of, take_turn
 from projections.named_sql import load
 from projections.projection import Connection, Projection
 from projections.runner import is_server_trouble
@@ -106,7 +106,7 @@ class Comparison:
         finally:
             await self._holder.execute(SQL["let_go"], {"schemas": schemas, "org": org})
         try:
-            organisation = await self._name(org)
+            organisation = await name_of(self._snapshot, org)
             for live, other in tables:
                 yield await self._compare_table(org, organisation, position, live, other)
         finally:
@@ -132,7 +132,8 @@ class Comparison:
             if is_server_trouble(error):
                 raise
             raise JobError(
-                f"{build.schema} cannot be brought level in org {org}: {type(error).__name__}."
+                f"{build.schema} cannot be brought level in organisation"
+                f" {await name_of(self._holder, org)}: {type(error).__name__}."
                 " `trunkline projections status` shows what is parked; mend that first."
             ) from None
 
@@ -142,10 +143,6 @@ class Comparison:
         if await reached(self._snapshot, self._other, org=org) != position:
             raise JobError("Something else than Trunkline's runners moved a checkpoint. Try again.")
         return position
-
-    async def _name(self, org: int) -> str:
-        row = await (await self._snapshot.execute(SQL["organisation"], {"org": org})).fetchone()
-        return row[0] if row else str(org)
 
     async def _compare_table(
         self, org: int, organisation: str, position: int, live: Table, other: Table

@@ -7,6 +7,3 @@ SELECT pg_advisory_unlock(hashtext(schema), %(org)s) FROM unnest(%(schemas)s::te
 
 -- orgs --
 SELECT org FROM trunkline.heads WHERE position > 0 ORDER BY org
-
--- organisation --
-SELECT id FROM trunkline.organisations WHERE org = %(org)s

@@ -4,6 +4,7 @@ from projections.builds import Build, State, builds_of
 from projections.projection import Connection, Projection
 
 _LOCK = "SELECT pg_try_advisory_lock(hashtext('trunkline job'), hashtext(%s))"
+_ORGANISATION = "SELECT id FROM trunkline.organisations WHERE org = %s"
 _LOCK_SHARED = "SELECT pg_try_advisory_lock_shared(hashtext('trunkline job'), hashtext(%s))"
 
 
@@ -37,3 +38,9 @@ async def build_in(connection: Connection, projection: Projection, *states: Stat
     """The build in the first of these states that has one."""
     builds = {each.state: each for each in await builds_of(connection, projection)}
     return next((builds[state] for state in states if state in builds), None)
+
+
+async def name_of(connection: Connection, org: int) -> str:
+    """An organisation as operators know it."""
+    row = await (await connection.execute(_ORGANISATION, [org])).fetchone()
+    return row[0] if row else str(org)

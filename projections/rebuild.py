@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from projections import pieces
-from projections.builds import Build
+from projections.builds import Build, builds_of
 from projections.jobs import JobError, build_in, take_turn
 from projections.pieces import Progress
 from projections.projection import Connection, Projection, filling_of
@@ -98,14 +98,15 @@ class Rebuild:
         self._start_worker = start_worker
         self._report = report
 
-    async def run(self, *, workers: int) -> Build:
+    async def run(self, *, workers: int, afresh: bool = False) -> Build:
         """Begin a build, or go on with the one that was begun, until it is ready. Raises JobError.
 
-        The previous build, and one that was ready and never switched to, make room for it.
+        The previous build, and one that was ready and never switched to, make room for a new one;
+        `afresh`, so does the one that was begun.
         """
         await take_turn(self._connection, self._projection)
         build = await build_in(self._connection, self._projection, "building")
-        if build is None:
+        if build is None or afresh:
             build = await self._begin()
         await pieces.forget_trouble(self._connection, build)
         if not (await pieces.progress(self._connection, build)).pieces:
@@ -118,9 +119,8 @@ class Rebuild:
         return build
 
     async def _begin(self) -> Build:
-        for state in ("previous", "ready"):
-            old = await build_in(self._connection, self._projection, state)
-            if old is not None:
+        for old in await builds_of(self._connection, self._projection):
+            if old.state != "live":
                 await asyncio.to_thread(self._workshop.drop, old.schema)
         projection = self._projection
         cursor = await self._connection.execute(_BUILDS, [projection.name, projection.version])
@@ -160,7 +160,8 @@ class Rebuild:
         if progress.trouble is not None:
             raise JobError(
                 f"{build.schema} cannot be filled: {progress.trouble}. Nothing was switched. When"
-                " the cause is mended, run the same command again: it goes on from there."
+                " the cause is mended, run the same command again: it goes on from there, or with"
+                " --afresh from the beginning."
             )
         work = await pieces.next_work(self._connection, build)
         if work != "fill":

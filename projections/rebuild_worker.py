@@ -11,6 +11,7 @@ from projections import pieces
 from projections.batches import GapInLog, advance
 from projections.builds import Build
 from projections.checkpoints import reached
+from projections.jobs import name_of
 from projections.pieces import Piece
 from projections.projection import Connection, Filling, Projection, filling_of
 from projections.runner import is_server_trouble
@@ -132,8 +133,9 @@ class Worker:
 
     async def _trouble(self, piece: Piece, error: Exception) -> str:
         # No message of the error: it may hold what a customer wrote.
+        organisation = f"organisation {await name_of(self._connection, piece.org)}"
         if isinstance(error, GapInLog):
-            return f"the log has a gap: {error}"
+            return f"{organisation}: the log has a gap ({error})"
         if piece.work == "follow":
             position = await reached(self._connection, self._build, org=piece.org) + 1
             place = f"the event at position {position}"
@@ -141,4 +143,4 @@ class Worker:
             place = f"the stream {await next_stream(self._connection, piece)}"
         else:
             place = "the end of its log"
-        return f"org {piece.org}, {place}: {type(error).__name__}"
+        return f"{organisation}: {place} cannot be taken ({type(error).__name__})"

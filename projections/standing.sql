@@ -1,7 +1,14 @@
 -- builds --
 -- How far every build is. Only for orgs that are behind is an event looked up.
 SELECT b.projection, b.version, b.build, b.state, b.started_at, b.ready_at, b.live_at,
-       count(o.org) AS orgs, coalesce(sum(o.behind), 0)::bigint AS events_behind,
+       count(o.org) AS orgs,
+       -- Checkpoints tell nothing of bare tables, which are filled in another order.
+       CASE WHEN b.complete THEN coalesce(sum(o.behind), 0)::bigint
+            ELSE (SELECT coalesce(sum(greatest(p.events - p.events_done, 0)), 0)::bigint
+                    FROM trunkline.pieces p
+                   WHERE p.projection = b.projection AND p.version = b.version
+                     AND p.build = b.build)
+        END AS events_behind,
        coalesce(max(o.seconds), 0)::float AS seconds_behind,
        (SELECT count(*) FROM trunkline.parked p
          WHERE p.projection = b.projection AND p.version = b.version AND p.build = b.build)

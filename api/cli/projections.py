@@ -122,8 +122,9 @@ async def _standings(where: Database) -> tuple[list[Standing], list[Any]]:
     show_default=True,
     help="Processes that share the work, also within one organisation where streams allow it.",
 )
+@click.option("--afresh", is_flag=True, help="Drop what was begun instead of going on with it.")
 @clearly
-def rebuild_command(projection: Projection, workers: int) -> None:
+def rebuild_command(projection: Projection, workers: int, afresh: bool) -> None:
     """Fill a new build of NAME beside the live one, or go on with the one that was begun.
 
     Nothing is switched. A previous build, or one that was ready, makes room for it.
@@ -132,7 +133,9 @@ def rebuild_command(projection: Projection, workers: int) -> None:
         where.migrate()
         began = time.monotonic()
         with _Shown() as shown:
-            build = asyncio.run(rebuild(where, projection, workers=workers, report=shown.report))
+            build = asyncio.run(
+                rebuild(where, projection, workers=workers, report=shown.report, afresh=afresh)
+            )
         seconds = round(time.monotonic() - began, 3)
     _tell(
         {"build": build.schema, "state": "ready", "seconds": seconds},

@@ -122,7 +122,9 @@ async def test_an_event_that_cannot_be_taken_stops_a_rebuild(
     where: Where, log: Log, monkeypatch: pytest.MonkeyPatch
 ):
     log.append(1, 9)
-    with pytest.raises(JobError, match="org 1, the event at position 6: ValueError") as error:
+    with pytest.raises(
+        JobError, match=r"organisation 1: the event at position 6 .* \(ValueError\)"
+    ) as error:
         await rebuild(where, Moody(), workers=2, report=quietly)
     assert "private" not in str(error.value)
     assert log.diary(1, build=2) == [1, 2, 3, 4, 5]
@@ -138,7 +140,7 @@ async def test_a_type_that_is_not_known_stops_a_rebuild(
     """E5."""
     log.append(1, 9, streams=3)
     change(log, "UPDATE events SET type = 'x.y' WHERE position = 5")
-    with pytest.raises(JobError, match=r"(position 5|stream reader:1:crm): UnknownEventType"):
+    with pytest.raises(JobError, match=r"(position 5|stream reader:1:crm) .*UnknownEventType"):
         await rebuild(where, projection, workers=1, report=quietly)
     assert await states(where, projection) == {1: "live", 2: "building"}
 
@@ -150,7 +152,7 @@ async def test_a_gap_in_the_log_stops_a_rebuild(
 ):
     log.append(1, 9, streams=3)
     change(log, f"DELETE FROM events WHERE position = {missing}")
-    with pytest.raises(JobError, match="the log has a gap: org 1"):
+    with pytest.raises(JobError, match=r"organisation 1: the log has a gap \(org 1"):
         await rebuild(where, projection, workers=1, report=quietly)
     assert await states(where, projection) == {1: "live", 2: "building"}
 

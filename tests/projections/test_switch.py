@@ -267,5 +267,7 @@ async def test_an_org_that_cannot_be_brought_level_is_said(where: Where, log: Lo
     log.append(ORG, 5)
     await rebuild(where, Library(), workers=1, report=quietly)
     change(log, "UPDATE events SET type = 'x.y' WHERE position = 3")
-    with pytest.raises(JobError, match="library_1_1 cannot be brought level in org 1: Unknown"):
+    with pytest.raises(
+        JobError, match="library_1_1 cannot be brought level in organisation 1: Unk"
+    ):
         await compared(where)
