@@ -133,6 +133,16 @@ async def test_an_event_that_cannot_be_taken_stops_a_rebuild(
     assert log.diary(1, build=2) == list(range(1, 10))
 
 
+async def test_what_was_begun_can_be_begun_afresh(where: Where, log: Log):
+    """For a fold that was mended: what it has written so far was wrong."""
+    log.append(1, 9)
+    with pytest.raises(JobError, match="--afresh"):
+        await rebuild(where, Moody(), workers=1, report=quietly)
+    change(log, "UPDATE diary_1_2.diary SET batch = -1")
+    await rebuild(where, Diary(), workers=1, report=quietly, afresh=True)
+    assert log.rows("diary_1_2.diary", 1) == [(position, 1) for position in range(1, 10)]
+
+
 @pytest.mark.parametrize("projection", [Diary(), Library()])
 async def test_a_type_that_is_not_known_stops_a_rebuild(
     where: Where, log: Log, projection: Diary | Library
