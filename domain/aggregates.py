@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from domain import account, channel, chat, contact, organisation, template
+from domain import account, channel, chat, chosen_rules, contact, ledger, organisation, template
 from domain.event import Event
 
 Evolve = Callable[[Any, Event], Any]
@@ -25,6 +25,8 @@ AGGREGATES: Mapping[str, tuple[Any, Evolve]] = {
     "channel": (channel.Channel(), channel.evolve),
     "chat": (chat.Chat(), chat.evolve),
     "contact": (contact.Contact(), contact.evolve),
+    "credits": (ledger.Credits(), ledger.evolve),
+    "rules": (chosen_rules.ChosenRules(), chosen_rules.evolve),
     "template": (template.Templates(), template.evolve),
     "reader": (Nothing(), _unmoved),
     "unrouted": (Nothing(), _unmoved),

@@ -9,10 +9,10 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
+from domain import conversation
+from domain.conversation import Billing, ChargeVoided, ConversationStarted, MessageCharged
 from domain.event import Event, Sealed, stored_as
-
-# How many of a chat's newest outbound messages can still be retried, discarded or matched.
-OUTBOUND_REMEMBERED_MAX = 200
+from domain.outgoing import OUTBOUND_REMEMBERED_MAX, Outbound, Reply, forget_oldest
 
 # C15: the status of a message is the greatest of what is known. `failed` ends it.
 STATUS_RANK = {
@@ -113,6 +113,8 @@ class ReplyRequested(Event, frozen=True, kw_only=True):
     category: str | None = None
     quotes: bytes | None = None
     retry_of: str | None = None
+    conversation: str | None = None  # Where it is billed (L1): named after its opening answer.
+    in_window: bool | None = None  # Whether free text was possible; some pricing rules ask.
 
 
 @stored_as("chat.send_started")
@@ -233,28 +235,6 @@ class Owner(msgspec.Struct, frozen=True):
     version: int
 
 
-class Outbound(msgspec.Struct, frozen=True, kw_only=True):
-    """What decisions need of a message to the customer."""
-
-    service: str
-    channel_id: str
-    requested: int  # Version of the request, where its content stands.
-    requested_at: datetime
-    is_template: bool
-    status: str = "queued"
-    sending: bool = False
-    attempt: int = 0
-    retried: bool = False
-    key: bytes | None = None
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """The newest reply that went through one channel."""
-
-    version: int
-    message_id: str
-
-
 class Chat(msgspec.Struct, frozen=True, kw_only=True):
     """The chat as decisions see it. Bounded: it remembers no message that is settled for long."""
 
@@ -271,6 +251,7 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     last_reply: dict[str, Reply] = {}  # By channel.
     outbound: dict[str, Outbound] = {}  # By message id, oldest first.
     early: dict[bytes, str] = {}  # By key: what receipts said of a message we cannot name yet.
+    billing: Billing = Billing()
 
     @property
     def queue(self) -> list[str]:
@@ -318,7 +299,12 @@ def evolve(chat: Chat, event: Event) -> Chat:
         case SendUncertain():
             return _with_status(chat, version, event.message_id, "uncertain")
         case MessageFailed():
-            return _with_status(chat, version, event.message_id, "failed")
+            # C15, L4: who discards a message gives it up; that is no refusal by the platform.
+            refused = event.reason != "discarded"
+            return _with_status(chat, version, event.message_id, "failed", refused=refused)
+        case ConversationStarted() | MessageCharged() | ChargeVoided():
+            billing = conversation.evolve(chat.billing, event)
+            return replace(chat, version=version, billing=billing)
         case ReceiptReceived():
             return _with_receipt(chat, version, event)
         case ChatAssigned():
@@ -351,6 +337,9 @@ def find_outbound(chat: Chat, *, key: bytes | None, mark: str | None) -> str | N
 
 def _with_reply(chat: Chat, version: int, event: ReplyRequested) -> Chat:
     outbound = dict(chat.outbound)
+    charge = conversation.charge_for(
+        chat.billing, message_id=event.message_id, conversation_id=event.conversation
+    )
     if event.retry_of in outbound:
         outbound[event.retry_of] = replace(outbound[event.retry_of], retried=True)
     outbound[event.message_id] = Outbound(
@@ -359,21 +348,17 @@ def _with_reply(chat: Chat, version: int, event: ReplyRequested) -> Chat:
         requested=version,
         requested_at=event.at,
         is_template=event.template is not None,
+        charge=charge,
     )
-    _forget_oldest(outbound)
+    forget_oldest(outbound)
     return replace(
         chat,
         version=version,
         closed=chat.closed - {event.service},  # C4: writing opens it, in this service only.
         last_reply={**chat.last_reply, event.channel_id: Reply(version, event.message_id)},
         outbound=outbound,
+        billing=conversation.with_message(chat.billing, charge),
     )
-
-
-def _forget_oldest(outbound: dict[str, Outbound]) -> None:
-    surplus = max(len(outbound) - OUTBOUND_REMEMBERED_MAX, 0)
-    for message_id in [key for key, each in outbound.items() if each.status != "queued"][:surplus]:
-        del outbound[message_id]
 
 
 def _with_outbound(chat: Chat, version: int, message_id: str, **changes: object) -> Chat:
@@ -385,12 +370,21 @@ def _with_outbound(chat: Chat, version: int, message_id: str, **changes: object)
 
 
 def _with_status(
-    chat: Chat, version: int, message_id: str, status: str, *, key: bytes | None = None
+    chat: Chat,
+    version: int,
+    message_id: str,
+    status: str,
+    *,
+    key: bytes | None = None,
+    refused: bool = True,
 ) -> Chat:
     message = chat.outbound.get(message_id)
     if message is None:
         return replace(chat, version=version)
     known = greatest(message.status, status)
+    if refused and known == "failed" != message.status:
+        billing = conversation.with_refusal(chat.billing, message.charge)
+        chat = replace(chat, billing=billing)
     changes = {"status": known, "sending": message.sending and known == "queued"}
     return _with_outbound(chat, version, message_id, key=message.key or key, **changes)
 

@@ -28,6 +28,7 @@ class AddressAdded(Event, frozen=True, kw_only=True):
     kind: str
     key: bytes
     address: Sealed
+    country: str | None = None  # What prices depend on; no more of it can be read (L2).
 
 
 @stored_as("contact.address_removed")
@@ -68,8 +69,16 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     contact_id: str | None = None
     group: bool = False
     addresses: dict[bytes, str] = {}  # Keyed hash -> kind of address.
+    countries: dict[bytes, str] = {}  # Of the addresses that tell one.
     name_key: bytes | None = None
     chats: dict[str, str] = {}  # Account -> chat.
+
+    @property
+    def country(self) -> str | None:
+        """The country of their newest telephone number, else of another address (wire 1.12)."""
+        phones = [each for key, each in self.countries.items() if self.addresses[key] == "phone"]
+        told = phones or list(self.countries.values())
+        return told[-1] if told else None
 
 
 def evolve(contact: Contact, event: Event) -> Contact:
@@ -78,10 +87,15 @@ def evolve(contact: Contact, event: Event) -> Contact:
         case ContactCreated():
             return replace(contact, contact_id=event.contact_id, group=event.group)
         case AddressAdded():
-            return replace(contact, addresses={**contact.addresses, event.key: event.kind})
+            addresses = {**contact.addresses, event.key: event.kind}
+            countries = dict(contact.countries)
+            if event.country is not None:
+                countries[event.key] = event.country
+            return replace(contact, addresses=addresses, countries=countries)
         case AddressRemoved():
             rest = {key: kind for key, kind in contact.addresses.items() if key != event.key}
-            return replace(contact, addresses=rest)
+            told = {key: each for key, each in contact.countries.items() if key != event.key}
+            return replace(contact, addresses=rest, countries=told)
         case ContactNamed():
             return replace(contact, name_key=event.key)
         case ContactChatStarted():

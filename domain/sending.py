@@ -10,7 +10,6 @@ from domain.chat import (
     Chat,
     MessageFailed,
     MessageSent,
-    Outbound,
     ReceiptReceived,
     ReplyRequested,
     SendDeferred,
@@ -21,6 +20,7 @@ from domain.chat import (
 from domain.event import Event, Sealed
 from domain.organisation import Organisation, require_reply
 from domain.outbound import Accepted, AccountStopped, Deferred, Rejected, SendAnswer, Unsettled
+from domain.outgoing import Outbound
 from domain.refusal import (
     AnsweredMeanwhile,
     ChatBlocked,
@@ -66,7 +66,7 @@ def request_reply(
     approved_templates: list[str],
     user_id: str,
     now: datetime,
-) -> list[Event]:
+) -> list[ReplyRequested]:
     """Queue a reply, or refuse it before anything is sent. Spec C5, C7, N1, N2, S14."""
     require_may_write(chat, channel, organisation, service=command.service, user_id=user_id)
     _require_unanswered(chat, channel, command)

@@ -5,7 +5,19 @@ from typing import Any
 
 import msgspec
 
-from domain import account, channel, chat, contact, delivery, organisation, reader, template
+from domain import (
+    account,
+    channel,
+    chat,
+    chosen_rules,
+    contact,
+    conversation,
+    delivery,
+    ledger,
+    organisation,
+    reader,
+    template,
+)
 from domain.event import Event, Sealed
 
 # A sentence for each kind of event; what a sentence does not need to say stays out of it.
@@ -77,6 +89,35 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     chat.ChatOpened: lambda e: f"{e.service} opened the chat.",
     chat.CustomerBlocked: lambda e: f"{e.service} blocked the customer.",
     chat.CustomerUnblocked: lambda e: f"{e.service} unblocked the customer.",
+    conversation.ConversationStarted: lambda e: (
+        f"A {e.category} conversation began, on the bill of {e.business_account}."
+    ),
+    conversation.MessageCharged: lambda e: f"{e.message_id} has a price of its own.",
+    conversation.ChargeVoided: lambda e: f"All that {e.charge_id} was charged for was refused.",
+    ledger.PurchaseRequested: lambda e: (
+        f"{_recharge(e)}{e.credits} credits are to be bought for {usd(e.micro_usd)} ({e.provider})."
+    ),
+    ledger.CreditsPurchased: lambda e: (
+        f"{_recharge(e)}{e.credits} credits were bought for {usd(e.micro_usd)} ({e.provider})."
+    ),
+    ledger.PurchaseFailed: lambda e: f"Purchase {e.purchase_id} failed: {e.reason}.",
+    ledger.Charged: lambda e: (
+        f"A {e.inputs.category} {e.price.unit} ({e.country or 'country unknown'}) in chat"
+        f" {e.chat_id} {_price(e)} by {e.rule} and {e.card}."
+    ),
+    ledger.ChargeRefunded: lambda e: f"{e.charge_id} was given back: {usd(e.micro_usd)}.",
+    ledger.BalanceAdjusted: lambda e: (
+        f"The balance was corrected by {usd(e.micro_usd)}: {e.reason}"
+    ),
+    ledger.AutoRechargeConfigured: lambda e: (
+        f"At or under {e.threshold_credits} credits, {e.credits} are bought by themselves."
+        if e.enabled
+        else "No credits are bought by themselves."
+    ),
+    chosen_rules.PricingChosen: lambda e: (
+        f"{e.business_account or 'Every account'} is priced by {e.rule} and {e.card.name}"
+        f" from {e.effective_from:%Y-%m-%d %H:%M} on."
+    ),
     contact.ContactCreated: lambda e: "A group was met." if e.group else "A customer was met.",
     contact.AddressAdded: lambda e: f"An address ({e.kind}) leads to them now.",
     contact.AddressRemoved: lambda _: "An address leads to them no longer.",
@@ -92,6 +133,21 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     delivery.DeliveryKept: lambda _: "A delivery for an account that nobody holds was kept.",
     delivery.DeliveriesHandedOver: lambda e: f"{e.count} deliveries went to {e.organisation_id}.",
 }
+
+
+def usd(micro_usd: int) -> str:
+    """Money to the last micro-dollar, with two decimal places at least."""
+    whole, micro = divmod(abs(micro_usd), 1_000_000)
+    decimals = f"{micro:06}".rstrip("0").ljust(2, "0")
+    return f"{'-' if micro_usd < 0 else ''}USD {whole:,}.{decimals}"
+
+
+def _price(charged: ledger.Charged) -> str:
+    return "was free" if charged.price.allowance else f"cost {usd(charged.price.micro_usd)}"
+
+
+def _recharge(event: ledger.PurchaseRequested | ledger.CreditsPurchased) -> str:
+    return "By themselves, " if event.recharge else ""
 
 
 def sentence(event: Event) -> str:

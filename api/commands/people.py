@@ -8,6 +8,7 @@ import msgspec
 from api.commands.unit import Missing, Unit
 from domain import contact as contacts
 from domain.contact import AddressAdded, AddressRemoved, Contact, ContactCreated, ContactNamed
+from domain.country import country_of
 from domain.event import Event, Sealed
 from domain.identifiers import NewId
 from domain.inbound import Address, Person
@@ -79,7 +80,9 @@ class People:
             contacts.stream_of(contact_id),
             AddressAdded,
         )
-        added = AddressAdded(kind=address.kind, key=key, address=sealed)
+        added = AddressAdded(
+            kind=address.kind, key=key, address=sealed, country=country_of(address)
+        )
         unit.record(contacts.stream_of(contact_id), [added])
 
     def drop(self, unit: Unit, keys: Keys, contact_id: str, address: Address) -> None:

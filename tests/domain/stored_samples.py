@@ -1,7 +1,7 @@
 """What each file in tests/stored_events says. A sample never changes: its like is in the logs."""
 
 from base64 import b64decode
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from domain.account import (
     AccountClaimed,
@@ -49,6 +49,7 @@ from domain.chat import (
     SendUncertain,
     UnsendReceived,
 )
+from domain.chosen_rules import PricingChosen
 from domain.contact import (
     AddressAdded,
     AddressRemoved,
@@ -57,8 +58,19 @@ from domain.contact import (
     ContactNamed,
     MarketingPreferenceChanged,
 )
+from domain.conversation import ChargeVoided, ConversationStarted, MessageCharged
 from domain.delivery import DeliveriesHandedOver, DeliveryKept
 from domain.event import Event, Sealed
+from domain.ledger import (
+    AutoRechargeConfigured,
+    BalanceAdjusted,
+    Charge,
+    Charged,
+    ChargeRefunded,
+    CreditsPurchased,
+    PurchaseFailed,
+    PurchaseRequested,
+)
 from domain.organisation import (
     ApiKeyCreated,
     ApiKeyRevoked,
@@ -74,6 +86,8 @@ from domain.organisation import (
     UserServicesChanged,
 )
 from domain.parent import Candidate
+from domain.pricing import Inputs, Price
+from domain.rate_card import Rate, RateCard
 from domain.reader import ChatVisited, ServiceVisited
 from domain.template import TemplateDefined, TemplateStateChanged
 
@@ -89,6 +103,8 @@ MESSAGE = "vnjque7elekjqk3z7g36h65jsq"
 REPLY = "k6bldbuh43hyusbpymws3nnrsy"
 RETRY = "a2zjxmyyqfaqr2kcobji7z4zjq"
 ECHO = "bewht2hybzkz4qclz5tayshtki"
+PURCHASE = "t5nqkz2mwyhb6d4f3xlcr7vgoe"
+WABA = "102290129340398"
 API_KEY = "qf2atfuhujtcd5hczxl4ya5t3i"
 DELIVERY = "wsxttvnwlikijhuilkowl4hp4q"
 
@@ -239,6 +255,105 @@ SAMPLES: dict[tuple[str, int], Event] = {
     ("chat.opened", 1): ChatOpened(service="crm", user_id=ANN),
     ("chat.blocked", 1): CustomerBlocked(service="crm", user_id=ANN),
     ("chat.unblocked", 1): CustomerUnblocked(service="crm", user_id=ANN),
+    ("chat.conversation_started", 1): ConversationStarted(
+        conversation_id=REPLY,
+        business_account=WABA,
+        at=AT,
+        category="service",
+        country="JP",
+        charge=Charge(business_account=WABA, micro_usd=8_000, allowance="2026-03"),
+    ),
+    ("chat.message_charged", 1): MessageCharged(
+        message_id=REPLY,
+        charge=Charge(business_account=WABA, micro_usd=3_400, allowance="2026-03/106540352242922"),
+    ),
+    ("chat.charge_voided", 1): ChargeVoided(charge_id=REPLY),
+    ("credits.purchase_requested", 1): PurchaseRequested(
+        purchase_id=PURCHASE,
+        credits=25,
+        micro_usd=50_000_000,
+        provider="stripe",
+        at=AT,
+        recharge=True,
+        user_id=ADMIN,
+    ),
+    ("credits.purchased", 1): CreditsPurchased(
+        purchase_id=PURCHASE,
+        credits=25,
+        micro_usd=50_000_000,
+        provider="manual",
+        at=AT,
+        month="2026-03",
+        recharge=True,
+        user_id=ADMIN,
+    ),
+    ("credits.purchase_failed", 1): PurchaseFailed(
+        purchase_id=PURCHASE, reason="card_declined", at=LATER
+    ),
+    ("credits.charged", 1): Charged(
+        charge_id=REPLY,
+        chat_id=CHAT,
+        conversation_id=REPLY,
+        platform="whatsapp",
+        account_id="106540352242922",
+        service="crm",
+        user_id=ANN,
+        country="JP",
+        at=AT,
+        month="2026-03",
+        kind="pricing",
+        rule="conversation/1",
+        card="default/1",
+        inputs=Inputs(
+            category="service",
+            is_template=False,
+            in_window=True,
+            opens_conversation=True,
+            rate_micro_usd=8_000,
+            used_by_business=999,
+            used_by_account=0,
+        ),
+        price=Price("conversation", 0, "business"),
+    ),
+    ("credits.refunded", 1): ChargeRefunded(
+        charge_id=REPLY,
+        chat_id=CHAT,
+        micro_usd=8_000,
+        at=LATER,
+        month="2026-03",
+        allowance="2026-03",
+    ),
+    ("credits.adjusted", 1): BalanceAdjusted(
+        micro_usd=-1_250_000,
+        reason="Paid back by bank transfer, receipt 88.",
+        at=AT,
+        month="2026-03",
+        user_id=ADMIN,
+    ),
+    ("credits.auto_recharge_configured", 1): AutoRechargeConfigured(
+        enabled=True, threshold_credits=5, credits=25, service="crm", user_id=ADMIN
+    ),
+    ("rules.pricing_chosen", 1): PricingChosen(
+        rule="service-message/2026-10",
+        card=RateCard(
+            name="acme/1",
+            rates=(
+                Rate(country="any", category="any", micro_usd=8_000),
+                Rate(
+                    country="JP",
+                    category="service",
+                    micro_usd=3_400,
+                    effective_from=date(2026, 10, 1),
+                    platform="line",
+                ),
+            ),
+            note="Signed on 1 March.",
+        ),
+        effective_from=LATER,
+        time_zone="Asia/Tokyo",
+        business_account=WABA,
+        user_id=ADMIN,
+    ),
     ("contact.created", 1): ContactCreated(contact_id=CONTACT, group=True),
     ("contact.address_added", 1): AddressAdded(kind="phone", key=PHONE_KEY, address=OF_CONTACT),
     ("contact.address_removed", 1): AddressRemoved(key=PHONE_KEY),

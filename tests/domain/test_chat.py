@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from domain.chat import (
-    OUTBOUND_REMEMBERED_MAX,
     STATUS_RANK,
     Chat,
     ChatStarted,
@@ -15,11 +14,9 @@ from domain.chat import (
     EchoReceived,
     EditReceived,
     MessageFailed,
-    Outbound,
     Owner,
     ReactionReceived,
     ReceiptReceived,
-    Reply,
     SendDeferred,
     UnsendReceived,
     evolve,
@@ -28,6 +25,7 @@ from domain.chat import (
     stream_of,
 )
 from domain.event import Event
+from domain.outgoing import OUTBOUND_REMEMBERED_MAX, Outbound, Reply
 from domain.sending import record_receipt, require_retryable
 from tests.domain.world import (
     CHAT_EVENTS,

@@ -32,7 +32,7 @@ def test_s9_the_rules_that_choose_a_parent() -> None:
 
 def test_every_rule_has_a_name_and_a_version() -> None:
     names = [name for rules in RULES.values() for name in rules]
-    assert [name for name in names if not re.fullmatch(r"[a-z-]+/[0-9]+", name)] == []
+    assert [name for name in names if not re.fullmatch(r"[a-z-]+/[0-9]+(-[0-9]{2})?", name)] == []
 
 
 @pytest.mark.parametrize(

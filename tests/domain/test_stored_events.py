@@ -5,7 +5,7 @@ says what decisions need, and they may come to need more.
 """
 
 from base64 import b64encode
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,16 @@ STORED = Path(__file__).parent.parent / "stored_events"
 HISTORIES = sorted(
     path for path in STORED.glob("histories/*.json") if not path.name.endswith(".state.json")
 )
-KINDS_WITH_STATE = {"account", "channel", "chat", "contact", "organisation", "template"}
+KINDS_WITH_STATE = {
+    "account",
+    "channel",
+    "chat",
+    "contact",
+    "credits",
+    "organisation",
+    "rules",
+    "template",
+}
 
 
 class StoredEvent(msgspec.Struct):
@@ -114,6 +123,8 @@ def readable(value: Any) -> Any:
             return b64encode(value).decode()
         case datetime():
             return value.isoformat().replace("+00:00", "Z")
+        case date():
+            return value.isoformat()
         case _:
             return value
 

@@ -1,0 +1,78 @@
+"""Which rules an organisation has chosen, and from when they hold. Stream `rules` (L7)."""
+
+from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
+
+from domain import pricing
+from domain.event import Event, stored_as
+from domain.rate_card import DEFAULT_CARD, RateCard
+from domain.refusal import Invalid
+
+STREAM = "rules"
+CHOICES_MAX = 500
+UTC_NAME = "UTC"
+
+
+@stored_as("rules.pricing_chosen")
+class PricingChosen(Event, frozen=True, kw_only=True):
+    """A pricing rule and its card, complete, so that the log alone can price again."""
+
+    rule: str
+    card: RateCard
+    effective_from: datetime
+    time_zone: str = UTC_NAME  # Of its months.
+    business_account: str | None = None  # None: all that have no choice of their own.
+    user_id: str | None = None
+
+
+# L7: without a choice it is this one, whatever the calendar says.
+DEFAULT_PRICING = PricingChosen(
+    rule=pricing.DEFAULT_RULE,
+    card=DEFAULT_CARD,
+    effective_from=datetime.fromisoformat("1970-01-01T00:00:00+00:00"),
+)
+
+
+class ChosenRules(msgspec.Struct, frozen=True, kw_only=True):
+    """The choices, in the order in which they were made."""
+
+    pricing: tuple[PricingChosen, ...] = ()
+
+
+def evolve(rules: ChosenRules, event: Event) -> ChosenRules:
+    """The choices after one more fact."""
+    match event:
+        case PricingChosen():
+            kept = [each for each in rules.pricing if _place(each) != _place(event)]
+            return replace(rules, pricing=(*kept, event))
+        case _:
+            return rules
+
+
+def _place(chosen: PricingChosen) -> tuple[str | None, datetime]:
+    return chosen.business_account, chosen.effective_from
+
+
+def pricing_for(rules: ChosenRules, business_account: str, *, at: datetime) -> PricingChosen:
+    """What prices an account at a moment: its own choice, else the organisation's. Spec L7."""
+    for whose in (business_account, None):
+        holding = [
+            each
+            for each in rules.pricing
+            if each.business_account == whose and each.effective_from <= at
+        ]
+        if holding:
+            return max(holding, key=lambda each: each.effective_from)
+    return DEFAULT_PRICING
+
+
+def choose_pricing(rules: ChosenRules, chosen: PricingChosen) -> list[Event]:
+    """Set a rule and a card from a date on. As it is already: no event."""
+    for each in rules.pricing:
+        if replace(each, user_id=None) == replace(chosen, user_id=None):
+            return []
+    if len(rules.pricing) >= CHOICES_MAX:
+        raise Invalid("effective_from", f"there are {CHOICES_MAX} choices already")
+    return [chosen]

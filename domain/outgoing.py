@@ -1,0 +1,38 @@
+"""A chat's messages to the customer, as its decisions see them."""
+
+from datetime import datetime
+
+import msgspec
+
+# How many of a chat's newest outbound messages can still be retried, discarded or matched.
+OUTBOUND_REMEMBERED_MAX = 200
+
+
+class Outbound(msgspec.Struct, frozen=True, kw_only=True):
+    """What decisions need of a message to the customer."""
+
+    service: str
+    channel_id: str
+    requested: int  # Version of the request, where its content stands.
+    requested_at: datetime
+    is_template: bool
+    status: str = "queued"
+    sending: bool = False
+    attempt: int = 0
+    retried: bool = False
+    key: bytes | None = None
+    charge: str | None = None  # Under which of the chat's charges it falls.
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The newest reply that went through one channel."""
+
+    version: int
+    message_id: str
+
+
+def forget_oldest(outbound: dict[str, Outbound]) -> None:
+    """Forget the oldest that are settled, where there are too many."""
+    surplus = max(len(outbound) - OUTBOUND_REMEMBERED_MAX, 0)
+    for message_id in [key for key, each in outbound.items() if each.status != "queued"][:surplus]:
+        del outbound[message_id]

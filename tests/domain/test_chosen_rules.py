@@ -1,0 +1,56 @@
+"""Which pricing holds for whom, and from when (L7)."""
+
+import pytest
+from msgspec.structs import replace
+
+from domain.chosen_rules import (
+    DEFAULT_PRICING,
+    ChosenRules,
+    PricingChosen,
+    choose_pricing,
+    pricing_for,
+)
+from tests.domain.world import A_BIT, DAY, NOON
+from tests.scenario import fold, given
+
+GENERAL = replace(DEFAULT_PRICING, rule="per-message/2025-07", effective_from=NOON)
+OWN = replace(
+    GENERAL, rule="service-message/2026-10", business_account="waba", effective_from=NOON + DAY
+)
+
+
+def rule_for(account: str, at: object, *chosen: PricingChosen) -> str:
+    return pricing_for(fold(ChosenRules, *chosen), account, at=at).rule
+
+
+def test_l7_without_a_choice_it_is_the_default_whatever_the_calendar_says() -> None:
+    assert pricing_for(ChosenRules(), "waba", at=NOON + 10_000 * DAY) == DEFAULT_PRICING
+
+
+@pytest.mark.parametrize(
+    ("account", "at", "rule"),
+    [
+        ("waba", NOON - A_BIT, "conversation/1"),
+        ("waba", NOON, "per-message/2025-07"),
+        ("waba", NOON + DAY - A_BIT, "per-message/2025-07"),
+        ("waba", NOON + DAY, "service-message/2026-10"),
+        ("another", NOON + DAY, "per-message/2025-07"),
+    ],
+)
+@pytest.mark.parametrize("chosen", [(GENERAL, OWN), (OWN, GENERAL)])
+def test_l7_an_accounts_own_choice_comes_before_the_organisations(
+    account: str, at: object, rule: str, chosen: tuple[PricingChosen, ...]
+) -> None:
+    assert rule_for(account, at, *chosen) == rule
+
+
+def test_l7_a_choice_for_the_same_moment_takes_the_place_of_the_one_before() -> None:
+    corrected = replace(GENERAL, rule="conversation/1")
+    assert rule_for("waba", NOON, GENERAL, corrected) == "conversation/1"
+    assert len(fold(ChosenRules, GENERAL, corrected).pricing) == 1
+
+
+def test_l7_the_same_choice_again_is_no_event() -> None:
+    given().when(choose_pricing, chosen=OWN).then(OWN).when(
+        choose_pricing, chosen=replace(OWN, user_id="ada")
+    ).then_nothing()
