@@ -32,6 +32,7 @@ from adapters.whatsapp.fake_webhooks import StatusPlan
 from adapters.whatsapp.platform import WhatsApp
 from api.app import Parts, create_app
 from api.authentication import Authentication
+from api.commands.billing import Billing
 from api.commands.channels import Channels
 from api.commands.chats import Chats
 from api.commands.context import Context
@@ -179,6 +180,7 @@ async def core(
             directory=directory,
             clock=clock,
             new_id=new_id,
+            billing=Billing(new_id, enabled=settings.billing, provider=settings.payment_provider),
         )
         system = await directory.create_organisation(SYSTEM)
         inbound = Inbound(executor, people, directory, clock, new_id, system=system)

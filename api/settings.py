@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 MASTER_KEY_BYTES = 32
+PAYMENT_PROVIDERS = ("manual",)
 
 
 class SettingsError(Exception):
@@ -25,6 +26,12 @@ def _yes_or_no(value: str) -> bool:
     if value.lower() in ("off", "0", "false", "no"):
         return False
     raise ValueError("expected on or off")
+
+
+def _provider(value: str) -> str:
+    if value not in PAYMENT_PROVIDERS:
+        raise ValueError(f"expected {' or '.join(PAYMENT_PROVIDERS)}")
+    return value
 
 
 def _number(value: str) -> int:
@@ -110,6 +117,18 @@ class Settings:
         "TRUNKLINE_WHATSAPP_API_BASE",
         "Where WhatsApp's API is called.",
         default="https://graph.facebook.com",
+    )
+    billing: bool = _variable(
+        "TRUNKLINE_BILLING",
+        "Whether answers are charged: on or off.",
+        default=True,
+        read=_yes_or_no,
+    )
+    payment_provider: str = _variable(
+        "TRUNKLINE_PAYMENT_PROVIDER",
+        "Who takes the money for credits: manual (an admin's purchase is the confirmation).",
+        default="manual",
+        read=_provider,
     )
     public_url: str | None = _variable(
         "TRUNKLINE_PUBLIC_URL",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from api.commands.billing import Billing
 from api.commands.execute import Executor, Request
 from api.commands.people import People
 from api.commands.unit import Unit
@@ -30,6 +31,7 @@ class Context:
     directory: Directory
     clock: Clock
     new_id: NewId
+    billing: Billing
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):

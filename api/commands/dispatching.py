@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from api.commands.billing import settle
 from api.commands.context import Context
 from api.commands.inbound import Inbound
 from api.commands.reception import message_key
@@ -16,7 +17,7 @@ from domain.account import Account, AccountVerified, VerificationFailed
 from domain.channel import Channel
 from domain.chat import Chat, MessageSent, SendStarted
 from domain.delivery import DeliveriesHandedOver, DeliveryKept
-from domain.event import Recorded
+from domain.event import Event, Recorded
 from domain.inbound import AnyOccurrence
 from domain.outbound import (
     Accepted,
@@ -60,7 +61,7 @@ class Dispatching:
                 dispatcher=dispatcher,
                 now=self._context.clock.now(),
             )
-            unit.record(stream, events)
+            self._record(unit, due, events)
             return any(isinstance(event, SendStarted) for event in events)
 
         outcome = await self._context.executor.execute(keys.org, decide)
@@ -77,7 +78,8 @@ class Dispatching:
             if message is not None:
                 channel = unit.state(channels.stream_of(message.channel_id), Channel)
                 now = self._context.clock.now()
-                unit.record(stream, sending.end_if_over(chat, channel, due.message_id, now=now))
+                over = sending.end_if_over(chat, channel, due.message_id, now=now)
+                self._record(unit, due, over)
 
         await self._context.executor.execute(keys.org, decide)
 
@@ -102,7 +104,7 @@ class Dispatching:
                 platform=platform,
                 now=self._context.clock.now(),
             )
-            unit.record(stream, events)
+            self._record(unit, due, events)
             account_stream = accounts.stream_of(chat.platform, chat.account_id)
             account = unit.state(account_stream, Account)
             if isinstance(answer, AccountStopped):
@@ -125,6 +127,11 @@ class Dispatching:
                 unit.record(stream, sending.give_up_claim(chat, due.message_id))
 
         await self._context.executor.execute(keys.org, decide)
+
+    def _record(self, unit: Unit, due: DueMessage, events: list[Event]) -> None:
+        """Write down what became of a message, and what has to be given back for it (L4)."""
+        unit.record(chats.stream_of(due.chat_id), events)
+        settle(unit, due.chat_id, at=self._context.clock.now())
 
     # Verification and what waited for it.
 

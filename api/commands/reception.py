@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from api.commands.billing import settle
 from api.commands.people import People
 from api.commands.unit import Unit
 from domain import account as accounts
@@ -135,6 +136,7 @@ class Reception:
         if own is not None:
             if chat.outbound[own].key is None:
                 unit.record(stream, [MessageSent(message_id=own, key=key)])
+                settle(unit, chat_id, at=self._received_at)
             return
         echo = EchoReceived(
             message_id=self._new_id(),
@@ -194,6 +196,7 @@ class Reception:
             detail=detail,
         )
         unit.record(stream, sending.record_receipt(chat, received))
+        settle(unit, chat_id, at=self._received_at)
 
     def _chat_of(self, unit: Unit, receipt: ReceiptOccurred) -> str | None:
         """The chat a receipt belongs to: by our mark, else by whom the message went to."""

@@ -18,10 +18,11 @@ from domain import contact as contacts
 from domain import sending
 from domain import template as templates
 from domain.channel import Channel, require_active
-from domain.chat import Chat, ChatAssigned, ChatStarted, Outbound, ReplyRequested
+from domain.chat import Chat, ChatAssigned, ChatStarted, ReplyRequested
 from domain.contact import Contact, ContactChatStarted
 from domain.inbound import Address, Content, Person
 from domain.organisation import require_reply, require_role, require_view
+from domain.outgoing import Outbound
 from domain.ports import Org
 from domain.refusal import CannotStart, NotFound
 from domain.sending import RequestReply
@@ -128,7 +129,7 @@ class Replies:
             seen_version=seen_version,
             confirm=confirm,
         )
-        events = sending.request_reply(
+        (requested,) = sending.request_reply(
             chat,
             channel,
             the_organisation(unit),
@@ -137,7 +138,7 @@ class Replies:
             user_id=actor.user_id,
             now=self._context.clock.now(),
         )
-        unit.record(stream, events)
+        unit.record(stream, self._context.billing.answer(unit, chat, requested))
 
     async def start(self, actor: Actor, command: Start) -> Outcome[None]:
         """Write first; `ids` of the outcome name the chat and the message. Spec C2, N1."""
@@ -215,7 +216,7 @@ class Replies:
                 quotes=requested.quotes,
                 retry_of=message_id,
             )
-            events = sending.request_reply(
+            (again,) = sending.request_reply(
                 chat,
                 channel,
                 the_organisation(unit),
@@ -224,7 +225,7 @@ class Replies:
                 user_id=actor.user_id,
                 now=self._context.clock.now(),
             )
-            unit.record(stream, events)
+            unit.record(stream, self._context.billing.answer(unit, chat, again))
 
         return await self._context.executor.execute(actor.org, decide, request=actor.request)
 

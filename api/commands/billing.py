@@ -1,0 +1,207 @@
+"""What an answer costs, booked in the same append as the answer; and given back (L1–L5)."""
+
+from datetime import datetime
+
+import msgspec
+
+from api.commands.unit import Unit
+from api.zones import zone_of
+from domain import account as accounts
+from domain import chat as chats
+from domain import chosen_rules, ledger, pricing
+from domain import contact as contacts
+from domain.account import Account
+from domain.chat import Chat, ReplyRequested
+from domain.chosen_rules import ChosenRules, PricingChosen
+from domain.contact import Contact
+from domain.conversation import ChargeVoided, ConversationStarted, MessageCharged
+from domain.event import Event
+from domain.identifiers import NewId
+from domain.ledger import Charged, Credits
+from domain.pricing import Inputs
+from domain.rate_card import bills, rate_for
+from domain.rules import RULES
+from domain.windows import is_open, window_rule
+
+
+def pricing_of(unit: Unit, business_account: str, *, at: datetime) -> PricingChosen:
+    """The rule and the card that price a business account at a moment. Spec L7."""
+    chosen = unit.state(chosen_rules.STREAM, ChosenRules)
+    return chosen_rules.pricing_for(chosen, business_account, at=at)
+
+
+def month_at(unit: Unit, business_account: str, at: datetime) -> str:
+    """The month of a business account's books that a moment falls into. Spec L7."""
+    return pricing.month_of(at, zone_of(pricing_of(unit, business_account, at=at).time_zone))
+
+
+def credits_of(unit: Unit, business_account: str) -> Credits:
+    """A business account's ledger as it stands."""
+    return unit.state(ledger.stream_of(business_account), Credits)
+
+
+class Billing:
+    """Prices answers. With `enabled` off nothing is priced (TRUNKLINE_BILLING)."""
+
+    def __init__(self, new_id: NewId, *, enabled: bool, provider: str) -> None:
+        self._new_id = new_id
+        self._enabled = enabled
+        self.provider = provider
+
+    def answer(self, unit: Unit, chat: Chat, requested: ReplyRequested) -> list[Event]:
+        """The answer with what it begins and costs; what it costs is booked in the ledger.
+
+        Inside a conversation that is charged it reads nothing but the chat: a busy account's
+        ledger holds nobody up. Raises InsufficientCredits. Spec L1, L4.
+        """
+        current = chat.billing.at(requested.at)
+        if current is not None and current.is_charged:
+            return [msgspec.structs.replace(requested, conversation=current.conversation_id)]
+        if not self._enabled:
+            return [requested]
+        business_account = _business_account(unit, chat)
+        chosen = pricing_of(unit, business_account, at=requested.at)
+        if not bills(chosen.card, chat.platform):
+            return [requested]
+        opening = requested.message_id if current is None else current.conversation_id
+        answered = msgspec.structs.replace(
+            requested,
+            conversation=opening,
+            in_window=is_open(
+                window_rule(chat.platform), chat.last_customer_message_at, now=requested.at
+            ),
+        )
+        priced = _Priced(unit, chat, answered, chosen, business_account)
+        charged = priced.charged(opens=current is None)
+        if charged is not None:
+            stream = ledger.stream_of(business_account)
+            unit.record(stream, ledger.charge(credits_of(unit, business_account), charged))
+            self.recharge(unit, business_account, at=requested.at)
+        return [*priced.begun(charged, opens=current is None), answered]
+
+    def recharge(self, unit: Unit, business_account: str, *, at: datetime) -> None:
+        """Buy credits by itself where the balance has fallen so low. Spec L5."""
+        bought = ledger.recharge(
+            credits_of(unit, business_account),
+            purchase_id=self._new_id(),
+            provider=self.provider,
+            at=at,
+            month=month_at(unit, business_account, at),
+        )
+        unit.record(ledger.stream_of(business_account), bought)
+
+
+def settle(unit: Unit, chat_id: str, *, at: datetime) -> None:
+    """Give back what was charged for messages that the platform refused, all of them. Spec L4.
+
+    In the append that says so; also while billing is off, for what was charged while it was on.
+    """
+    stream = chats.stream_of(chat_id)
+    billing = unit.state(stream, Chat).billing
+    for charge_id in billing.void:
+        charge = billing.charges[charge_id].charge
+        unit.record(stream, [ChargeVoided(charge_id=charge_id)])
+        refunded = ledger.refund(
+            charge,
+            charge_id=charge_id,
+            chat_id=chat_id,
+            at=at,
+            month=month_at(unit, charge.business_account, at),
+        )
+        unit.record(ledger.stream_of(charge.business_account), refunded)
+
+
+def business_account_of(account: Account, account_id: str) -> str:
+    """Whom the platform bills: the business account where it was given, else the account."""
+    return account.business_account_id or account_id
+
+
+def _business_account(unit: Unit, chat: Chat) -> str:
+    stream = accounts.stream_of(chat.platform, chat.account_id)
+    return business_account_of(unit.state(stream, Account), chat.account_id)
+
+
+class _Priced:
+    """One answer, with what its price depends on."""
+
+    def __init__(
+        self,
+        unit: Unit,
+        chat: Chat,
+        answer: ReplyRequested,
+        chosen: PricingChosen,
+        business_account: str,
+    ) -> None:
+        self._unit = unit
+        self._chat = chat
+        self._answer = answer
+        self._chosen = chosen
+        self._business_account = business_account
+        self._category = answer.category or "service"
+        self._country = unit.state(contacts.stream_of(chat.contact_id), Contact).country
+
+    def charged(self, *, opens: bool) -> Charged | None:
+        """What the rule says, with all that it looked at; None where there is nothing to book."""
+        answer, chat = self._answer, self._chat
+        zone = zone_of(self._chosen.time_zone)
+        month = pricing.month_of(answer.at, zone)
+        rate = rate_for(
+            self._chosen.card,
+            platform=chat.platform,
+            country=self._country,
+            category=self._category,
+            on=answer.at.astimezone(zone).date(),
+        )
+        by_business, by_account = ledger.used(
+            credits_of(self._unit, self._business_account), month=month, account_id=chat.account_id
+        )
+        inputs = Inputs(
+            category=self._category,
+            is_template=answer.template is not None,
+            in_window=answer.in_window is True,
+            opens_conversation=opens,
+            rate_micro_usd=rate.micro_usd,
+            used_by_business=by_business,
+            used_by_account=by_account,
+        )
+        price = RULES["pricing"][self._chosen.rule](inputs)
+        if price is None:
+            return None
+        return Charged(
+            charge_id=answer.message_id,
+            chat_id=chat.chat_id or "",
+            conversation_id=answer.conversation or answer.message_id,
+            platform=chat.platform,
+            account_id=chat.account_id,
+            service=answer.service,
+            user_id=answer.user_id,
+            country=self._country,
+            at=answer.at,
+            month=month,
+            kind="pricing",
+            rule=self._chosen.rule,
+            card=self._chosen.card.name,
+            inputs=inputs,
+            price=price,
+        )
+
+    def begun(self, charged: Charged | None, *, opens: bool) -> list[Event]:
+        """What the chat has to know of it."""
+        charge = None
+        if charged is not None:
+            charge = ledger.charge_of(charged, business_account=self._business_account)
+        is_whole = charged is not None and charged.price.unit == "conversation"
+        begun: list[Event] = []
+        if opens:
+            started = ConversationStarted(
+                conversation_id=self._answer.message_id,
+                business_account=self._business_account,
+                at=self._answer.at,
+                category=self._category,
+                country=self._country,
+                charge=charge if is_whole else None,
+            )
+            begun.append(started)
+        if charge is not None and not is_whole:
+            begun.append(MessageCharged(message_id=self._answer.message_id, charge=charge))
+        return begun
