@@ -16,19 +16,26 @@ from api import (
     health,
     messages,
     organisations,
+    pricing,
+    recounts,
+    statements,
     templates,
     webhooks,
 )
+from api import credits as credit_routes
 from api.answers import page
 from api.authentication import Authentication, Principal
 from api.bodies import asks_for, check_request
 from api.commands.channels import Channels
 from api.commands.chats import Chats
+from api.commands.credits import CreditAccounts
 from api.commands.execute import Executor
 from api.commands.organisations import Organisations
+from api.commands.quotes import Quotes
 from api.commands.replies import Replies
 from api.names import Names
 from api.problems import EXCEPTION_HANDLERS
+from api.rate_cards import RateCards
 from api.reading import Reading
 from api.settings import Settings
 from api.webhooks import META_BODY_BYTES_MAX, Webhooks
@@ -49,6 +56,10 @@ HANDLERS = (
     *chats.HANDLERS,
     *messages.HANDLERS,
     *templates.HANDLERS,
+    *credit_routes.HANDLERS,
+    *pricing.HANDLERS,
+    *statements.HANDLERS,
+    *recounts.HANDLERS,
     *events.HANDLERS,
     *health.HANDLERS,
     *webhooks.HANDLERS,
@@ -67,6 +78,9 @@ class Parts:
     channels: Channels
     chats: Chats
     replies: Replies
+    credit_accounts: CreditAccounts
+    quotes: Quotes
+    rate_cards: RateCards
     reading: Reading
     standings: Standings
     names: Names

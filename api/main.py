@@ -30,17 +30,20 @@ from adapters.whatsapp.fake import FakeCloudApi
 from adapters.whatsapp.fake_rules import FakeAccount
 from adapters.whatsapp.fake_webhooks import StatusPlan
 from adapters.whatsapp.platform import WhatsApp
+from api import rate_cards
 from api.app import Parts, create_app
 from api.authentication import Authentication
 from api.commands.billing import Billing
 from api.commands.channels import Channels
 from api.commands.chats import Chats
 from api.commands.context import Context
+from api.commands.credits import CreditAccounts
 from api.commands.dispatching import Dispatching
 from api.commands.execute import Executor
 from api.commands.inbound import Inbound
 from api.commands.organisations import Organisations
 from api.commands.people import People
+from api.commands.quotes import Quotes
 from api.commands.replies import Replies
 from api.commands.states import States
 from api.names import Names
@@ -63,6 +66,7 @@ from projections.rebuild import Rebuild, Report
 from projections.rebuild_worker import PieceFailed, Worker
 from projections.runner import ProjectionRunner
 from projections.standing import Standings
+from projections.statements import Statements
 from projections.unread import Unread
 from projections.verifications import Verifications
 
@@ -75,6 +79,7 @@ PROJECTIONS: Sequence[Projection] = (
     Unread(),
     Outbox(),
     Verifications(),
+    Statements(),
 )
 
 PURGE_SECONDS = 3600.0
@@ -225,6 +230,9 @@ def application(parts: Core) -> Litestar:
             channels=Channels(parts.context),
             chats=Chats(parts.context),
             replies=Replies(parts.context),
+            credit_accounts=CreditAccounts(parts.context),
+            quotes=Quotes(parts.context),
+            rate_cards=rate_cards.load(settings.rate_cards),
             reading=Reading(LiveBuilds(parts.readers, PROJECTIONS)),
             standings=Standings(parts.projectors, PROJECTIONS),
             names=Names(parts.addresses),

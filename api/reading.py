@@ -50,6 +50,12 @@ class Reading:
         async with self._live.within(org) as connection:
             yield connection
 
+    @asynccontextmanager
+    async def again(self, org: int) -> AsyncIterator[Connection]:
+        """A connection for the next part of a long read, which waited for nothing."""
+        async with self._live.within(org) as connection:
+            yield connection
+
     async def ping(self) -> None:
         """Raises what the pool raises when the database does not answer."""
         async with self._live.pool.connection() as connection:

@@ -124,6 +124,11 @@ class Settings:
         default=True,
         read=_yes_or_no,
     )
+    rate_cards: Path | None = _variable(
+        "TRUNKLINE_RATE_CARDS",
+        "Folder with rate cards of your own, as JSON.",
+        read=Path,
+    )
     payment_provider: str = _variable(
         "TRUNKLINE_PAYMENT_PROVIDER",
         "Who takes the money for credits: manual (an admin's purchase is the confirmation).",

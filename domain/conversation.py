@@ -26,6 +26,8 @@ class ConversationStarted(Event, frozen=True, kw_only=True):
 
     conversation_id: str
     business_account: str
+    platform: str
+    account_id: str
     at: datetime
     category: str
     country: str | None = None

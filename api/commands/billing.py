@@ -40,6 +40,43 @@ def credits_of(unit: Unit, business_account: str) -> Credits:
     return unit.state(ledger.stream_of(business_account), Credits)
 
 
+def inputs_of(
+    unit: Unit,
+    business_account: str,
+    chosen: PricingChosen,
+    *,
+    platform: str,
+    account_id: str,
+    country: str | None,
+    category: str,
+    is_template: bool,
+    in_window: bool,
+    opens: bool,
+    at: datetime,
+    month: str,
+) -> Inputs:
+    """All that a pricing rule may look at, for one message."""
+    rate = rate_for(
+        chosen.card,
+        platform=platform,
+        country=country,
+        category=category,
+        on=at.astimezone(zone_of(chosen.time_zone)).date(),
+    )
+    by_business, by_account = ledger.used(
+        credits_of(unit, business_account), month=month, account_id=account_id
+    )
+    return Inputs(
+        category=category,
+        is_template=is_template,
+        in_window=in_window,
+        opens_conversation=opens,
+        rate_micro_usd=rate.micro_usd,
+        used_by_business=by_business,
+        used_by_account=by_account,
+    )
+
+
 class Billing:
     """Prices answers. With `enabled` off nothing is priced (TRUNKLINE_BILLING)."""
 
@@ -143,26 +180,20 @@ class _Priced:
     def charged(self, *, opens: bool) -> Charged | None:
         """What the rule says, with all that it looked at; None where there is nothing to book."""
         answer, chat = self._answer, self._chat
-        zone = zone_of(self._chosen.time_zone)
-        month = pricing.month_of(answer.at, zone)
-        rate = rate_for(
-            self._chosen.card,
+        month = pricing.month_of(answer.at, zone_of(self._chosen.time_zone))
+        inputs = inputs_of(
+            self._unit,
+            self._business_account,
+            self._chosen,
             platform=chat.platform,
+            account_id=chat.account_id,
             country=self._country,
-            category=self._category,
-            on=answer.at.astimezone(zone).date(),
-        )
-        by_business, by_account = ledger.used(
-            credits_of(self._unit, self._business_account), month=month, account_id=chat.account_id
-        )
-        inputs = Inputs(
             category=self._category,
             is_template=answer.template is not None,
             in_window=answer.in_window is True,
-            opens_conversation=opens,
-            rate_micro_usd=rate.micro_usd,
-            used_by_business=by_business,
-            used_by_account=by_account,
+            opens=opens,
+            at=answer.at,
+            month=month,
         )
         price = RULES["pricing"][self._chosen.rule](inputs)
         if price is None:
@@ -196,6 +227,8 @@ class _Priced:
             started = ConversationStarted(
                 conversation_id=self._answer.message_id,
                 business_account=self._business_account,
+                platform=self._chat.platform,
+                account_id=self._chat.account_id,
                 at=self._answer.at,
                 category=self._category,
                 country=self._country,

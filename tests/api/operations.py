@@ -65,6 +65,21 @@ BODIES: dict[str, Any] = {
         "seen_position": 1,
         "confirm": True,
     },
+    "POST /v1/credits/purchases": {"account_id": "{account_id}", "credits": 1},
+    "PUT /v1/credits/auto-recharge": {
+        "service": "{service}",
+        "account_id": "{account_id}",
+        "enabled": False,
+        "threshold_credits": 1,
+        "credits": 5,
+    },
+    "PUT /v1/rules/{kind}": {
+        "rule": "conversation/1",
+        "account_id": "{account_id}",
+        "effective_from": "2026-01-01T00:00:00Z",
+    },
+    "POST /v1/quotes": {"account_id": "{account_id}"},
+    "POST /v1/statements/{account_id}/{month}/replay": {"pricing": "per-message/2025-07"},
     "PUT /v1/accounts/{account_id}/templates/{name}/{language}": {
         "category": "utility",
         "body": "Hello {{customer}}",
@@ -152,7 +167,12 @@ async def office_of(trunkline: Trunkline, service: str = "crm", *others: str) ->
             "account_id": account,
             "name": "greeting",
             "language": "en",
+            "kind": "pricing",
+            "month": "2026-11",
         },
+    )
+    await admin.post(
+        "/v1/credits/purchases", {"account_id": account, "credits": 10}, expect=201
     )
     office.names["message_id"] = await office.failed_message()
     return office

@@ -23,6 +23,7 @@ ANYBODY = "200 200 200 200 200 200 200 401"
 ADMINS = "200 403 403 403 403 403 404 401"
 VIEWERS = "200 200 200 200 200 403 404 401"
 VISITORS = "200 200 200 200 403 403 404 401"
+STATEMENTS = "200 200 403 403 200 403 404 401"
 WRITERS = "200 200 200 403 403 403 404 401"
 
 # A row for each operation: what it answers to whom. Reading services, channels and users is for
@@ -73,6 +74,17 @@ TABLE = {
     "GET /v1/accounts/{account_id}/templates/{name}/{language}": (
         "200 200 200 200 200 200 404 401"
     ),
+    "GET /v1/credits": "400 400 400 400 400 400 400 401",
+    "POST /v1/credits/purchases": "201 403 403 403 403 403 404 401",
+    "GET /v1/credits/purchases": "200 403 403 403 200 403 200 401",
+    "PUT /v1/credits/auto-recharge": "200 403 403 403 403 403 404 401",
+    "GET /v1/rules/{kind}": "200 403 403 403 200 403 200 401",
+    "PUT /v1/rules/{kind}": "200 403 403 403 403 403 404 401",
+    "POST /v1/quotes": "200 200 403 403 200 403 404 401",
+    "GET /v1/statements/{account_id}/{month}": STATEMENTS,
+    "GET /v1/statements/{account_id}/{month}/lines": STATEMENTS,
+    "GET /v1/statements/{account_id}/{month}/lines.csv": STATEMENTS,
+    "POST /v1/statements/{account_id}/{month}/replay": STATEMENTS,
     "GET /v1/events": "200 403 403 403 200 403 200 401",
     "GET /healthz": "200 200 200 200 200 200 200 200",
     "GET /readyz": "200 200 200 200 200 200 200 200",

@@ -258,6 +258,8 @@ SAMPLES: dict[tuple[str, int], Event] = {
     ("chat.conversation_started", 1): ConversationStarted(
         conversation_id=REPLY,
         business_account=WABA,
+        platform="whatsapp",
+        account_id="106540352242922",
         at=AT,
         category="service",
         country="JP",

@@ -19,7 +19,13 @@ from tests.scenario import fold
 
 CHARGE = Charge(business_account="waba", micro_usd=8_000)
 STARTED = ConversationStarted(
-    conversation_id="m1", business_account="waba", at=NOON, category="service", charge=CHARGE
+    conversation_id="m1",
+    business_account="waba",
+    platform="whatsapp",
+    account_id="5277",
+    at=NOON,
+    category="service",
+    charge=CHARGE,
 )
 
 

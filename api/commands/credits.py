@@ -1,0 +1,161 @@
+"""Buying credits, and choosing how answers are priced (L2, L5, L7)."""
+
+from datetime import datetime
+
+import msgspec
+
+from api.commands.billing import business_account_of, credits_of, month_at, pricing_of
+from api.commands.context import Actor, Context, the_organisation
+from api.commands.execute import Outcome
+from api.commands.unit import Unit
+from api.zones import zone_of
+from domain import account as accounts
+from domain import channel as channels
+from domain import chosen_rules, ledger
+from domain.account import Account
+from domain.channel import Channel, require_parent
+from domain.chosen_rules import ChosenRules, PricingChosen
+from domain.ledger import AutoRecharge, Credits
+from domain.organisation import require_role
+from domain.ports import Org
+from domain.pricing import month_of
+from domain.refusal import NotFound, NotParent
+from domain.windows import DEFAULT_WINDOW_RULES
+
+
+class Books(msgspec.Struct, frozen=True, kw_only=True):
+    """A business account's ledger, and what prices its answers now."""
+
+    business_account: str
+    credits: Credits
+    pricing: PricingChosen
+    month: str
+
+
+class CreditAccounts:
+    """Commands about credits and their rules."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def books(self, org: Org, account_id: str) -> Books:
+        """The ledger behind an account, or a business account. Raises NotFound."""
+        now = self._context.clock.now()
+
+        def look(unit: Unit) -> Books:
+            business_account = the_business_account(unit, account_id)
+            pricing = pricing_of(unit, business_account, at=now)
+            return Books(
+                business_account=business_account,
+                credits=credits_of(unit, business_account),
+                pricing=pricing,
+                month=month_of(now, zone_of(pricing.time_zone)),
+            )
+
+        return await self._context.executor.look(org, look)
+
+    async def books_as_of(self, org: Org, account_id: str, as_of: int | datetime) -> Books:
+        """The same as it was at a position or time. Spec E2."""
+        present = await self.books(org, account_id)
+        stream = ledger.stream_of(present.business_account)
+        state = Credits()
+        moment = as_of if isinstance(as_of, datetime) else None
+        for each in await self._context.log.read_stream(org, stream):
+            if isinstance(as_of, int) and each.position <= as_of:
+                state, moment = ledger.evolve(state, each.event), each.recorded_at
+            elif isinstance(as_of, datetime) and each.recorded_at <= as_of:
+                state = ledger.evolve(state, each.event)
+        month = present.month
+        if moment is not None:
+            month = month_of(moment, zone_of(present.pricing.time_zone))
+        return msgspec.structs.replace(present, credits=state, month=month)
+
+    async def buy(self, actor: Actor, account_id: str, credits_bought: int) -> Outcome[None]:
+        """Buy credits; `ids["purchase"]` of the outcome is the purchase. Spec L5."""
+        provider = self._context.billing.provider
+
+        def decide(unit: Unit) -> None:
+            require_role(the_organisation(unit), actor.user_id, "admin")
+            business_account = the_business_account(unit, account_id)
+            now = self._context.clock.now()
+            purchase_id = unit.ids["purchase"] = self._context.new_id()
+            bought = ledger.request_purchase(
+                credits_of(unit, business_account),
+                purchase_id=purchase_id,
+                credits_bought=credits_bought,
+                provider=provider,
+                at=now,
+                month=month_at(unit, business_account, now),
+                user_id=actor.user_id,
+            )
+            unit.record(ledger.stream_of(business_account), bought)
+
+        return await self._context.executor.execute(actor.org, decide, request=actor.request)
+
+    async def configure_auto_recharge(
+        self, actor: Actor, account_id: str, service: str, wanted: AutoRecharge
+    ) -> Outcome[None]:
+        """Say when credits are bought by themselves; the account's manager alone. Spec S2, S12."""
+
+        def decide(unit: Unit) -> None:
+            require_role(the_organisation(unit), actor.user_id, "admin")
+            business_account = the_business_account(unit, account_id)
+            _require_manager(unit, account_id, service)
+            stream = ledger.stream_of(business_account)
+            configured = ledger.configure_auto_recharge(
+                credits_of(unit, business_account), wanted, service=service, user_id=actor.user_id
+            )
+            unit.record(stream, configured)
+            self._context.billing.recharge(unit, business_account, at=self._context.clock.now())
+
+        return await self._context.executor.execute(actor.org, decide, request=actor.request)
+
+    async def chosen(self, org: Org) -> ChosenRules:
+        """Every choice of a rule."""
+        return await self._context.executor.look(
+            org, lambda unit: unit.state(chosen_rules.STREAM, ChosenRules)
+        )
+
+    async def choose_pricing(
+        self, actor: Actor, account_id: str | None, wanted: PricingChosen
+    ) -> Outcome[PricingChosen]:
+        """Let a rule and a card hold from a time on, for an account or for all. Spec L7."""
+
+        def decide(unit: Unit) -> PricingChosen:
+            require_role(the_organisation(unit), actor.user_id, "admin")
+            whose = the_business_account(unit, account_id) if account_id is not None else None
+            chosen = msgspec.structs.replace(wanted, business_account=whose, user_id=actor.user_id)
+            present = unit.state(chosen_rules.STREAM, ChosenRules)
+            unit.record(chosen_rules.STREAM, chosen_rules.choose_pricing(present, chosen))
+            return chosen
+
+        return await self._context.executor.execute(actor.org, decide, request=actor.request)
+
+
+def the_business_account(unit: Unit, account_id: str) -> str:
+    """Whom the platform bills for an account of this org. Raises NotFound.
+
+    The id of a business account itself is taken too, once it has a ledger.
+    """
+    for platform in DEFAULT_WINDOW_RULES:
+        account = unit.state(accounts.stream_of(platform, account_id), Account)
+        if account.channels:
+            return business_account_of(account, account_id)
+    if credits_of(unit, account_id) == Credits():
+        raise NotFound("There is no such account in this organisation.")
+    return account_id
+
+
+def _require_manager(unit: Unit, account_id: str, service: str) -> None:
+    """Credits are the shared channel's parent's or else the earliest separate one's. Spec S2."""
+    for platform in DEFAULT_WINDOW_RULES:
+        account = unit.state(accounts.stream_of(platform, account_id), Account)
+        for channel_id in account.channels:
+            channel = unit.state(channels.stream_of(channel_id), Channel)
+            if channel.parent is None:
+                continue
+            if channel.parent != service:
+                raise NotParent(parent=channel.parent)
+            require_parent(channel, service)
+            return
+    raise NotParent(parent=None)

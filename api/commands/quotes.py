@@ -1,0 +1,114 @@
+"""What a message would cost now; asking writes nothing (L2, L7)."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from api.commands.billing import credits_of, inputs_of, pricing_of
+from api.commands.context import Context, the_chat
+from api.commands.credits import the_business_account
+from api.commands.unit import Unit
+from api.zones import zone_of
+from domain import contact as contacts
+from domain.contact import Contact
+from domain.ports import Org
+from domain.pricing import Price, month_of
+from domain.rate_card import bills
+from domain.rules import RULES
+from domain.windows import is_open, window_rule
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that nobody sends. What a chat knows better counts from the chat."""
+
+    account_id: str
+    chat_id: str | None
+    is_template: bool
+    category: str
+    country: str | None
+    in_conversation: bool
+    in_window: bool
+
+
+class Quote(msgspec.Struct, kw_only=True):
+    """The price, what it comes from, and whether the balance covers it."""
+
+    micro_usd: int
+    free: bool
+    unit: Literal["conversation", "message"] | None  # None: nothing is charged for it.
+    rule: str
+    card: str
+    rate_micro_usd: int
+    country: str | None
+    opens_conversation: bool
+    balance_micro_usd: int
+    covered: bool
+
+
+class Quotes:
+    """Prices messages that are not sent."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def quote(self, org: Org, question: Question) -> Quote:
+        """Raises NotFound for an account or chat of nobody here."""
+        now = self._context.clock.now()
+        return await self._context.executor.look(org, lambda unit: _quote(unit, question, now))
+
+
+def _quote(unit: Unit, question: Question, now: datetime) -> Quote:
+    business_account = the_business_account(unit, question.account_id)
+    asked, platform = _as_the_chat_is(unit, question, now)
+    chosen = pricing_of(unit, business_account, at=now)
+    month = month_of(now, zone_of(chosen.time_zone))
+    balance = credits_of(unit, business_account).balance
+    price: Price | None = None
+    rate = 0
+    if bills(chosen.card, platform):
+        inputs = inputs_of(
+            unit,
+            business_account,
+            chosen,
+            platform=platform,
+            account_id=question.account_id,
+            country=asked.country,
+            category=asked.category,
+            is_template=asked.is_template,
+            in_window=asked.in_window,
+            opens=not asked.in_conversation,
+            at=now,
+            month=month,
+        )
+        rate = inputs.rate_micro_usd
+        price = RULES["pricing"][chosen.rule](inputs)
+    micro_usd = price.micro_usd if price else 0
+    return Quote(
+        micro_usd=micro_usd,
+        free=price is not None and price.allowance is not None,
+        unit=price.unit if price else None,
+        rule=chosen.rule,
+        card=chosen.card.name,
+        rate_micro_usd=rate,
+        country=asked.country,
+        opens_conversation=not asked.in_conversation,
+        balance_micro_usd=balance,
+        covered=micro_usd <= balance,
+    )
+
+
+def _as_the_chat_is(unit: Unit, question: Question, now: datetime) -> tuple[Question, str]:
+    if question.chat_id is None:
+        return question, "whatsapp"
+    chat = the_chat(unit, question.chat_id)
+    known = unit.state(contacts.stream_of(chat.contact_id), Contact).country
+    window = window_rule(chat.platform)
+    asked = msgspec.structs.replace(
+        question,
+        account_id=chat.account_id,
+        country=known,
+        in_conversation=chat.billing.at(now) is not None,
+        in_window=is_open(window, chat.last_customer_message_at, now=now),
+    )
+    return asked, chat.platform

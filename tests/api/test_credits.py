@@ -1,0 +1,512 @@
+"""Buying, spending, statements and what-if, as an organisation has them (L1–L7)."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from adapters.whatsapp.fake_behaviour import fails
+from tests.api.conftest import Client, Trunkline
+from tests.api.deliveries import eventually
+from tests.api.test_accounts import verification
+
+TEMPLATE = {"category": "marketing", "body": "Hello", "parameters": [], "state": "approved"}
+SEND = {"kind": "template", "name": "hello", "language": "en"}
+
+
+class Shop:
+    """An org with one number of a business account that nobody else has."""
+
+    def __init__(self, trunkline: Trunkline, admin: Client, account: str, channel: str) -> None:
+        self.trunkline = trunkline
+        self.admin = admin
+        self.account = account
+        self.channel = channel
+        self.payer = f"waba-{account}"
+
+    async def credits(self, **query: Any) -> Any:
+        return await self.admin.get("/v1/credits", params={"account_id": self.account, **query})
+
+    async def balance(self) -> int:
+        return (await self.credits())["balance_micro_usd"]
+
+    async def buy(self, count: int, *, expect: int = 201, **more: Any) -> Any:
+        body = {"account_id": self.account, "credits": count}
+        return await self.admin.post("/v1/credits/purchases", body, expect=expect, **more)
+
+    async def start(self, number: int, *, expect: int = 202) -> Any:
+        """Write to a new customer with a template, at the default rate."""
+        body = {
+            "channel_id": self.channel,
+            "address": f"+81901000{number:04}",
+            "message": SEND,
+        }
+        return await self.admin.post("/v1/services/crm/chats", body, expect=expect)
+
+    async def hear(self, phone: str = "12025550143") -> str:
+        await self.trunkline.says("hi", account_id=self.account, phone=phone)
+        await self.admin.settled()
+        (chat,) = [
+            each
+            for each in await self.admin.chats("crm")
+            if each["customer"]["address"] == f"+{phone}"
+        ]
+        return str(chat["id"])
+
+    async def statement(self, **query: Any) -> Any:
+        return await self.admin.get(await self.path(), params=query)
+
+    async def path(self, more: str = "") -> str:
+        books = self.trunkline.parts.clock.now().strftime("%Y-%m")
+        return f"/v1/statements/{self.account}/{books}{more}"
+
+    async def ledger(self, *kinds: str) -> list[Any]:
+        events = await self.admin.events(stream=f"credits:{self.payer}")
+        return [each["data"] for each in events if each["type"].removeprefix("credits.") in kinds]
+
+
+async def shop(trunkline: Trunkline, *, bought: int = 0) -> Shop:
+    admin, account = await trunkline.organisation(), trunkline.account()
+    await admin.services("crm")
+    made = await admin.connect("crm", account, business_account_id=f"waba-{account}")
+    channel = made["id"]
+    await eventually(lambda: verification(admin, channel), ("verified", None))
+    opened = Shop(trunkline, admin, account, channel)
+    await admin.put(f"/v1/accounts/{account}/templates/hello/en", TEMPLATE)
+    if bought:
+        await opened.buy(bought)
+    return opened
+
+
+# Buying.
+
+
+async def test_a_manual_purchase_is_paid_and_spendable_at_once(trunkline: Trunkline):
+    """Contract, POST /v1/credits/purchases; spec L2, L5."""
+    here = await shop(trunkline)
+    assert await here.credits() == {
+        "account_id": here.account,
+        "business_account_id": here.payer,
+        "balance_micro_usd": 0,
+        "credits": "0.000",
+        "free_conversations_left": 1000,
+        "auto_recharge": None,
+    }
+    bought = await here.buy(25)
+    assert {**bought, "id": None} == {
+        "id": None,
+        "state": "paid",
+        "credits": 25,
+        "amount_micro_usd": 50_000_000,
+    }
+    assert (await here.credits())["credits"] == "25.000"
+    listed = await here.admin.get("/v1/credits/purchases", params={"account_id": here.account})
+    (purchase,) = listed["items"]
+    assert (purchase["id"], purchase["state"], purchase["recharge"]) == (
+        bought["id"],
+        "paid",
+        False,
+    )
+    assert purchase["user_id"] == here.admin.user_id
+
+
+async def test_a_purchase_sent_twice_is_one(trunkline: Trunkline):
+    """Spec L5; the other body is refused."""
+    here, headers = await shop(trunkline), {"Idempotency-Key": "order-1"}
+    bought = [await here.buy(3, headers=headers) for _ in range(2)]
+    assert bought[0] == bought[1]
+    assert await here.balance() == 6_000_000
+    await here.buy(4, headers=headers, expect=422)
+    assert len(await here.ledger("purchased")) == 1
+
+
+@pytest.mark.parametrize(
+    "credits_", [0, -1, 1.5, 1.0, "5", None, True, 1_000_001, 2**63, 10**30, [1]]
+)
+async def test_an_amount_that_nobody_can_mean_books_nothing(trunkline: Trunkline, credits_: Any):
+    """Bad input: refused with the field's name."""
+    here = await shop(trunkline)
+    refused = await here.buy(credits_, expect=400)
+    assert [each["field"] for each in refused["errors"]] == ["credits"]
+    assert await here.ledger("purchased") == []
+
+
+async def test_credits_of_unknown_and_others_accounts_are_not_found(trunkline: Trunkline):
+    """Section 7."""
+    here, there = await shop(trunkline), await shop(trunkline)
+    for account in ("999999999999999", there.account, there.payer):
+        body = {"account_id": account, "credits": 1}
+        await here.admin.post("/v1/credits/purchases", body, expect=404)
+        await here.admin.get("/v1/credits", params={"account_id": account}, expect=404)
+        await here.admin.get(f"/v1/statements/{account}/2026-11", expect=404)
+
+
+# Spending.
+
+
+async def test_an_answer_and_its_charge_are_one_append(trunkline: Trunkline):
+    """Spec L1, L2: the free ones first; everything inside is one charge."""
+    here = await shop(trunkline)
+    chat = await here.hear()
+    for text in ("one", "two", "three"):
+        await here.admin.reply("crm", chat, text)
+    (charged,) = await here.ledger("charged")
+    assert charged["price"] == {
+        "unit": "conversation",
+        "micro_usd": 0,
+        "allowance": "business",
+    }
+    assert (charged["country"], charged["inputs"]["category"]) == ("US", "service")
+    events = await here.admin.events()
+    types = [each["type"] for each in events]
+    at = types.index("credits.charged")
+    assert types[at : at + 3] == [
+        "credits.charged",
+        "chat.conversation_started",
+        "chat.reply_requested",
+    ]
+    assert (await here.credits())["free_conversations_left"] == 999
+    requested = [each["data"] for each in events if each["type"] == "chat.reply_requested"]
+    assert [each["conversation"] for each in requested] == [charged["charge_id"]] * 3
+
+
+async def test_inside_an_open_conversation_no_reply_touches_the_ledger(trunkline: Trunkline):
+    """Issue: the hot account must not become the bottleneck of all chats."""
+    here = await shop(trunkline)
+    chat = await here.hear()
+    await here.admin.reply("crm", chat, "one")
+    before = len(await here.admin.events(stream=f"credits:{here.payer}"))
+    states = trunkline.parts.context.executor._states
+    org = (await trunkline.parts.directory.organisation(here.admin.organization_id)).number
+    states.forget(org, [f"credits:{here.payer}", "rules"])
+    await here.admin.reply("crm", chat, "two")
+    assert not {f"credits:{here.payer}", "rules"} & {
+        stream for number, stream in states._entries if number == org
+    }
+    assert len(await here.admin.events(stream=f"credits:{here.payer}")) == before
+
+
+async def test_without_credits_a_template_is_refused_and_nothing_is_sent(trunkline: Trunkline):
+    """Spec L4: 402 with both amounts; inside an open conversation it passes."""
+    here = await shop(trunkline)
+    before = len(await here.admin.events())
+    refused = await here.start(1, expect=402)
+    assert (refused["code"], refused["needed_micro_usd"], refused["balance_micro_usd"]) == (
+        "insufficient_credits",
+        8_000,
+        0,
+    )
+    assert len(await here.admin.events()) == before
+    chat = await here.hear()
+    await here.admin.reply("crm", chat, "hello")
+    await here.admin.post(f"/v1/services/crm/chats/{chat}/messages", SEND, expect=202)
+    assert await here.balance() == 0
+
+
+async def test_many_at_once_on_a_nearly_empty_balance(trunkline: Trunkline):
+    """Spec L3: 250 conversations for a credit; never below zero, none lost, none doubled."""
+    here = await shop(trunkline, bought=1)
+    dear = [{"country": "any", "category": "any", "micro_usd": 300_000}]
+    await here.admin.put(
+        "/v1/rules/pricing", {"rule": "conversation/1", "card": "dear/1", "rates": dear}
+    )
+
+    async def try_to_start(number: int) -> int:
+        body = {"channel_id": here.channel, "address": f"+8190{number:08}", "message": SEND}
+        return (await here.admin.call("POST", "/v1/services/crm/chats", json=body)).status_code
+
+    answered = await asyncio.gather(*(try_to_start(number) for number in range(20)))
+    assert sorted(answered) == [202] * 6 + [402] * 14
+    assert await here.balance() == 200_000
+    assert len({each["charge_id"] for each in await here.ledger("charged")}) == 6
+
+
+async def test_what_the_platform_refuses_altogether_is_given_back_once(trunkline: Trunkline):
+    """Spec L4: void, so the next answer starts another."""
+    here = await shop(trunkline, bought=1)
+    trunkline.fake.next_requests(fails(131026))
+    started = await here.start(7)
+    await eventually(here.balance, 2_000_000)
+    refunds = await here.ledger("refunded")
+    assert [each["micro_usd"] for each in refunds] == [8_000]
+    path = f"/v1/services/crm/chats/{started['chat_id']}/messages"
+    await here.admin.post(path, SEND, expect=202)
+    assert await here.balance() == 1_992_000
+    statement = await here.statement()
+    assert {**statement["conversations"], "name": ""} == {
+        "name": "",
+        "count": 1,
+        "free": 0,
+        "paid": 1,
+        "refunded": 1,
+        "micro_usd": 8_000,
+    }
+
+
+# Recharging.
+
+
+async def test_one_recharge_for_each_crossing(trunkline: Trunkline):
+    """Spec L5, however many sends race."""
+    here = await shop(trunkline, bought=3)
+    dear = [{"country": "any", "category": "any", "micro_usd": 500_000}]
+    await here.admin.put(
+        "/v1/rules/pricing", {"rule": "conversation/1", "card": "dear/1", "rates": dear}
+    )
+    body = {
+        "service": "crm",
+        "account_id": here.account,
+        "enabled": True,
+        "threshold_credits": 1,
+        "credits": 10,
+    }
+    await here.admin.put("/v1/credits/auto-recharge", body)
+    await asyncio.gather(*(here.start(number) for number in range(12)))
+    purchases = await here.ledger("purchased")
+    assert [each.get("recharge", False) for each in purchases] == [False, True]
+    assert await here.balance() == 6_000_000 + 20_000_000 - 12 * 500_000
+
+
+async def test_the_recharge_is_set_by_the_accounts_manager_alone(trunkline: Trunkline):
+    """Spec S12; what is left out keeps its value."""
+    here = await shop(trunkline)
+    await here.admin.services("desk")
+    await here.admin.connect("desk", here.account)
+    body = {"service": "crm", "account_id": here.account, "enabled": True}
+    refused = await here.admin.call("PUT", "/v1/credits/auto-recharge", json=body, expect=400)
+    assert refused.json()["errors"][0]["field"] == "threshold_credits"
+    whole = {**body, "threshold_credits": 0, "credits": 1, "enabled": False}
+    refused = await here.admin.call(
+        "PUT", "/v1/credits/auto-recharge", json={**whole, "service": "desk"}, expect=403
+    )
+    assert (refused.json()["code"], refused.json()["parent"]) == ("not_parent", "crm")
+    await here.admin.put("/v1/credits/auto-recharge", whole)
+    changed = await here.admin.put("/v1/credits/auto-recharge", {**body, "credits": 2})
+    assert changed == {"enabled": True, "threshold_credits": 0, "credits": 2}
+    assert (await here.credits())["credits"] == "2.000", "it was at the threshold"
+
+
+# Statements.
+
+
+async def spent(trunkline: Trunkline) -> Shop:
+    """3 templates to Japan, one free conversation with the US, a refund."""
+    here = await shop(trunkline, bought=1)
+    trunkline.fake.next_requests(fails(131026))
+    await here.start(9)
+    await eventually(here.balance, 2_000_000)
+    for number in range(3):
+        await here.start(number)
+    await here.admin.reply("crm", await here.hear(), "hello")
+    return here
+
+
+async def test_a_statement_adds_up(trunkline: Trunkline):
+    """Spec L6."""
+    here = await spent(trunkline)
+    found = await here.statement()
+    assert found["opening_balance_micro_usd"] == 0
+    assert found["closing_balance_micro_usd"] == 1_976_000 == await here.balance()
+    assert {each["kind"]: each["micro_usd"] for each in found["movements"]} == {
+        "purchase": 2_000_000,
+        "charge": -32_000,
+        "refund": 8_000,
+    }
+    named = {
+        each["name"]: (each["count"], each["free"], each["micro_usd"])
+        for each in found["by_country"]
+    }
+    assert named == {"JP": (3, 0, 24_000), "US": (1, 1, 0)}
+    assert [each["name"] for each in found["by_category"]] == ["marketing", "service"]
+    assert [(each["name"], each["count"]) for each in found["by_service"]] == [("crm", 4)]
+    assert [each["agent"]["name"] for each in found["by_agent"]] == ["Admin"]
+
+
+async def test_every_line_has_a_proof_that_gives_the_same_cent(trunkline: Trunkline):
+    """Spec L6, E7."""
+    here = await spent(trunkline)
+    found = await here.admin.get(await here.path("/lines?limit=2"))
+    items = found["items"]
+    while found["next_cursor"]:
+        found = await here.admin.get(await here.path(f"/lines?cursor={found['next_cursor']}"))
+        items += found["items"]
+    events = {each["position"]: each for each in await here.admin.events()}
+    assert [each["kind"] for each in items] == [
+        "purchase",
+        "charge",
+        "refund",
+        "charge",
+        "charge",
+        "charge",
+        "charge",
+    ]
+    assert sum(each["micro_usd"] for each in items) == await here.balance()
+    for each in items:
+        event = events[each["position"]]
+        assert event["stream"] == f"credits:{here.payer}"
+        if each["kind"] == "charge":
+            assert each["proof"]["price"]["micro_usd"] == -each["micro_usd"]
+            assert each["proof"]["inputs"] == event["data"]["inputs"]
+
+
+async def test_a_statement_as_it_was(trunkline: Trunkline):
+    """Contract: as_of for admin and auditor."""
+    here = await shop(trunkline, bought=1)
+    then = here.admin.position
+    before = await here.statement()
+    await here.start(1)
+    assert await here.statement(as_of=then) == before
+    assert (await here.credits(as_of=then))["balance_micro_usd"] == 2_000_000
+    supervisor = await here.admin.user("supervisor", {"crm": "reply"})
+    path = await here.path()
+    await supervisor.get(path)
+    await supervisor.get(path, params={"as_of": then}, expect=403)
+
+
+async def test_a_month_that_is_none_is_refused(trunkline: Trunkline):
+    here = await shop(trunkline)
+    for month in ("2026-13", "2026-00", "26-11", "november"):
+        refused = await here.admin.get(f"/v1/statements/{here.account}/{month}", expect=400)
+        assert refused["errors"][0]["field"] == "month"
+
+
+async def test_the_table_for_spreadsheets_holds_no_formula(trunkline: Trunkline):
+    """Every line; texts that begin like a formula stay texts."""
+    here = await spent(trunkline)
+    response = await here.admin.call("GET", await here.path("/lines.csv"), expect=200)
+    head, *rows = response.text.splitlines()
+    assert head.startswith("position,at,kind,micro_usd,free")
+    assert len(rows) == 7
+    assert response.headers["content-type"] == "text/csv; charset=utf-8"
+
+
+# What if.
+
+
+async def test_what_if_gives_the_same_cent_under_the_same_rule(trunkline: Trunkline):
+    """Spec L7: and writes nothing."""
+    here = await spent(trunkline)
+    before = len(await here.admin.events())
+    path = await here.path("/replay")
+    headers = {"Trunkline-Min-Position": str(here.admin.position)}
+    same = await here.admin.post(path, {"pricing": "conversation/1"}, headers=headers)
+    assert (same["answers"], same["recorded_micro_usd"], same["replayed_micro_usd"]) == (
+        5,
+        24_000,
+        24_000,
+    )
+    assert (same["differing"], same["lines"]) == (0, [])
+    dearer = [{"country": "any", "category": "any", "micro_usd": 10_000}]
+    other = await here.admin.post(
+        path, {"pricing": "per-message/2025-07", "card": "dearer/1", "rates": dearer}
+    )
+    assert (other["replayed_micro_usd"], other["difference_micro_usd"], other["differing"]) == (
+        30_000,
+        6_000,
+        3,
+    )
+    assert {each["replayed_micro_usd"] for each in other["lines"]} == {10_000}
+    assert len(await here.admin.events()) == before
+    refused = await here.admin.post(path, {"pricing": "free/1"}, expect=400)
+    assert refused["errors"][0]["field"] == "pricing"
+
+
+# Rules and quotes.
+
+
+async def test_a_rule_holds_from_its_date_and_touches_no_old_charge(trunkline: Trunkline):
+    """Spec L7."""
+    here = await shop(trunkline, bought=1)
+    await here.start(1)
+    body = {"rule": "per-message/2025-07", "account_id": here.account}
+    chosen = await here.admin.put("/v1/rules/pricing", body)
+    assert (chosen["rule"], chosen["business_account_id"]) == ("per-message/2025-07", here.payer)
+    started = await here.start(2)
+    path = f"/v1/services/crm/chats/{started['chat_id']}/messages"
+    await here.admin.post(path, SEND, expect=202)
+    charged = await here.ledger("charged")
+    assert [(each["rule"], each["price"]["unit"]) for each in charged] == [
+        ("conversation/1", "conversation"),
+        ("per-message/2025-07", "message"),
+        ("per-message/2025-07", "message"),
+    ]
+    later = {**body, "rule": "conversation/1", "effective_from": "2999-01-01T00:00:00Z"}
+    await here.admin.put("/v1/rules/pricing", later)
+    assert len((await here.admin.get("/v1/rules/pricing"))["chosen"]) == 2
+    await here.start(3)
+    assert (await here.ledger("charged"))[-1]["rule"] == "per-message/2025-07"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"rule": "free/1"}, "rule"),
+        ({"rule": "conversation/1", "card": "nobodys/1"}, "card"),
+        ({"rule": "conversation/1", "time_zone": "Mars/Phobos"}, "time_zone"),
+        ({"rule": "conversation/1", "effective_from": "2026-11-21T12:00:00"}, "effective_from"),
+        (
+            {
+                "rule": "conversation/1",
+                "card": "mine/1",
+                "rates": [{"country": "JP", "category": "any", "micro_usd": 1}],
+            },
+            "rates",
+        ),
+        (
+            {
+                "rule": "conversation/1",
+                "card": "mine/1",
+                "rates": [{"country": "any", "category": "any", "micro_usd": -1}],
+            },
+            "rates[0].micro_usd",
+        ),
+        (
+            {
+                "rule": "conversation/1",
+                "card": "mine/1",
+                "rates": [{"country": "any", "category": "any", "micro_usd": 0.5}],
+            },
+            "rates[0].micro_usd",
+        ),
+    ],
+)
+async def test_a_pricing_that_could_not_price_is_refused(
+    trunkline: Trunkline, body: Any, field: str
+):
+    """A rate card with a hole: refused with the field's name; nothing is written."""
+    here = await shop(trunkline)
+    before = len(await here.admin.events())
+    refused = await here.admin.put("/v1/rules/pricing", body, expect=400)
+    assert [each["field"] for each in refused["errors"]] == [field]
+    assert len(await here.admin.events()) == before
+
+
+async def test_a_quote_says_what_a_message_would_cost_and_writes_nothing(trunkline: Trunkline):
+    here = await shop(trunkline, bought=1)
+    chat = await here.hear()
+    before = len(await here.admin.events())
+    asked = {"account_id": here.account}
+    text = await here.admin.post("/v1/quotes", asked)
+    assert (text["micro_usd"], text["free"], text["unit"]) == (0, True, "conversation")
+    template = {**asked, "kind": "template", "category": "utility", "address": "+819012345678"}
+    quoted = await here.admin.post("/v1/quotes", template)
+    assert quoted == {
+        "micro_usd": 8_000,
+        "free": False,
+        "unit": "conversation",
+        "rule": "conversation/1",
+        "card": "default/1",
+        "rate_micro_usd": 8_000,
+        "country": "JP",
+        "opens_conversation": True,
+        "balance_micro_usd": 2_000_000,
+        "covered": True,
+    }
+    inside = await here.admin.post("/v1/quotes", {**template, "in_conversation": True})
+    assert (inside["micro_usd"], inside["unit"]) == (0, None)
+    of_chat = await here.admin.post("/v1/quotes", {**asked, "chat_id": chat})
+    assert (of_chat["country"], of_chat["opens_conversation"]) == ("US", True)
+    assert len(await here.admin.events()) == before
+    await here.admin.reply("crm", chat, "hello")
+    of_chat = await here.admin.post("/v1/quotes", {**asked, "chat_id": chat})
+    assert (of_chat["unit"], of_chat["opens_conversation"]) == (None, False)
