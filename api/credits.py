@@ -94,11 +94,13 @@ class ListedPurchase(msgspec.Struct, kw_only=True):
 async def get_credits(
     principal: Part[Principal],
     credit_accounts: Part[CreditAccounts],
-    account_id: Annotated[str, QueryParameter()],
+    account_id: Annotated[str | None, QueryParameter()] = None,
     as_of: Annotated[str | None, QueryParameter()] = None,
 ) -> CreditsView:
     """The balance of an account, or of its business account; `as_of` a position or time."""
     require_reader(principal)
+    if account_id is None:
+        raise Invalid("account_id", "is needed: whose credits")
     org, known = principal.keys.org, known_account(account_id)
     moment = moment_of(as_of)
     if moment is None:

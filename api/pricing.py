@@ -140,7 +140,11 @@ async def put_rules(
     )
     zone_of(data.time_zone)
     outcome = await credit_accounts.choose_pricing(actor, data.account_id, wanted)
-    chosen = outcome.value or wanted
+    chosen = msgspec.structs.replace(
+        wanted,
+        business_account=outcome.ids["business_account"] or None,
+        effective_from=datetime.fromisoformat(outcome.ids["effective_from"]),
+    )
     return answer(_choice_view(chosen), outcome)
 
 

@@ -22,7 +22,7 @@ from api.parts import Part
 from api.reading import Reading
 from api.views import Author
 from domain.organisation import require_role
-from domain.refusal import Invalid
+from domain.refusal import NotFound
 from projections.projection import Connection
 from projections.statements import Proof
 from projections.statements_queries import (
@@ -37,7 +37,8 @@ from projections.statements_queries import (
 )
 
 AnyRequest = Request[Any, Any, Any]
-MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
+# No year 0, and a month behind the last one, so that every month has an end.
+MONTH = re.compile(r"(?!0000|9999)[0-9]{4}-(0[1-9]|1[0-2])")
 CSV_LINES_AT_ONCE = 2_000
 
 CSV_COLUMNS = (
@@ -144,9 +145,9 @@ class Bill:
 
 
 def known_month(value: str) -> str:
-    """A month from a path. Raises Invalid."""
+    """A month from a path, such as 2026-11; anything else names none. Raises NotFound."""
     if not MONTH.fullmatch(value):
-        raise Invalid("month", "must be a month such as 2026-11")
+        raise NotFound("There is no such month; write one as in 2026-11.")
     return value
 
 
@@ -164,7 +165,7 @@ async def bill_of(
     month: str,
     as_of: str | None = None,
 ) -> Bill:
-    """The statement that a path names. Raises NotFound, Invalid, Forbidden."""
+    """The statement that a path names. Raises NotFound, Forbidden; Invalid for `as_of`."""
     org, moment = principal.keys.org, moment_of(as_of)
     if moment is not None:
         require_role(principal.organisation, principal.user_id, "admin", "auditor")

@@ -16,7 +16,7 @@ from domain.account import Account
 from domain.channel import Channel, require_parent
 from domain.chosen_rules import ChosenRules, PricingChosen
 from domain.ledger import AutoRecharge, Credits
-from domain.organisation import require_role
+from domain.organisation import require_role, require_view
 from domain.ports import Org
 from domain.pricing import month_of
 from domain.refusal import NotFound, NotParent
@@ -100,6 +100,7 @@ class CreditAccounts:
         def decide(unit: Unit) -> None:
             require_role(the_organisation(unit), actor.user_id, "admin")
             business_account = the_business_account(unit, account_id)
+            require_view(the_organisation(unit), actor.user_id, service)
             _require_manager(unit, account_id, service)
             stream = ledger.stream_of(business_account)
             configured = ledger.configure_auto_recharge(
@@ -118,16 +119,20 @@ class CreditAccounts:
 
     async def choose_pricing(
         self, actor: Actor, account_id: str | None, wanted: PricingChosen
-    ) -> Outcome[PricingChosen]:
-        """Let a rule and a card hold from a time on, for an account or for all. Spec L7."""
+    ) -> Outcome[None]:
+        """Let a rule and a card hold from a time on, for an account or for all. Spec L7.
 
-        def decide(unit: Unit) -> PricingChosen:
+        `ids` of the outcome say for whom, and from when.
+        """
+
+        def decide(unit: Unit) -> None:
             require_role(the_organisation(unit), actor.user_id, "admin")
             whose = the_business_account(unit, account_id) if account_id is not None else None
             chosen = msgspec.structs.replace(wanted, business_account=whose, user_id=actor.user_id)
+            unit.ids["business_account"] = whose or ""
+            unit.ids["effective_from"] = chosen.effective_from.isoformat()
             present = unit.state(chosen_rules.STREAM, ChosenRules)
             unit.record(chosen_rules.STREAM, chosen_rules.choose_pricing(present, chosen))
-            return chosen
 
         return await self._context.executor.execute(actor.org, decide, request=actor.request)
 

@@ -89,6 +89,9 @@ BODIES: dict[str, Any] = {
 }
 
 
+# What must stand in a query.
+QUERIES = {"GET /v1/credits": ("account_id",)}
+
 _addresses = (f"127.1.{block}.{host}" for block in range(256) for host in range(1, 255))
 
 
@@ -113,6 +116,10 @@ class Office:
     def path(self, template: str, **others: str) -> str:
         """The path of an operation, for this office."""
         return template.format(**{**self.names, **others})
+
+    def query(self, method: str, template: str) -> dict[str, str]:
+        """A query without which the operation has no answer here."""
+        return {name: self.names[name] for name in QUERIES.get(f"{method} {template}", ())}
 
     def body(self, method: str, template: str, **others: str) -> Any:
         """A body that the operation takes here; None where it takes none."""
@@ -171,9 +178,7 @@ async def office_of(trunkline: Trunkline, service: str = "crm", *others: str) ->
             "month": "2026-11",
         },
     )
-    await admin.post(
-        "/v1/credits/purchases", {"account_id": account, "credits": 10}, expect=201
-    )
+    await admin.post("/v1/credits/purchases", {"account_id": account, "credits": 10}, expect=201)
     office.names["message_id"] = await office.failed_message()
     return office
 

@@ -65,7 +65,9 @@ async def test_what_is_no_id_names_nothing(office: Office):
                     office.path(template, **{name: value}),
                     json=office.body(method, template),
                 )
-                names_something_new = method == "PUT" and template.endswith(f"{{{name}}}")
+                names_something_new = (
+                    method == "PUT" and template.endswith(f"{{{name}}}") and name != "kind"
+                )
                 is_rule = names_something_new or (method, name) == ("PUT", "name")
                 leads_elsewhere = "%2F" in value.upper()
                 assert_problem(response, 400 if is_rule and not leads_elsewhere else 404)
@@ -187,7 +189,7 @@ async def test_a_text_in_a_query_reaches_no_database_with_what_it_cannot_hold(of
             assert_problem(response, 400, "invalid", field=name)
         for value in ("%ff", "%ED%A0%80", "'", "%25", "x" * 10_000, "%F0%9F%92%A9"):
             response = await office.admin.call("GET", f"{office.path(path)}?{name}={value}")
-            assert response.status_code in (200, 400)
+            assert response.status_code in (200, 400, 404)
 
 
 async def test_a_thousand_query_parameters_are_refused(office: Office):

@@ -51,7 +51,7 @@ async def test_every_write_that_comes_again_changes_nothing_and_is_answered_the_
     """Contract: that status, those ids and that position, and a body built from them."""
     for method, template in await operations(office.admin.http):
         operation = f"{method} {template}"
-        if method == "GET" or is_public(template) or template.endswith("/replay"):
+        if method == "GET" or is_public(template) or template.endswith(("/replay", "/quotes")):
             continue
         prepare = PREPARATIONS.get(operation)
         names = await prepare(office) if prepare else {}

@@ -227,6 +227,9 @@ async def test_an_approved_template_leaves_outside_the_window(trunkline: Trunkli
     """Spec N1, C8: the text that was sent is the fact."""
     inbox = await ready(trunkline, hours_ago=30)
     await define_template(inbox)
+    await inbox.org.post(
+        "/v1/credits/purchases", {"account_id": inbox.account, "credits": 1}, expect=201
+    )
     path = f"/v1/services/crm/chats/{inbox.chats['A']}/messages"
     reply = await inbox.org.post(path, FILLED, expect=202)
     text = "Hello Marisol, A-1029 is on its way."
