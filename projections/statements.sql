@@ -163,9 +163,13 @@ UPDATE statements_messages AS message SET refused_position = refusal.position
    AND message.refused_position IS NULL AND NOT message.discarded
 
 -- note_voids --
+-- Where each message has a price, a void charge says nothing of the conversation.
 UPDATE statements_conversations AS conversation SET voided_position = void.position
   FROM unnest(%(conversation_ids)s::text[], %(positions)s::bigint[]) AS void (id, position)
  WHERE conversation.org = %(org)s AND conversation.conversation_id = void.id
+   AND EXISTS (SELECT FROM statements_lines AS line
+                WHERE line.org = %(org)s AND line.kind = 'charge' AND line.subject = void.id
+                  AND line.unit = 'conversation')
 
 -- statement --
 -- The sums of a month by everything that it is shown by, its movements and its opening balance.

@@ -190,11 +190,27 @@ class World:
                 is_template=each.event.template is not None,
                 in_window=each.event.in_window is True,
                 message_void=voids.get(each.event.message_id),
-                conversation_void=voids.get(each.event.message_id),
+                conversation_void=self._conversation_void(each.event, voids),
             )
             for each in self.log
             if isinstance(each.event, chat.ReplyRequested)
         ]
+
+    def _conversation_void(self, opening: chat.ReplyRequested, voids: dict[str, int]) -> int | None:
+        """Where all messages of the conversation that this answer opens had been refused."""
+        if opening.message_id != opening.conversation:
+            return None
+        charge = next(
+            each for each in self.of(Charged) if each.conversation_id == opening.conversation
+        )
+        if charge.price.unit == "conversation":
+            return voids.get(opening.message_id)
+        members = [
+            each.message_id
+            for each in self.of(chat.ReplyRequested)
+            if each.conversation == opening.conversation
+        ]
+        return max(voids[each] for each in members) if set(members) <= set(voids) else None
 
     def net_charges(self) -> dict[str, int]:
         """What each charge has cost in the end."""

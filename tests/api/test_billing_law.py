@@ -236,7 +236,7 @@ def naive_charges(world: World) -> dict[str, int]:
                     if set(fates.values()) == {"refused"}:
                         net[name] = 0
                         used[free.pop(name, "")] -= 1
-                        if current[each.stream][0] == name:
+                        if current.get(each.stream, ("",))[0] == name:
                             del current[each.stream]
     return net
 

@@ -1,0 +1,67 @@
+"""CSV that no spreadsheet runs, amounts as decimals, months of a time zone."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from api.cli.words import usd
+from api.credits import credits_of
+from api.recounts import month_bounds
+from api.statements import csv_row
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://x")']
+)
+def test_a_text_that_begins_like_a_formula_stays_a_text(text: str):
+    assert csv_row([text]).decode().strip('"').startswith("'")
+
+
+def test_numbers_stay_numbers_and_quotes_are_doubled():
+    moment = datetime(2026, 11, 21, 12, tzinfo=UTC)
+    row = csv_row([-8_000, None, True, False, moment, 'a "b", c'])
+    assert row == b'-8000,,yes,no,2026-11-21T12:00:00Z,"a ""b"", c"\r\n'
+
+
+@pytest.mark.parametrize(
+    ("micro_usd", "credits_"),
+    [
+        (0, "0.000"),
+        (1_999, "0.000"),
+        (2_000, "0.001"),
+        (1_999_999, "0.999"),
+        (2_000_000, "1.000"),
+        (50_000_000, "25.000"),
+        (1_992_000, "0.996"),
+    ],
+)
+def test_credits_have_three_places_rounded_down(micro_usd: int, credits_: str):
+    assert credits_of(micro_usd) == credits_
+
+
+@pytest.mark.parametrize(
+    ("micro_usd", "words"),
+    [
+        (0, "USD 0.00"),
+        (8_000, "USD 0.008"),
+        (-1_250_000, "-USD 1.25"),
+        (1_234_567_890, "USD 1,234.56789"),
+        (1, "USD 0.000001"),
+    ],
+)
+def test_money_in_words(micro_usd: int, words: str):
+    assert usd(micro_usd) == words
+
+
+@pytest.mark.parametrize(
+    ("month", "zone", "start", "end"),
+    [
+        ("2026-12", UTC, (2026, 12, 1, 0), (2027, 1, 1, 0)),
+        ("2028-02", UTC, (2028, 2, 1, 0), (2028, 3, 1, 0)),
+        ("2026-01", ZoneInfo("Asia/Tokyo"), (2025, 12, 31, 15), (2026, 1, 31, 15)),
+        ("2026-11", ZoneInfo("America/New_York"), (2026, 11, 1, 4), (2026, 12, 1, 5)),
+    ],
+)
+def test_l7_a_month_has_the_hours_of_its_zone(month, zone, start, end):
+    assert month_bounds(month, zone) == (datetime(*start, tzinfo=UTC), datetime(*end, tzinfo=UTC))

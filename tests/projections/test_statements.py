@@ -1,0 +1,206 @@
+"""Bills from the log: lines, sums, purchases, and what could be billed otherwise (L6, L7)."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import psycopg
+import pytest
+from msgspec.structs import replace
+
+from domain import chosen_rules, ledger
+from domain.chosen_rules import DEFAULT_PRICING
+from domain.ledger import InsufficientCredits
+from domain.rate_card import ANY, Rate, RateCard
+from migrations.apply import migrate
+from projections import statements_queries as queries
+from projections.statements import Statements
+from tests.api.billing_world import LEDGER, WABA, World
+from tests.conftest import Database
+
+START, END = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+CARD = RateCard(
+    name="law/1",
+    rates=(
+        Rate(country=ANY, category=ANY, micro_usd=300_000),
+        Rate(country="JP", category="marketing", micro_usd=700_001),
+    ),
+)
+FATES = ("accepted", "refused", "refused", "uncertain", "discarded", "late")
+
+
+@pytest.fixture(scope="module")
+async def connection(database: Database) -> AsyncIterator[psycopg.AsyncConnection]:
+    migrate(database.superuser, login="trunkline", projection_tables=[Statements.tables])
+    async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
+        await connection.execute("SET ROLE trunkline_project")
+        await connection.execute("SET search_path = projections")
+        yield connection
+
+
+def some_history(seed: int, rule: str) -> World:
+    """A few hundred answers in two months, and their fates."""
+    random, world = Random(seed), World()
+    world.record(chosen_rules.STREAM, replace(DEFAULT_PRICING, rule=rule, card=CARD))
+    for _ in range(150):
+        world.now += timedelta(minutes=random.choice((1, 60, 600)))
+        chat, what = f"c{random.randrange(3)}", random.randrange(10)
+        if what == 0:
+            buy(world, random.randint(1, 3))
+        elif what == 1:
+            world.hears(chat)
+        elif what < 7:
+            category = random.choice((None, None, "marketing", "utility"))
+            try:
+                world.run(world.answer(chat, category))
+            except InsufficientCredits:
+                continue
+        elif messages := world.messages():
+            message_id = random.choice(sorted(messages))
+            world.fate(messages[message_id], message_id, random.choice(FATES))
+    return world
+
+
+def buy(world: World, count: int) -> None:
+    bought = ledger.request_purchase(
+        world.ledger,
+        purchase_id=f"b{next(world.ids)}",
+        credits_bought=count,
+        provider="manual",
+        at=world.now,
+        month=f"{world.now:%Y-%m}",
+    )
+    world.record(LEDGER, *bought)
+
+
+async def project(connection: psycopg.AsyncConnection, world: World, *, size: int) -> None:
+    for start in range(0, len(world.log), size):
+        await Statements().apply(connection, 1, world.log[start : start + size])
+
+
+async def charges_of(connection: psycopg.AsyncConnection) -> list[queries.Charge]:
+    return [
+        each
+        async for each in queries.charges(
+            connection, org=1, business_account=WABA, start=START, end=END
+        )
+    ]
+
+
+@pytest.mark.parametrize("rule", ["conversation/1", "per-message/2025-07"])
+@pytest.mark.parametrize(("seed", "size"), [(1, 1), (2, 7), (3, 10_000), (4, 50)])
+async def test_i4_the_bills_are_the_ledger_in_whatever_batches_the_log_comes(
+    connection: psycopg.AsyncConnection, seed: int, size: int, rule: str
+) -> None:
+    world = some_history(seed, rule)
+    async with connection.transaction(force_rollback=True):
+        await project(connection, world, size=size)
+        closing, refunded = 0, 0
+        for month in ("2026-10", "2026-11", "2026-12", "2027-01"):
+            sums = await queries.statement(connection, org=1, business_account=WABA, month=month)
+            (opening,) = [each.micro_usd for each in sums if each.part == "opening"]
+            assert opening == closing
+            closing += sum(each.micro_usd for each in sums if each.part == "movement")
+            for part in ("category", "country", "service", "agent"):
+                assert _total(sums, part) == _total(sums, "unit"), part
+            refunded += sum(each.refunded for each in sums if each.part == "unit")
+        assert closing == world.ledger.balance
+        assert refunded == len(world.of(ledger.ChargeRefunded)) > 0
+
+
+def _total(sums: list[queries.Part], part: str) -> list[int]:
+    of = [each for each in sums if each.part == part]
+    return [sum(getattr(each, name) for each in of) for name in ("count", "free", "micro_usd")]
+
+
+@pytest.mark.parametrize("rule", ["conversation/1", "service-message/2026-10"])
+@pytest.mark.parametrize("seed", range(5, 9))
+async def test_l7_what_could_be_billed_otherwise_is_all_that_was_answered(
+    connection: psycopg.AsyncConnection, seed: int, rule: str
+) -> None:
+    world = some_history(seed, rule)
+    async with connection.transaction(force_rollback=True):
+        await project(connection, world, size=40)
+        found = await charges_of(connection)
+    by_hand = world.billable()
+    assert [_comparable(each.answer) for each in found] == [_comparable(each) for each in by_hand]
+    charged = {each.answer.message_id: each.charged_micro_usd for each in found if each.is_charged}
+    assert charged == world.net_charges()
+
+
+def _comparable(answer: Any) -> Any:
+    # By hand, refusals are known from the money they moved; the tables know the others too.
+    return replace(answer, message_void=None, conversation_void=answer.conversation_void and 1)
+
+
+async def test_l6_lines_come_page_by_page_and_as_of_a_position(
+    connection: psycopg.AsyncConnection,
+) -> None:
+    world = some_history(3, "conversation/1")
+    async with connection.transaction(force_rollback=True):
+        await project(connection, world, size=10_000)
+        asked: dict[str, Any] = {"org": 1, "business_account": WABA, "month": "2026-10"}
+        whole = await queries.lines(connection, **asked, limit=1_000)
+        paged: list[queries.Line] = []
+        while page := await queries.lines(
+            connection, **asked, limit=3, after=paged[-1].position if paged else 0
+        ):
+            paged += page
+        assert paged == whole
+        middle = whole[len(whole) // 2].position
+        then = await queries.statement(connection, **asked, as_of=middle)
+        moved = sum(each.micro_usd for each in whole if each.position <= middle)
+        assert sum(each.micro_usd for each in then if each.part == "movement") == moved
+
+
+async def test_l5_a_purchase_keeps_its_place_when_it_is_paid_or_fails(
+    connection: psycopg.AsyncConnection,
+) -> None:
+    world = World()
+    for purchase_id in ("one", "two"):
+        requested = ledger.request_purchase(
+            world.ledger,
+            purchase_id=purchase_id,
+            credits_bought=5,
+            provider="stripe",
+            at=world.now,
+            month="2026-10",
+            user_id="ada",
+        )
+        world.record(LEDGER, *requested)
+    paid = ledger.confirm_purchase(world.ledger, "one", at=world.now, month="2026-10")
+    failed = ledger.fail_purchase(world.ledger, "two", reason="card_declined", at=world.now)
+    world.record(LEDGER, *paid, *failed)
+    async with connection.transaction(force_rollback=True):
+        await project(connection, world, size=1)
+        rows = await queries.purchases(connection, org=1, limit=10)
+    assert [(each.purchase_id, each.state, each.reason) for each in rows] == [
+        ("two", "failed", "card_declined"),
+        ("one", "paid", None),
+    ]
+
+
+async def test_what_answers_a_statement_is_the_index_of_the_month(
+    connection: psycopg.AsyncConnection,
+) -> None:
+    """Issue: 100,000 conversations in one indexed query."""
+    async with connection.transaction(force_rollback=True):
+        await connection.execute(
+            """INSERT INTO statements_lines (org, business_account, position, month, kind, at,
+                      recorded_at, micro_usd, subject, unit, category, country, service, user_id,
+                      free)
+               SELECT 1, %(waba)s, n, '2026-' || to_char(1 + n %% 12, 'FM00'), 'charge', now(),
+                      now(), -8000, n::text, 'conversation', 'service', 'JP', 'crm', 'ann', false
+                 FROM generate_series(1, 60000) AS n""",
+            {"waba": WABA},
+        )
+        await connection.execute("ANALYZE statements_lines")
+        query = queries.SQL["statement"].format(opening=queries.SQL["opening_now"])
+        cursor = await connection.execute(
+            f"EXPLAIN {query}",
+            {"org": 1, "business_account": WABA, "month": "2026-05", "as_of": queries.NOW},
+        )
+        plan = "\n".join(row[0] for row in await cursor.fetchall())
+        assert "statements_lines_of_month" in plan
+        assert "Seq Scan on statements_lines" not in plan
