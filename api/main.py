@@ -211,6 +211,11 @@ async def _open(stack: AsyncExitStack, opened: Pool) -> Pool:
     return opened
 
 
+def reading_of(parts: Core) -> Reading:
+    """Reads of one organisation at a time."""
+    return Reading(LiveBuilds(parts.readers, PROJECTIONS))
+
+
 def application(parts: Core) -> Litestar:
     """The HTTP side."""
     settings = parts.settings
@@ -235,6 +240,7 @@ def application(parts: Core) -> Litestar:
             rate_cards=rate_cards.load(settings.rate_cards),
             reading=Reading(LiveBuilds(parts.readers, PROJECTIONS)),
             standings=Standings(parts.projectors, PROJECTIONS),
+            reading=reading_of(parts),
             names=Names(parts.addresses),
             directory=parts.directory,
             clock=parts.clock,

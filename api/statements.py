@@ -39,6 +39,8 @@ from projections.statements_queries import (
 AnyRequest = Request[Any, Any, Any]
 # No year 0, and a month behind the last one, so that every month has an end.
 MONTH = re.compile(r"(?!0000|9999)[0-9]{4}-(0[1-9]|1[0-2])")
+# In the order in which a statement shows them.
+MOVEMENT_KINDS = ("purchase", "recharge", "charge", "refund", "adjustment")
 CSV_LINES_AT_ONCE = 2_000
 
 CSV_COLUMNS = (
@@ -290,7 +292,7 @@ def statement_view(bill: Bill, sums: list[Sum], agents: dict[str, str]) -> State
         return msgspec.structs.replace(_total(found[0] if found else empty), name=name)
 
     (opening,) = of("opening")
-    movements = of("movement")
+    movements = sorted(of("movement"), key=lambda each: MOVEMENT_KINDS.index(each.name))
     return StatementView(
         account_id=bill.account_id,
         business_account_id=bill.business_account,

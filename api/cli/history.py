@@ -12,10 +12,13 @@ from rich.console import Console
 
 from api import settings as configuration
 from api.cli.words import sentence, without_sealed
+from api.commands.credits import CreditAccounts
 from api.main import Core, core, database
+from domain import ledger
 from domain.aggregates import AGGREGATES, aggregate_of
 from domain.event import Recorded
 from domain.ports import Org
+from domain.refusal import NotFound
 
 console = Console(highlight=False)
 
@@ -26,7 +29,7 @@ console = Console(highlight=False)
 @click.option("--org", "org_id", help="Organisation id; needed when there are several.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: events, or the state.")
 def history_command(subject: str, as_of: str | None, org_id: str | None, as_json: bool) -> None:
-    """Show what happened to SUBJECT: organisation, channel:ID, chat:ID, account:PLATFORM:ID, …"""
+    """Show what happened to SUBJECT: organisation, channel:ID, chat:ID, credits:ACCOUNT, …"""
     if subject.partition(":")[0] not in AGGREGATES:
         known = ", ".join(sorted(AGGREGATES))
         raise click.BadParameter(f"{subject!r} is none of {known}", param_hint="SUBJECT")
@@ -36,10 +39,13 @@ def history_command(subject: str, as_of: str | None, org_id: str | None, as_json
 
         async def read() -> list[Recorded]:
             async with core(settings, where) as parts:
-                org = await _organisation(parts, org_id)
-                return await parts.context.log.read_stream(org, subject)
+                org = await organisation_of(parts, org_id)
+                return await parts.context.log.read_stream(org, await _stream(parts, org, subject))
 
-        recorded = asyncio.run(read())
+        try:
+            recorded = asyncio.run(read())
+        except NotFound as refusal:
+            raise click.ClickException(refusal.detail) from refusal
     if not recorded:
         raise click.ClickException(f"There is no {subject} in this organisation.")
     if as_of is None:
@@ -48,7 +54,17 @@ def history_command(subject: str, as_of: str | None, org_id: str | None, as_json
         _show_state(subject, _until(recorded, as_of), as_json=as_json)
 
 
-async def _organisation(parts: Core, org_id: str | None) -> Org:
+async def _stream(parts: Core, org: Org, subject: str) -> str:
+    """The stream that is meant: a ledger may be named after any account that it pays for."""
+    kind, _, account_id = subject.partition(":")
+    if kind != "credits":
+        return subject
+    books = await CreditAccounts(parts.context).books(org, account_id)
+    return ledger.stream_of(books.business_account)
+
+
+async def organisation_of(parts: Core, org_id: str | None) -> Org:
+    """The organisation of this id; without one, the only one there is."""
     known = await parts.directory.organisation_ids()
     if org_id is None and len(known) == 1:
         org_id = known[0]

@@ -24,8 +24,9 @@ SECTIONS = (
     "5  New for whom?",
     "6  The window",
     "7  The platform misbehaves",
-    "8  The parent leaves",
-    "9  The log",
+    "8  The bill",
+    "9  The parent leaves",
+    "10  The log",
 )
 # What one has come to see, as patterns of whole lines.
 LINES = (
@@ -44,6 +45,12 @@ LINES = (
     r"11:30 +Lucía Morales +✓ ░{6} Desk +3 +✓ Ben Carter: .* 0",
     r".* 409 window_closed since Sat 12:10;.*",
     r"14:20 +Ben answers; WhatsApp takes it, and hangs up +\? uncertain",
+    r"13:10 +bouquet_offer, without credits +402 insufficient_credits: it costs USD",
+    r"09:30 +Emma Clarke +GB +service +USD 0.008 +free",
+    r"13:10 +Diego Fernández +ES +utility +USD 0.008 +USD 0.008",
+    r"Now +USD 1.992",
+    r"conversation/1 +6 +USD 0.008 +0",
+    r"conversation/1, card flowers/1 +6 +USD 0.0215 +1",
     r"39 webhooks in 12 deliveries, shuffled +0 +the same as before, to the letter",
     r"All three connect +CRM \(parent\), Desk, SalesIQ +first creation +CRM +CRM",
     r"Desk disables +CRM \(parent\), SalesIQ +none needed",

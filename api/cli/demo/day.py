@@ -4,6 +4,7 @@ from typing import Any
 
 from api.cli.demo import recorded
 from api.cli.demo.answers import answer_side_by_side, count_unread, take_over
+from api.cli.demo.bill import show_the_bill
 from api.cli.demo.limits import close_the_window, misbehave
 from api.cli.demo.parents import change_parents
 from api.cli.demo.proof import prove
@@ -41,6 +42,7 @@ async def play(stage: Stage, screen: Screen) -> None:
     await count_unread(day)
     await close_the_window(day)
     await misbehave(day)
+    await show_the_bill(day)
     await change_parents(day)
     await prove(day)
 

@@ -10,6 +10,7 @@ from api.cli.demo.answers import EMMA, text
 from api.cli.demo.scene import Day
 from api.cli.demo.screen import clock_time, number, ticks
 from api.cli.demo.stage import expect
+from api.cli.words import usd
 
 DIEGO = "Diego Fernández"
 TEMPLATE = "bouquet_offer"
@@ -38,6 +39,11 @@ async def close_the_window(day: Day) -> None:
     expect(refused["templates"] == [TEMPLATE], "it names the template that is approved")
     expect(len(stage.platform.accepted) == asked, "nothing was sent")
     body = {"kind": "template", "name": TEMPLATE, "language": "es", "parameters": PARAMETERS}
+    short = await day.aiko.post(messages, body, status=402)
+    expect(short["code"] == "insufficient_credits", "what the balance does not cover is refused")
+    expect(len(stage.platform.accepted) == asked, "that was not sent either")
+    purchase = {"account_id": recorded.ACCOUNT, "credits": 1}
+    await stage.admin.post("/v1/credits/purchases", purchase, status=201)
     sent = await day.write(day.aiko, "crm", DIEGO, body)
     expect(sent["content"]["text"].startswith("Hola Diego"), "the text that was sent is kept")
     await day.status_of(day.aiko, "crm", DIEGO, sent, "sent")
@@ -54,10 +60,16 @@ async def close_the_window(day: Day) -> None:
                 f"“¡Sí, claro!” to Diego, who wrote on {clock_time(chat['started_at'], day=True)}",
                 f"409 window_closed since {closed}; possible: {', '.join(refused['templates'])}",
             ),
+            (
+                "13:10",
+                f"{TEMPLATE}, without credits",
+                f"402 {short['code']}: it costs {usd(short['needed_micro_usd'])}, and there is "
+                f"{usd(short['balance_micro_usd'])}",
+            ),
             ("13:10", f"{TEMPLATE}: “{sent['content']['text']}”", ticks(status)),
         ],
     )
-    screen.checked("WhatsApp was not asked for the first, and took the second.")
+    screen.checked("WhatsApp was not asked for the first two, and took the third.")
 
 
 def _set(state: str) -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""`trunkline statement` and `trunkline history credits:…`, as an accountant runs them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from api.cli.statement import MOVEMENTS, parts_of
+from api.cli.statement_page import page
+from api.statements import Bill, statement_view
+from projections.statements_queries import NOW, Part
+from tests.api.conftest import Trunkline
+from tests.api.test_credits import Shop, spent
+
+TRUNKLINE = [sys.executable, "-c", "from api.cli import main; main()"]
+
+
+def run(shop: Shop, *arguments: str, expect: int = 0) -> str:
+    """Run a command beside the server; its output."""
+    trunkline = shop.trunkline
+    environment = {
+        **os.environ,
+        "TRUNKLINE_DATABASE_URL": trunkline.database.url,
+        "TRUNKLINE_MIGRATION_DATABASE_URL": trunkline.database.migration_url,
+        "TRUNKLINE_MASTER_KEY": (trunkline.settings.home / "master.key").read_text(),
+        "COLUMNS": "120",
+    }
+    command = [*TRUNKLINE, *arguments, "--org", shop.admin.organization_id]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env=environment, check=False
+    )
+    assert done.returncode == expect, done.stderr
+    return done.stdout if expect == 0 else done.stderr
+
+
+async def test_a_month_in_the_terminal_and_on_paper(trunkline: Trunkline, tmp_path: Path):
+    """Issue: a monthly statement a person likes to read."""
+    here = await spent(trunkline)
+    month = f"{trunkline.parts.clock.now():%Y-%m}"
+    shown = run(here, "statement", here.account, month)
+    words = [" ".join(line.split()) for line in shown.splitlines()]
+    for line in (
+        f"Acme: statement for {month}",
+        f"Business account {here.payer}",
+        "Credits bought 1 USD 2.00",
+        "Conversations and messages 5 -USD 0.032",
+        "Given back 1 USD 0.008",
+        "At the end USD 1.976",
+        "conversations 4 1 3 1 USD 0.024",
+        "JP 3 0 3 1 USD 0.024",
+        "Admin 4 1 3 1 USD 0.024",
+    ):
+        assert line in words, shown
+    file = tmp_path / "bill.html"
+    run(here, "statement", here.payer, month, "--html", str(file))
+    written = file.read_text()
+    assert written.startswith("<!doctype html>")
+    assert "<td>USD 1.976</td>" in written
+    assert "There is no such account" in run(here, "statement", "12345", month, expect=1)
+
+
+async def test_the_history_of_a_ledger_in_words(trunkline: Trunkline):
+    """Contract: credits:ACCOUNT, by the number's id and the business account's."""
+    here = await spent(trunkline)
+    by_number = run(here, "history", f"credits:{here.account}")
+    assert by_number == run(here, "history", f"credits:{here.payer}")
+    for words in (
+        "1 credits were bought for USD 2.00 (manual).",
+        "A marketing conversation (JP) in chat",
+        "cost USD 0.008 by conversation/1 and default/1.",
+        "was given back: USD 0.008.",
+        "A service conversation (US) in chat",
+        "was free by conversation/1 and default/1.",
+    ):
+        assert words in by_number, by_number
+
+
+def test_what_people_named_things_is_no_markup_on_the_page():
+    row = {"count": 1, "free": 0, "refunded": 0, "micro_usd": 8_000}
+    sums = [
+        Part(part="opening", name="", count=0, free=0, refunded=0, micro_usd=0),
+        Part(part="unit", name="conversation", **row),
+        Part(part="agent", name="u1", **row),
+    ]
+    bill = statement_view(Bill("1", "w<1>", "2026-11", NOW), sums, {"u1": "<img src=x>"})
+    written = page("<script>", bill, movements=MOVEMENTS, parts=parts_of(bill))
+    assert "<script" not in written
+    assert "<img" not in written
+    assert "&lt;img src=x&gt;" in written
