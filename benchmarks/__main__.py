@@ -12,7 +12,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import append, peers, webhook
+from benchmarks import append, billing, peers, webhook
 from benchmarks.servers import Server, can_be_slow, server
 
 ROUNDS = 3
@@ -108,6 +108,24 @@ def webhooks(running: Server) -> Row:
     return compare("durable webhook ÷ the route without decide and append", durable, cut, 0.6)
 
 
+def bills(running: Server) -> Row:
+    """A reply inside an open conversation against one with billing off."""
+    billed: list[float] = []
+    unbilled: list[float] = []
+    with running.database(f"bills_{secrets.token_hex(4)}", migrated=True) as address:
+        for _ in range(ROUNDS):
+            billed.append(asyncio.run(billing.replies_per_second(address, billing=True)))
+            unbilled.append(asyncio.run(billing.replies_per_second(address, billing=False)))
+        superuser = billing.database_of(address, running.superuser)
+        seconds = asyncio.run(billing.statement_seconds(superuser))
+    console.print(f"  statement of {billing.LINES:,} conversations: {seconds * 1000:.0f} ms")
+    priced = billing.recount_seconds(1_000_000)
+    console.print(f"  a month of 1,000,000 messages priced again: {priced:.1f} s")
+    small, large = (billing.recount_memory(count) for count in (10_000, 100_000))
+    console.print(f"  and in memory: {small:.0f} KiB for 10,000, {large:.0f} KiB for 100,000")
+    return compare("reply in an open conversation ÷ with billing off", billed, unbilled, 0.91)
+
+
 def show(rows: list[Row]) -> None:
     """The table."""
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -146,6 +164,7 @@ def main() -> None:
         with server() as running:
             rows = appends(running, "this disk", Floors(12, 1, 3.3, 6), npm)
             rows.append(webhooks(running))
+            rows.append(bills(running))
         if can_be_slow():
             with server(slow=True) as slow:
                 rows += appends(slow, "1 ms flush", Floors(35, 1.9), npm)
