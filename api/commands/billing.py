@@ -93,7 +93,7 @@ class Billing:
         """
         current = chat.billing.at(requested.at)
         if current is not None and current.is_charged:
-            return [msgspec.structs.replace(requested, conversation=current.conversation_id)]
+            return [_billed(chat, requested, current.conversation_id)]
         if not self._enabled:
             return [requested]
         business_account = _business_account(unit, chat)
@@ -101,13 +101,7 @@ class Billing:
         if not bills(chosen.card, chat.platform):
             return [requested]
         opening = requested.message_id if current is None else current.conversation_id
-        answered = msgspec.structs.replace(
-            requested,
-            conversation=opening,
-            in_window=is_open(
-                window_rule(chat.platform), chat.last_customer_message_at, now=requested.at
-            ),
-        )
+        answered = _billed(chat, requested, opening)
         priced = _Priced(unit, chat, answered, chosen, business_account)
         charged = priced.charged(opens=current is None)
         if charged is not None:
@@ -151,6 +145,13 @@ def settle(unit: Unit, chat_id: str, *, at: datetime) -> None:
 def business_account_of(account: Account, account_id: str) -> str:
     """Whom the platform bills: the business account where it was given, else the account."""
     return account.business_account_id or account_id
+
+
+def _billed(chat: Chat, requested: ReplyRequested, conversation: str) -> ReplyRequested:
+    """The answer with what any pricing rule, also a later one, may ask of it."""
+    rule = window_rule(chat.platform)
+    in_window = is_open(rule, chat.last_customer_message_at, now=requested.at)
+    return msgspec.structs.replace(requested, conversation=conversation, in_window=in_window)
 
 
 def _business_account(unit: Unit, chat: Chat) -> str:

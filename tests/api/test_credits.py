@@ -1,11 +1,16 @@
 """Buying, spending, statements and what-if, as an organisation has them (L1–L7)."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from adapters.whatsapp.fake_behaviour import fails
+from api.commands.context import Actor
+from api.commands.replies import Replies, Start, TemplateReply
+from api.main import Core, core
+from domain.ledger import InsufficientCredits
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import eventually
 from tests.api.test_accounts import verification
@@ -417,6 +422,74 @@ async def test_what_if_gives_the_same_cent_under_the_same_rule(trunkline: Trunkl
     assert await here.written() == before
     refused = await here.admin.post(path, {"pricing": "free/1"}, expect=400)
     assert refused["errors"][0]["field"] == "pricing"
+
+
+async def test_what_if_knows_the_window_of_every_answer(trunkline: Trunkline):
+    """L0: inside an open conversation, too; utility is free there by the per-message rule."""
+    here = await shop(trunkline, bought=1)
+    utility = {**TEMPLATE, "category": "utility"}
+    await here.admin.put(f"/v1/accounts/{here.account}/templates/hello/en", utility)
+    chat = await here.hear()
+    await here.admin.reply("crm", chat, "hello")
+    await here.admin.post(f"/v1/services/crm/chats/{chat}/messages", SEND, expect=202)
+    await here.start(1)
+    replay = {"headers": {"Trunkline-Min-Position": str(here.admin.position)}}
+    found = await here.admin.post(
+        await here.path("/replay"), {"pricing": "per-message/2025-07"}, **replay
+    )
+    assert (found["answers"], found["replayed_micro_usd"]) == (3, 8_000)
+    found = await here.admin.post(
+        await here.path("/replay"), {"pricing": "service-message/2026-10"}, **replay
+    )
+    assert found["replayed_micro_usd"] == 16_000
+
+
+# Processes and switches.
+
+
+async def test_two_processes_spend_what_is_there_and_no_more(trunkline: Trunkline):
+    """Spec L3, I4: they decide on what each has read, and the log takes one of them."""
+    here = await shop(trunkline, bought=1)
+    dear = [{"country": "any", "category": "any", "micro_usd": 150_000}]
+    await here.admin.put(
+        "/v1/rules/pricing", {"rule": "conversation/1", "card": "dear/1", "rates": dear}
+    )
+    async with core(trunkline.settings, trunkline.database) as other:
+        answered = await asyncio.gather(
+            *(
+                started(parts, here, number)
+                for number, parts in enumerate([trunkline.parts, other] * 12)
+            )
+        )
+    assert answered.count(True) == 13
+    assert await here.balance() == 50_000
+    await here.admin.settled()
+    assert (await here.statement())["closing_balance_micro_usd"] == 50_000
+
+
+async def started(parts: Core, here: Shop, number: int) -> bool:
+    """Write to a new customer in this process; False where the balance does not cover it."""
+    org = await parts.directory.organisation(here.admin.organization_id)
+    assert org is not None
+    actor = Actor(keys=await parts.directory.keys(org.number), user_id=here.admin.user_id)
+    message = TemplateReply(name="hello", language="en", parameters={})
+    start = Start(service="crm", channel_id=here.channel, phone=f"8180{number:08}", message=message)
+    try:
+        await Replies(parts.context).start(actor, start)
+    except InsufficientCredits:
+        return False
+    return True
+
+
+async def test_with_billing_off_nothing_is_charged_and_everything_passes(trunkline: Trunkline):
+    """Spec L7: TRUNKLINE_BILLING=off."""
+    here = await shop(trunkline)
+    off = replace(trunkline.settings, billing=False)
+    async with core(off, trunkline.database) as parts:
+        assert await started(parts, here, 1)
+    await here.admin.settled()
+    assert await here.ledger("charged") == []
+    assert await started(trunkline.parts, here, 2) is False
 
 
 # Rules and quotes.
