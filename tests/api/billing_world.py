@@ -22,6 +22,7 @@ from domain.recount import Billable
 ORG = Org(1, "acme")
 WABA = "102290129340398"
 ACCOUNT = "527719004413008"
+SECOND_ACCOUNT = "527719004413009"  # Of the same business account.
 LEDGER = ledgers.stream_of(WABA)
 CONTENT = Sealed("contact:kim", bytes(16), b"what is written")
 COUNTRIES = ("JP", "US", None)
@@ -37,22 +38,22 @@ class World:
         self.ids = map(str, count(1))
         self.billing = Billing(lambda: f"p{next(self.ids)}", enabled=True, provider="manual")
         self.retries = 0
-        stream = account.stream_of("whatsapp", ACCOUNT)
-        claimed = account.AccountClaimed(
-            platform="whatsapp", account_id=ACCOUNT, business_account_id=WABA
-        )
-        self.record(stream, claimed)
+        for account_id in (ACCOUNT, SECOND_ACCOUNT):
+            claimed = account.AccountClaimed(
+                platform="whatsapp", account_id=account_id, business_account_id=WABA
+            )
+            self.record(account.stream_of("whatsapp", account_id), claimed)
         for number in range(chats):
-            self._meet(f"c{number}", COUNTRIES[number % len(COUNTRIES)])
+            self.meet(f"c{number}", COUNTRIES[number % len(COUNTRIES)])
 
-    def _meet(self, chat_id: str, country: str | None) -> None:
+    def meet(self, chat_id: str, country: str | None = None, account_id: str = ACCOUNT) -> None:
         self.record(
             contact.stream_of(f"of-{chat_id}"),
             contact.ContactCreated(contact_id=f"of-{chat_id}"),
             contact.AddressAdded(kind="phone", key=b"1", address=CONTENT, country=country),
         )
         started = chat.ChatStarted(
-            chat_id=chat_id, platform="whatsapp", account_id=ACCOUNT, contact_id=f"of-{chat_id}"
+            chat_id=chat_id, platform="whatsapp", account_id=account_id, contact_id=f"of-{chat_id}"
         )
         self.record(chat.stream_of(chat_id), started)
 
@@ -200,10 +201,12 @@ class World:
         """Where all messages of the conversation that this answer opens had been refused."""
         if opening.message_id != opening.conversation:
             return None
-        charge = next(
-            each for each in self.of(Charged) if each.conversation_id == opening.conversation
-        )
-        if charge.price.unit == "conversation":
+        units = {
+            each.price.unit
+            for each in self.of(Charged)
+            if each.conversation_id == opening.conversation
+        }
+        if units == {"conversation"}:
             return voids.get(opening.message_id)
         members = [
             each.message_id

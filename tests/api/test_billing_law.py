@@ -55,9 +55,11 @@ class Happenings(RuleBasedStateMachine):
         self.world = World()
         self.refusals = 0
 
+    pricing_rule = DEFAULT_PRICING.rule
+
     @initialize(credits_=st.integers(1, 3))
     def begin(self, credits_: int) -> None:
-        chosen = replace(DEFAULT_PRICING, card=CARD)
+        chosen = replace(DEFAULT_PRICING, rule=self.pricing_rule, card=CARD)
         self.world.record(chosen_rules.STREAM, chosen)
         self.buy(credits_)
 
@@ -173,19 +175,35 @@ class Happenings(RuleBasedStateMachine):
                 recharged = False
 
 
-class ByConversation(Happenings):
+class UnderOneRule(Happenings):
+    """A replay under the rule that held gives the bill again (L6)."""
+
+    @invariant()
+    def the_same_rule_again_gives_the_same_cents(self) -> None:
+        recount = Recount(self.pricing_rule, CARD, UTC)
+        prices = {each.message_id: recount.price(each) for each in self.world.billable()}
+        charged = {name: each.micro_usd for name, each in prices.items() if each.price}
+        assert charged == self.world.net_charges()
+
+
+class ByConversation(UnderOneRule):
     """Under `conversation/1`, beside a naive account of the same course of events."""
 
     @invariant()
     def a_naive_account_says_the_same(self) -> None:
         assert naive_charges(self.world) == self.world.net_charges()
 
-    @invariant()
-    def the_same_rule_again_gives_the_same_cents(self) -> None:
-        recount = Recount("conversation/1", CARD, UTC)
-        prices = {each.message_id: recount.price(each) for each in self.world.billable()}
-        charged = {name: each.micro_usd for name, each in prices.items() if each.price}
-        assert charged == self.world.net_charges()
+
+class ByTemplate(UnderOneRule):
+    """Each template has its price."""
+
+    pricing_rule = "per-message/2025-07"
+
+
+class ByMessage(UnderOneRule):
+    """Each message has its price, behind the free ones."""
+
+    pricing_rule = "service-message/2026-10"
 
 
 class ByAnyRule(Happenings):
@@ -246,7 +264,9 @@ BUDGET = settings(
     stateful_step_count=100 if LONG else 50,
     deadline=None,
 )
+for machine in (ByConversation, ByTemplate, ByMessage, ByAnyRule):
+    machine.TestCase.settings = BUDGET
 TestByConversation = ByConversation.TestCase
-TestByConversation.settings = BUDGET
+TestByTemplate = ByTemplate.TestCase
+TestByMessage = ByMessage.TestCase
 TestByAnyRule = ByAnyRule.TestCase
-TestByAnyRule.settings = BUDGET
