@@ -111,6 +111,27 @@ class CreditAccounts:
 
         return await self._context.executor.execute(actor.org, decide, request=actor.request)
 
+    async def adjust(
+        self, org: Org, account_id: str, *, micro_usd: int, reason: str
+    ) -> Outcome[None]:
+        """The operator corrects a balance; it never goes below zero. Spec L3."""
+
+        def decide(unit: Unit) -> None:
+            business_account = the_business_account(unit, account_id)
+            now = self._context.clock.now()
+            adjusted = ledger.adjust(
+                credits_of(unit, business_account),
+                micro_usd=micro_usd,
+                reason=reason,
+                at=now,
+                month=month_at(unit, business_account, now),
+                user_id=None,
+            )
+            unit.record(ledger.stream_of(business_account), adjusted)
+            self._context.billing.recharge(unit, business_account, at=now)
+
+        return await self._context.executor.execute(org, decide)
+
     async def chosen(self, org: Org) -> ChosenRules:
         """Every choice of a rule."""
         return await self._context.executor.look(

@@ -10,7 +10,7 @@ from api.cli.statement_page import page
 from api.statements import Bill, statement_view
 from projections.statements_queries import NOW, Part
 from tests.api.conftest import Trunkline
-from tests.api.test_credits import Shop, spent
+from tests.api.test_credits import Shop, shop, spent
 
 TRUNKLINE = [sys.executable, "-c", "from api.cli import main; main()"]
 
@@ -73,6 +73,22 @@ async def test_the_history_of_a_ledger_in_words(trunkline: Trunkline):
         "was free by conversation/1 and default/1.",
     ):
         assert words in by_number, by_number
+
+
+async def test_the_operator_corrects_a_balance_with_a_reason(trunkline: Trunkline):
+    """Spec L3: a movement like any other, and never below zero."""
+    here = await shop(trunkline, bought=1)
+    adjust = ("credits", "adjust", here.account)
+    assert "USD 1.75" in run(here, *adjust, "-250000", "--reason", "=Paid back")
+    assert "does not cover" in run(here, *adjust, "-1750001", "--reason", "No", expect=1)
+    await here.admin.settled()
+    statement = await here.statement()
+    assert {each["kind"]: each["micro_usd"] for each in statement["movements"]} == {
+        "purchase": 2_000_000,
+        "adjustment": -250_000,
+    }
+    table = (await here.admin.call("GET", await here.path("/lines.csv"))).text
+    assert table.splitlines()[-1].endswith(",'=Paid back")
 
 
 def test_what_people_named_things_is_no_markup_on_the_page():
