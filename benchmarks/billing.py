@@ -22,6 +22,7 @@ from domain.organisation import ConfigureService
 from domain.rate_card import DEFAULT_CARD
 from domain.recount import Billable, Recount
 from projections import statements_queries as queries
+from projections.statements import Statements
 
 CHATS = 200
 REPLIES_PER_CHAT = 10
@@ -94,9 +95,10 @@ async def _chats(parts: Core) -> tuple[Actor, list[str]]:
 async def statement_seconds(superuser: str) -> float:
     """The statement of a month of 100,000 conversations among twelve such months."""
     async with await psycopg.AsyncConnection.connect(superuser, autocommit=True) as connection:
-        await connection.execute("SET search_path = projections")
+        build = f"{Statements.name}_{Statements.version}_1"
+        await connection.execute(f"SET search_path = {build}")
         await connection.execute(
-            """INSERT INTO statements_lines_v1 (org, business_account, position, month, kind, at,
+            """INSERT INTO statements_lines (org, business_account, position, month, kind, at,
                       recorded_at, micro_usd, subject, unit, category, country, service, user_id,
                       free)
                SELECT 999, 'waba', n, '2026-' || to_char(1 + n / %(lines)s, 'FM00'), 'charge',
@@ -106,7 +108,7 @@ async def statement_seconds(superuser: str) -> float:
                  FROM generate_series(0, 12 * %(lines)s - 1) AS n""",
             {"lines": LINES},
         )
-        await connection.execute("ANALYZE statements_lines_v1")
+        await connection.execute("ANALYZE statements_lines")
         seconds = []
         for _ in range(3):
             began = time.perf_counter()

@@ -24,6 +24,8 @@ from projections.statements_queries import NOW, statement
 
 console = Console(highlight=False)
 
+CATCHING_UP_WAITS_MAX = 24
+
 MOVEMENTS = {
     "purchase": "Credits bought",
     "recharge": "Credits bought by themselves",
@@ -68,7 +70,11 @@ async def _statement(
     books = await CreditAccounts(parts.context).books(org, account)
     reading = reading_of(parts)
     position = await parts.context.log.position(org)
-    if not await reading.reached(org.number, position, PROJECTION):
+    # Without a server nobody may have projected for a while; each wait has a limit of its own.
+    for _ in range(CATCHING_UP_WAITS_MAX):
+        if await reading.reached(org.number, position, PROJECTION):
+            break
+    else:
         raise click.ClickException("The bills have not caught up with the log; try again.")
     bill = Bill(account, books.business_account, known_month(month), NOW)
     async with reading.again(org.number) as connection:

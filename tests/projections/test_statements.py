@@ -13,11 +13,10 @@ from domain import chosen_rules, ledger
 from domain.chosen_rules import DEFAULT_PRICING
 from domain.ledger import InsufficientCredits
 from domain.rate_card import ANY, Rate, RateCard
-from migrations.apply import migrate
 from projections import statements_queries as queries
 from projections.statements import Statements
 from tests.api.billing_world import LEDGER, WABA, World
-from tests.conftest import Database
+from tests.conftest import BUILDS, Database
 
 START, END = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 CARD = RateCard(
@@ -32,10 +31,9 @@ FATES = ("accepted", "refused", "refused", "uncertain", "discarded", "late")
 
 @pytest.fixture(scope="module")
 async def connection(database: Database) -> AsyncIterator[psycopg.AsyncConnection]:
-    migrate(database.superuser, login="trunkline", projection_tables=[Statements.tables])
     async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
         await connection.execute("SET ROLE trunkline_project")
-        await connection.execute("SET search_path = projections")
+        await connection.execute(f"SET search_path = {BUILDS}")
         yield connection
 
 
