@@ -6,11 +6,12 @@ from typing import Any
 import httpx
 import msgspec
 
+from adapters.readers import IDENTIFIER_LENGTH_MAX, identifier, objects
+from adapters.tolerant import NotJson, decode
 from adapters.whatsapp.errors import GraphError, read_error, send_answer
 from adapters.whatsapp.exchange import NoReply, Reply, TimeLimits, exchange
 from adapters.whatsapp.outgoing import Unsendable, request_body
-from adapters.whatsapp.readers import IDENTIFIER_LENGTH_MAX, identifier, objects, phone_number
-from adapters.whatsapp.tolerant import NotJson, decode
+from adapters.whatsapp.readers import phone_number
 from domain.inbound import Address
 from domain.outbound import (
     Accepted,

@@ -4,15 +4,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from adapters.whatsapp.readers import first_error, identifier, text
-from adapters.whatsapp.tolerant import NotJson, decode
+from adapters.readers import chosen, identifier, is_number, text
+from adapters.tolerant import NotJson, decode
+from adapters.whatsapp.readers import first_error
 from domain.inbound import Content
 
 # The name of a kind and the fields of `Content` that go with it; None: not understood.
 Reading = tuple[str, dict[str, Any]] | None
 
-MEDIA_FIELDS = ("mime_type", "sha256", "voice", "filename", "animated")
-LOCATION_FIELDS = ("latitude", "longitude", "name", "address", "url")
+MEDIA_FIELDS = {each: each for each in ("mime_type", "sha256", "voice", "filename", "animated")}
+LOCATION_FIELDS = {each: each for each in ("latitude", "longitude", "name", "address", "url")}
 
 
 def describe(
@@ -67,15 +68,15 @@ def _media(kind: str, part: Any) -> Reading:
     platform_id = identifier(part.get("id")) if isinstance(part, dict) else None
     if platform_id is None:
         return None
-    media = {"platform_id": platform_id, **_chosen(part, MEDIA_FIELDS)}
+    media = {"platform_id": platform_id, **chosen(part, MEDIA_FIELDS)}
     return kind, {"text": text(part.get("caption")), "media": media}
 
 
 def _location(part: Any) -> Reading:
     if not isinstance(part, dict):
         return None
-    location = _chosen(part, LOCATION_FIELDS)
-    if not all(_is_number(location.get(name)) for name in ("latitude", "longitude")):
+    location = chosen(part, LOCATION_FIELDS)
+    if not all(is_number(location.get(name)) for name in ("latitude", "longitude")):
         return None
     return "location", {"text": text(part.get("name")), "location": location}
 
@@ -140,19 +141,6 @@ def _unsupported(part: Any) -> Reading:
     """What WhatsApp shows to people and does not give to businesses, such as polls."""
     named = part.get("type") if isinstance(part, dict) else None
     return "unsupported", {"raw_type": text(named)}
-
-
-def _chosen(part: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    values = ((name, part.get(name)) for name in names)
-    return {
-        name: text(each) if isinstance(each, str) else each
-        for name, each in values
-        if each is not None
-    }
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 READERS: dict[str, Callable[[Any], Reading]] = {

@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from adapters.whatsapp.readers import error_code, text
+from adapters.readers import text
+from adapters.whatsapp.readers import error_code
 from domain.outbound import AccountStopped, Deferred, Rejected, Unsettled
 
 DETAIL_LENGTH_MAX = 500

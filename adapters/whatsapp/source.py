@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from adapters.whatsapp.readers import digest, identifier, moment
+from adapters.readers import digest, identifier, moment
 from adapters.whatsapp.readers import person as read_person
 from domain.inbound import AccountNoticed, Address, NotUnderstood, Person
 

@@ -1,25 +1,19 @@
-"""WhatsApp's webhook: who may call it, and what a call says. Bytes in, occurrences out, no I/O.
+"""WhatsApp's webhook: what a call says. Bytes in, occurrences out, no I/O.
 
-`parse` is only for bodies that `verify` accepted. It raises for none of them: what is not
-understood becomes `NotUnderstood`, and what stands beside it is read as if nothing had happened.
+`parse` is only for bodies that `adapters.meta.verify` accepted. It raises for none of them: what
+is not understood becomes `NotUnderstood`, and what stands beside it is read as if nothing had
+happened.
 """
 
-import base64
-import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any
 
+from adapters import tolerant
+from adapters.readers import digest, identifier, moment
 from adapters.whatsapp.items import READERS
-from adapters.whatsapp.readers import (
-    contacts_by_id,
-    digest,
-    first_error,
-    identifier,
-    moment,
-)
+from adapters.whatsapp.readers import contacts_by_id, first_error
 from adapters.whatsapp.source import Source
-from adapters.whatsapp.tolerant import NotJson, decode
 from domain.inbound import AccountNoticed, AnyOccurrence, MessageOccurred, NotUnderstood
 
 # Fields whose values hold lists of messages, statuses and the like, each with its own account.
@@ -52,43 +46,13 @@ ACCOUNT_KINDS: Mapping[str, str] = {
 }
 
 
-def verify(
-    body: bytes, signature_headers: Sequence[bytes], *, app_secrets: Sequence[bytes]
-) -> bool:
-    """Whether Meta signed exactly these bytes, with one of the secrets that are live.
-
-    `signature_headers` are all values of X-Hub-Signature-256: two are as good as none, because
-    a proxy and we might look at different ones. Every refusal takes the same path.
-    """
-    signature = signature_headers[0] if len(signature_headers) == 1 else b""
-    genuine = False
-    for secret in app_secrets:
-        expected = b"sha256=" + hmac.digest(secret, body, "sha256").hex().encode()
-        # Anybody can sign with an empty secret: it stands for one that was not configured.
-        genuine |= hmac.compare_digest(expected, signature) and bool(secret)
-    return genuine
-
-
-def handshake(query: Mapping[str, str], *, verify_token: str) -> str | None:
-    """The challenge to answer with when Meta registers our address, or None to refuse it."""
-    given = query.get("hub.verify_token", "").encode("utf-8", "surrogatepass")
-    expected = verify_token.encode("utf-8", "surrogatepass")
-    if not hmac.compare_digest(expected, given) or not expected:
-        return None
-    return query.get("hub.challenge") if query.get("hub.mode") == "subscribe" else None
-
-
 def parse(body: bytes) -> list[AnyOccurrence]:
     """Everything that a body tells, in its own order, before any removal of duplicates."""
-    try:
-        document, exact = decode(body)
-    except NotJson:
-        document, exact = None, False
+    document, whole = tolerant.read(body)
     entries = document.get("entry") if isinstance(document, dict) else None
     if isinstance(entries, list):
         return [occurrence for entry in entries for occurrence in _read_entry(entry)]
-    raw = document if exact else base64.b64encode(body).decode()
-    return [_not_understood(raw)]
+    return [_not_understood(whole)]
 
 
 def _read_entry(entry: Any) -> Iterable[AnyOccurrence]:

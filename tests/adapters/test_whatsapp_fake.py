@@ -10,12 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
+from adapters.meta import handshake, verify
 from adapters.whatsapp.fake import FakeCloudApi
 from adapters.whatsapp.fake_behaviour import accepts_then_drops, behaves, fails
 from adapters.whatsapp.fake_rules import PAIR_BURST, FakeAccount, new_wamid
 from adapters.whatsapp.fake_server import Answer, FakeServer, Request
 from adapters.whatsapp.fake_webhooks import StatusPlan
-from adapters.whatsapp.webhook import handshake, parse, verify
+from adapters.whatsapp.webhook import parse
 from domain.inbound import (
     Address,
     AnyOccurrence,

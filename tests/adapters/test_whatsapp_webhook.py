@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.whatsapp.tolerant import NESTING_MAX
-from adapters.whatsapp.webhook import ACCOUNT_KINDS, handshake, parse, verify
+from adapters.meta import handshake, verify
+from adapters.tolerant import NESTING_MAX
+from adapters.whatsapp.webhook import ACCOUNT_KINDS, parse
 from domain.inbound import (
     AccountNoticed,
     Address,

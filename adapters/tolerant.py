@@ -53,6 +53,18 @@ def decode(body: bytes) -> Decoded:
     return Decoded(value, exact=True)
 
 
+def read(body: bytes) -> tuple[Any, Any]:
+    """The value of a body, and what to keep of the body as a whole where the value is no use.
+
+    A body that is no JSON has the value None.
+    """
+    try:
+        value, exact = decode(body)
+    except NotJson:
+        value, exact = None, False
+    return value, value if exact else base64.b64encode(body).decode()
+
+
 def _is_too_deep(value: Any) -> bool:
     containers = [value] if isinstance(value, _CONTAINERS) else []
     for _ in range(NESTING_MAX):

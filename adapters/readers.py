@@ -1,0 +1,88 @@
+"""Reads single values of webhooks. None of these functions raises, whatever the value is."""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+# A platform's ids are shorter by far; a database index takes no key of more than 2,700 bytes.
+IDENTIFIER_LENGTH_MAX = 512
+
+# Seconds since 1970. The platforms began in 2009 and later, so an earlier time is a fault, and so
+# is one that leaves no room for adding days to it, or that was given in milliseconds.
+TIMESTAMP_MIN = 1_230_768_000  # 2009-01-01
+TIMESTAMP_MAX = 4_102_444_800  # 2100-01-01
+
+_canonical = msgspec.json.Encoder(order="sorted")
+
+
+def text(value: Any) -> str | None:
+    """A string as it can be kept in a database, which takes no NUL."""
+    if not isinstance(value, str):
+        return None
+    return value.replace("\0", "\ufffd") if "\0" in value else value
+
+
+def identifier(value: Any) -> str | None:
+    """An id, which may be written as a number. What is empty or far too long is none."""
+    if isinstance(value, str):
+        return text(value) if 0 < len(value) <= IDENTIFIER_LENGTH_MAX else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return identifier(str(value))
+    return None
+
+
+def moment(value: Any) -> datetime | None:
+    """A time in seconds since 1970, which may be written as a string or as a number."""
+    seconds = number(value)
+    if seconds is not None and TIMESTAMP_MIN <= seconds < TIMESTAMP_MAX:
+        return datetime.fromtimestamp(seconds, UTC)
+    return None
+
+
+def moment_of_milliseconds(value: Any) -> datetime | None:
+    """A time in milliseconds since 1970."""
+    milliseconds = number(value)
+    if milliseconds is None or moment(milliseconds / 1000) is None:
+        return None
+    seconds, rest = divmod(int(milliseconds), 1000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1000)
+
+
+def number(value: Any) -> float | None:
+    """A finite number, also one that is written as a string."""
+    if not isinstance(value, str) and not is_number(value):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number and not one of JSON's two truth values."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def objects(value: Any) -> list[dict[str, Any]]:
+    """The objects of what should be a list of objects."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def chosen(part: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Members of an object that have a value; `names` leads from the platform's names to ours."""
+    values = ((ours, part.get(theirs)) for theirs, ours in names.items())
+    return {
+        ours: text(each) if isinstance(each, str) else each
+        for ours, each in values
+        if each is not None
+    }
+
+
+def digest(*parts: Any) -> str:
+    """A name for what has no id of its own: the same for the same content, however batched."""
+    return hashlib.sha256(_canonical.encode(parts)).hexdigest()
