@@ -186,7 +186,7 @@ class Verifier:
         rounds = _Rounds(self._wakener)
         while True:
             try:
-                for account in await self._outbox.unverified():
+                for account in await self._outbox.unverified(self._platforms.keys()):
                     await self._check(account)
             except Exception:
                 logger.exception("Credentials could not be checked")

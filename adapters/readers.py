@@ -86,3 +86,9 @@ def chosen(part: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
 def digest(*parts: Any) -> str:
     """A name for what has no id of its own: the same for the same content, however batched."""
     return hashlib.sha256(_canonical.encode(parts)).hexdigest()
+
+
+def part(whole: dict[str, Any], name: str) -> dict[str, Any]:
+    """An object inside an object; an empty one where there is none."""
+    found = whole.get(name)
+    return found if isinstance(found, dict) else {}

@@ -130,3 +130,57 @@ def _integer(text: str) -> int | str:
 def _number(text: str) -> float | str:
     number = float(text)
     return number if math.isfinite(number) else text
+
+
+class Malformed(ValueError):
+    """These bytes are not what a platform's own program would write."""
+
+
+def decode_strictly(body: bytes) -> Any:
+    """The value of a body that nobody has signed: one with any trap in it is refused.
+
+    Raises Malformed for what `decode` would have to replace, and for keys that stand twice, because
+    another program may have looked at the other one.
+    """
+    try:
+        value = json.loads(
+            body.decode(),
+            object_pairs_hook=_without_twins,
+            parse_constant=_malformed,
+            parse_int=_small_integer,
+            parse_float=_finite,
+        )
+    except (ValueError, RecursionError) as error:
+        raise Malformed from error
+    if _is_too_deep(value) or not _can_be_stored(value):
+        raise Malformed
+    return value
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise Malformed
+    return members
+
+
+def _malformed(text: str) -> Any:
+    raise Malformed(text)
+
+
+def _small_integer(text: str) -> int:
+    return int(text) if len(text) <= INTEGER_LENGTH_MAX else _malformed(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _malformed(text)
+
+
+def _can_be_stored(value: Any) -> bool:
+    """Whether it can be written as JSON again: half a surrogate pair cannot."""
+    try:
+        msgspec.json.encode(value)
+    except (msgspec.MsgspecError, ValueError, OverflowError):
+        return False
+    return True

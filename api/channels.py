@@ -9,14 +9,14 @@ from litestar.params import FromPath, JSONBody
 
 from api.answers import Listing, Page, answer, cursor_of, known_id, slug
 from api.authentication import Principal, actor_of
-from api.commands.channels import Channels, ConnectService
+from api.commands.channels import Channels, Connected, ConnectService
 from api.commands.context import Actor
 from api.commands.execute import Outcome
 from api.parts import Part
 from api.reading import Reading
 from api.settings import Settings
 from domain.channel import require_eligible
-from domain.refusal import Invalid, NotFound
+from domain.refusal import NotFound
 from projections.channels import Channels as ChannelsProjection
 from projections.channels_queries import ChannelRow, channel, channels_page
 
@@ -27,12 +27,15 @@ Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 
 PROJECTION = ChannelsProjection()
 
+# Their webhooks are the app's, for all accounts at one address.
+META = frozenset({"whatsapp", "messenger"})
+
 
 class ConnectBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """When the channel exists already, name, address and credentials are ignored."""
 
     service: str
-    platform: Literal["whatsapp"]
+    platform: Literal["whatsapp", "messenger", "line", "telegram", "wechat"]
     account_id: AccountId
     name: ShortText
     address: Annotated[str, msgspec.Meta(max_length=200)] | None = None
@@ -103,7 +106,10 @@ class Setup(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What to enter at the platform."""
 
     webhook_url: str
-    verify_token: str | None = None
+    verify_token: str | None = None  # The installation's, for Meta's platforms.
+    secret_token: str | None = None
+    token: str | None = None
+    encoding_aes_key: str | None = None
 
 
 class ConnectedView(ChannelView, kw_only=True):
@@ -125,7 +131,6 @@ async def post_channel(
     actor = await actor_of(request, principal, scope="manage", status=201)
     service = slug(data.service, field="service")
     require_eligible(service)
-    _require_known(data.credentials, ("access_token",))
     command = ConnectService(
         service=service,
         platform=data.platform,
@@ -136,12 +141,8 @@ async def post_channel(
         credentials=data.credentials,
     )
     outcome = await channels.connect(actor, command)
-    done = outcome.value
     view = await _after(reading, actor, outcome, outcome.ids["channel"])
-    base = (settings.public_url or str(request.base_url)).rstrip("/")
-    # The verify token is the installation's: it is said once, and never in a repeated answer.
-    token = settings.meta_verify_token if done is not None and done.first else None
-    setup = Setup(webhook_url=f"{base}/webhooks/{data.platform}", verify_token=token)
+    setup = _setup(request, settings, data, outcome.value)
     connected = ConnectedView(setup=setup, **msgspec.structs.asdict(view))
     return answer(connected, outcome, status=outcome.status or 201)
 
@@ -236,9 +237,8 @@ async def patch_channel(
 ) -> Response[ChannelView]:
     """Rename the channel or replace its account's credentials; only the parent may. Spec S12."""
     actor = await actor_of(request, principal, scope="manage", status=200)
-    _require_known(data.credentials, ("access_token",))
     outcome = await channels.manage(
-        actor, known_id(channel_id), service, name=data.name, credentials=data.credentials
+        actor, known_id(channel_id), service, name=data.name, given=data.credentials
     )
     return answer(await _after(reading, actor, outcome, channel_id), outcome)
 
@@ -310,6 +310,20 @@ def found(row: ChannelRow | None) -> ChannelRow:
     return row
 
 
+def _setup(
+    request: AnyRequest, settings: Settings, data: ConnectBody, done: Connected | None
+) -> Setup:
+    """What to enter at the platform. Secrets are said once, and never in a repeated answer."""
+    base = (settings.public_url or str(request.base_url)).rstrip("/")
+    url = f"{base}/webhooks/{data.platform}"
+    if data.platform not in META:
+        url = f"{url}/{data.account_id}"
+    if done is None or not done.first:
+        return Setup(webhook_url=url)
+    token = settings.meta_verify_token if data.platform in META else None
+    return Setup(webhook_url=url, verify_token=token, **done.made)
+
+
 def _view(row: ChannelRow) -> ChannelView:
     health = row.health
     return ChannelView(
@@ -339,12 +353,6 @@ def _view(row: ChannelRow) -> ChannelView:
         ],
         released=row.released,
     )
-
-
-def _require_known(credentials: dict[str, str] | None, names: tuple[str, ...]) -> None:
-    for name in credentials or {}:
-        if name not in names:
-            raise Invalid(f"credentials.{name}", f"must be one of {', '.join(names)}")
 
 
 HANDLERS = (

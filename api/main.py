@@ -16,6 +16,8 @@ import psycopg
 from litestar import Litestar
 
 from adapters.dispatcher import Dispatcher, Verifier
+from adapters.line.platform import Line
+from adapters.messenger.platform import Messenger
 from adapters.postgres.bell import Bell
 from adapters.postgres.connections import Connection, Pool, assume, pool
 from adapters.postgres.directory import SYSTEM, Directory
@@ -24,6 +26,8 @@ from adapters.postgres.keys import MasterKey
 from adapters.postgres.log import PostgresLog
 from adapters.postgres.requests import PostgresAddresses, PostgresRequests
 from adapters.postgres.verification import Verification, verify
+from adapters.telegram.platform import Telegram
+from adapters.wechat.platform import WeChat
 from adapters.whatsapp.client import CloudApi
 from adapters.whatsapp.exchange import new_http_client
 from adapters.whatsapp.fake import FakeCloudApi
@@ -38,6 +42,7 @@ from api.commands.channels import Channels
 from api.commands.chats import Chats
 from api.commands.context import Context
 from api.commands.credits import CreditAccounts
+from api.commands.credentials import AccountCredentials
 from api.commands.dispatching import Dispatching
 from api.commands.execute import Executor
 from api.commands.inbound import Inbound
@@ -183,6 +188,7 @@ async def core(
             executor=executor,
             people=people,
             directory=directory,
+            credentials=AccountCredentials(directory, clock),
             clock=clock,
             new_id=new_id,
             billing=Billing(new_id, enabled=settings.billing, provider=settings.payment_provider),
@@ -243,14 +249,23 @@ def application(parts: Core) -> Litestar:
             names=Names(parts.addresses),
             directory=parts.directory,
             clock=parts.clock,
-            webhooks=Webhooks(
-                whatsapp=WhatsApp(
-                    app_secrets=settings.meta_app_secrets,
-                    verify_token=settings.meta_verify_token,
-                ),
-                inbound=parts.inbound,
-            ),
+            webhooks=_webhooks(parts),
         )
+    )
+
+
+def _webhooks(parts: Core) -> Webhooks:
+    settings = parts.settings
+    app_secrets, token = settings.meta_app_secrets, settings.meta_verify_token
+    return Webhooks(
+        whatsapp=WhatsApp(app_secrets=app_secrets, verify_token=token),
+        messenger=Messenger(app_secrets=app_secrets, verify_token=token),
+        line=Line(),
+        telegram=Telegram(),
+        wechat=WeChat(clock_tolerance_seconds=settings.wechat_clock_tolerance_seconds),
+        credentials=parts.context.credentials,
+        inbound=parts.inbound,
+        clock=parts.clock,
     )
 
 
@@ -267,7 +282,8 @@ async def dispatching(parts: Core) -> AsyncIterator[None]:
     """Messages are sent and credentials checked until the end."""
     async with new_http_client() as client:
         platforms = {"whatsapp": CloudApi(client, base_address=parts.settings.whatsapp_api_base)}
-        outbox = ProjectedOutbox(LiveBuilds(parts.projectors, PROJECTIONS), parts.directory)
+        live = LiveBuilds(parts.projectors, PROJECTIONS)
+        outbox = ProjectedOutbox(live, parts.directory, parts.context.credentials)
         dispatcher = Dispatcher(
             outbox,
             parts.dispatching,

@@ -1,10 +1,11 @@
 """What the dispatcher needs of the projections, opened for sending."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 import msgspec
 
-from api.commands.channels import secrets_about
+from api.commands.credentials import AccountCredentials
 from api.commands.reception import mark_of
 from domain import chat as chats
 from domain.chat import ReplyRequested
@@ -23,10 +24,13 @@ AT_ONCE_PER_ACCOUNT_MAX = 16
 class ProjectedOutbox:
     """The outbox and verifications projections, with what is sealed opened for the platform."""
 
-    def __init__(self, live: LiveBuilds, directory: Directory) -> None:
+    def __init__(
+        self, live: LiveBuilds, directory: Directory, credentials: AccountCredentials
+    ) -> None:
         """`live` is of role trunkline_project: it sees all organisations."""
         self._live = live
         self._directory = directory
+        self._credentials = credentials
 
     async def due(self, now: datetime) -> list[DueMessage]:
         """The next message of each chat that has one, as many as can be sent at once."""
@@ -99,10 +103,12 @@ class ProjectedOutbox:
             content=msgspec.json.decode(data, type=Content),
         )
 
-    async def unverified(self) -> list[WaitingAccount]:
-        """Accounts whose credentials have not been checked yet."""
+    async def unverified(self, platforms: Collection[str]) -> list[WaitingAccount]:
+        """Accounts of these platforms whose credentials have not been checked yet."""
         async with self._live.within(None) as connection:
-            pending = await verifications.pending(connection, limit=AT_ONCE_MAX)
+            pending = await verifications.pending(
+                connection, platforms=platforms, limit=AT_ONCE_MAX
+            )
         return [
             WaitingAccount(org=each.org, platform=each.platform, account_id=each.account_id)
             for each in pending
@@ -110,12 +116,8 @@ class ProjectedOutbox:
 
     async def access_token(self, org: int, platform: str, account_id: str) -> str | None:
         """What the account's messages are sent with."""
-        holder = await self._directory.account(platform, account_id)
-        if holder is None or holder.org != org or holder.secrets is None:
-            return None
-        keys = await self._directory.keys(org)
-        data = keys.open_secret(holder.secrets, about=secrets_about(platform, account_id))
-        return msgspec.json.decode(data, type=dict[str, str]).get("access_token")
+        current = await self._credentials.current(org, platform, account_id)
+        return current.get("access_token")
 
 
 def _preferred(recipient: tuple[Address, ...]) -> tuple[Address, ...]:

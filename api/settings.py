@@ -103,7 +103,7 @@ class Settings:
     )
     meta_app_secrets: tuple[str, ...] = _variable(
         "TRUNKLINE_META_APP_SECRET",
-        "App secret that signs WhatsApp's webhooks; two, comma-separated, during a change.",
+        "App secret that signs Meta's webhooks; two, comma-separated, during a change.",
         default=(),
         read=_list,
         secret=True,
@@ -112,6 +112,12 @@ class Settings:
         "TRUNKLINE_META_VERIFY_TOKEN",
         "What Meta must repeat when a webhook is set up.",
         secret=True,
+    )
+    wechat_clock_tolerance_seconds: int = _variable(
+        "TRUNKLINE_WECHAT_CLOCK_TOLERANCE_SECONDS",
+        "How far WeChat's clock may be from ours; 0 for any distance, to read recorded deliveries.",
+        default=600,
+        read=_number,
     )
     whatsapp_api_base: str = _variable(
         "TRUNKLINE_WHATSAPP_API_BASE",

@@ -209,6 +209,7 @@ _SHOWN = (
     "payload",
     "location",
     "contacts",
+    "link",
     "order",
     "form",
     "template",
@@ -223,7 +224,8 @@ def _content(row: MessageRow, viewer: Viewer) -> dict[str, Any]:
         return {}
     shown = {name: getattr(content, name) for name in _SHOWN}
     present = {name: value for name, value in shown.items() if value is not None}
-    return present | ({"forwarded": True} if content.forwarded else {})
+    marks = {name: True for name in ("forwarded", "standby") if getattr(content, name)}
+    return present | marks
 
 
 def _opened_content(part: SealedPart | None, viewer: Viewer) -> Content | None:

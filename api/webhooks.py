@@ -5,14 +5,20 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from litestar import Request, Response, get, post
+from litestar.params import FromPath
 
+from api.commands.credentials import AccountCredentials
 from api.commands.inbound import Inbound
 from api.parts import Part
 from api.problems import TooLarge, WebhookRefused
 from domain.inbound import AnyOccurrence
+from domain.ports import Clock
 from domain.refusal import Forbidden
+from domain.webhook import Delivery
 
 META_BODY_BYTES_MAX = 4 * 1024 * 1024
+
+AnyRequest = Request[Any, Any, Any]
 
 
 class MetaWebhook(Protocol):
@@ -30,55 +36,181 @@ class MetaWebhook(Protocol):
         """Everything the body says."""
 
 
-@dataclass
+class AccountWebhook(Protocol):
+    """A platform whose accounts have secrets of their own, as its adapter reads it."""
+
+    platform: str
+    body_bytes_max: int
+    acknowledgement: str
+
+    def read(self, delivery: Delivery) -> list[AnyOccurrence] | None:
+        """Everything a delivery says; None if it is not authentic."""
+
+
+class ShakesHands(AccountWebhook, Protocol):
+    """One that looks at our address before it sends anything there."""
+
+    def handshake(self, delivery: Delivery) -> str | None:
+        """What to answer; None if it is not authentic."""
+
+
+@dataclass(kw_only=True)
 class Webhooks:
     """All that these handlers need, in one part: several are resolved by a task group each time,
     which took a quarter of the time of a delivery."""
 
     whatsapp: MetaWebhook
+    messenger: MetaWebhook
+    line: AccountWebhook
+    telegram: AccountWebhook
+    wechat: ShakesHands
+    credentials: AccountCredentials
     inbound: Inbound
+    clock: Clock
     refused: dict[str, int] = field(default_factory=dict)  # By platform: all that refusals leave.
 
-    def count_refusal(self, platform: str) -> None:
-        """One more."""
+    def refuse(self, platform: str) -> WebhookRefused:
+        """What to raise: one more was not authentic, and nothing says why."""
         self.refused[platform] = self.refused.get(platform, 0) + 1
+        return WebhookRefused()
+
+    async def delivery(
+        self, platform: str, account_id: str, request: AnyRequest, body: bytes
+    ) -> Delivery:
+        """A request with everything that it may be compared with."""
+        return Delivery(
+            account_id=account_id,
+            body=body,
+            headers=list(request.scope["headers"]),
+            query=list(request.query_params.multi_items()),
+            credentials=await self.credentials.live(platform, account_id),
+            now=self.clock.now(),
+        )
+
+
+# Meta's platforms: one address and one app secret for all accounts.
 
 
 @get("/webhooks/whatsapp", opt={"raw_body": True}, media_type="text/plain")
-async def verify_whatsapp(request: Request[Any, Any, Any], webhooks: Part[Webhooks]) -> str:
+async def verify_whatsapp(request: AnyRequest, webhooks: Part[Webhooks]) -> str:
     """Meta's handshake: the challenge goes back word by word."""
-    challenge = webhooks.whatsapp.handshake(dict(request.query_params))
+    return _challenge(webhooks.whatsapp, request)
+
+
+@post("/webhooks/whatsapp", opt={"raw_body": True}, status_code=200, media_type="text/plain")
+async def receive_whatsapp(request: AnyRequest, webhooks: Part[Webhooks]) -> Response[str]:
+    """A delivery: acknowledged only when everything in it is durable."""
+    return await _receive_from_meta(webhooks, webhooks.whatsapp, request)
+
+
+@get("/webhooks/messenger", opt={"raw_body": True}, media_type="text/plain")
+async def verify_messenger(request: AnyRequest, webhooks: Part[Webhooks]) -> str:
+    """Meta's handshake: the challenge goes back word by word."""
+    return _challenge(webhooks.messenger, request)
+
+
+@post("/webhooks/messenger", opt={"raw_body": True}, status_code=200, media_type="text/plain")
+async def receive_messenger(request: AnyRequest, webhooks: Part[Webhooks]) -> Response[str]:
+    """A delivery: acknowledged only when everything in it is durable."""
+    return await _receive_from_meta(webhooks, webhooks.messenger, request)
+
+
+def _challenge(platform: MetaWebhook, request: AnyRequest) -> str:
+    challenge = platform.handshake(dict(request.query_params))
     if challenge is None:
         raise Forbidden("The verify token is not the one of this installation.")
     return challenge
 
 
-@post("/webhooks/whatsapp", opt={"raw_body": True}, status_code=200, media_type="text/plain")
-async def receive_whatsapp(
-    request: Request[Any, Any, Any], webhooks: Part[Webhooks]
+async def _receive_from_meta(
+    webhooks: Webhooks, platform: MetaWebhook, request: AnyRequest
 ) -> Response[str]:
-    """A delivery: acknowledged only when everything in it is durable."""
-    whatsapp = webhooks.whatsapp
-    body = await _body(request)
+    body = await _body(request, META_BODY_BYTES_MAX)
     signatures = [
         value for name, value in request.scope["headers"] if name == b"x-hub-signature-256"
     ]
-    if not whatsapp.verify(body, signatures):
-        webhooks.count_refusal(whatsapp.platform)
-        raise WebhookRefused
-    await webhooks.inbound.receive(whatsapp.platform, whatsapp.parse(body))
+    if not platform.verify(body, signatures):
+        raise webhooks.refuse(platform.platform)
+    await webhooks.inbound.receive(platform.platform, platform.parse(body))
     return Response("", media_type="text/plain")
 
 
-async def _body(request: Request[Any, Any, Any]) -> bytes:
+# Platforms whose accounts have addresses and secrets of their own.
+
+_BY_ACCOUNT: dict[str, Any] = {
+    "opt": {"raw_body": True},
+    "status_code": 200,
+    "media_type": "text/plain",
+}
+
+
+@post("/webhooks/line/{account_id:str}", **_BY_ACCOUNT)
+async def receive_line(
+    request: AnyRequest, account_id: FromPath[str], webhooks: Part[Webhooks]
+) -> Response[str]:
+    """A delivery for one LINE channel, by its bot's user id."""
+    return await _receive(webhooks, webhooks.line, account_id, request)
+
+
+@post("/webhooks/telegram/{account_id:str}", **_BY_ACCOUNT)
+async def receive_telegram(
+    request: AnyRequest, account_id: FromPath[str], webhooks: Part[Webhooks]
+) -> Response[str]:
+    """A delivery for one bot, by its id."""
+    return await _receive(webhooks, webhooks.telegram, account_id, request)
+
+
+@get("/webhooks/wechat/{account_id:str}", **_BY_ACCOUNT)
+async def verify_wechat(
+    request: AnyRequest, account_id: FromPath[str], webhooks: Part[Webhooks]
+) -> Response[str]:
+    """WeChat's handshake: `echostr` goes back word by word."""
+    delivery = await webhooks.delivery("wechat", account_id, request, b"")
+    answer = webhooks.wechat.handshake(delivery)
+    if answer is None:
+        raise webhooks.refuse("wechat")
+    return Response(answer, media_type="text/plain")
+
+
+@post("/webhooks/wechat/{account_id:str}", **_BY_ACCOUNT)
+async def receive_wechat(
+    request: AnyRequest, account_id: FromPath[str], webhooks: Part[Webhooks]
+) -> Response[str]:
+    """A delivery for one official account, by its original id."""
+    return await _receive(webhooks, webhooks.wechat, account_id, request)
+
+
+async def _receive(
+    webhooks: Webhooks, platform: AccountWebhook, account_id: str, request: AnyRequest
+) -> Response[str]:
+    """Acknowledged only when everything in it is durable."""
+    body = await _body(request, platform.body_bytes_max)
+    delivery = await webhooks.delivery(platform.platform, account_id, request, body)
+    occurrences = platform.read(delivery)
+    if occurrences is None:
+        raise webhooks.refuse(platform.platform)
+    await webhooks.inbound.receive(platform.platform, occurrences)
+    return Response(platform.acknowledgement, media_type="text/plain")
+
+
+async def _body(request: AnyRequest, bytes_max: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > META_BODY_BYTES_MAX:
+        if size > bytes_max:
             raise TooLarge
         chunks.append(chunk)
     return b"".join(chunks)
 
 
-HANDLERS = (verify_whatsapp, receive_whatsapp)
+HANDLERS = (
+    verify_whatsapp,
+    receive_whatsapp,
+    verify_messenger,
+    receive_messenger,
+    receive_line,
+    receive_telegram,
+    verify_wechat,
+    receive_wechat,
+)

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from domain import account, channel, chat, chosen_rules, contact, ledger, organisation, template
+from domain import account, channel, chat, contact, organisation, template, watermark
 from domain.event import Event
 
 Evolve = Callable[[Any, Event], Any]
@@ -28,6 +29,7 @@ AGGREGATES: Mapping[str, tuple[Any, Evolve]] = {
     "credits": (ledger.Credits(), ledger.evolve),
     "rules": (chosen_rules.ChosenRules(), chosen_rules.evolve),
     "template": (template.Templates(), template.evolve),
+    "watermark": (watermark.Watermarks(), watermark.evolve),
     "reader": (Nothing(), _unmoved),
     "unrouted": (Nothing(), _unmoved),
 }

@@ -63,6 +63,27 @@ class MarketingPreferenceChanged(Event, frozen=True, kw_only=True):
     at: datetime
 
 
+@stored_as("contact.follow_changed")
+class FollowChanged(Event, frozen=True, kw_only=True):
+    """The account may write to them from now on, or may no longer (unfollowed, blocked)."""
+
+    account: str
+    follows: bool
+    at: datetime
+    details: Sealed  # As received.
+
+
+@stored_as("contact.activity_received")
+class ActivityReceived(Event, frozen=True, kw_only=True):
+    """They did something on an account that is no message: scanned a code, came from an ad …"""
+
+    account: str
+    kind: str
+    at: datetime
+    details: Sealed  # As received.
+    group: str | None = None  # Contact of the group where it happened (C19).
+
+
 class Contact(msgspec.Struct, frozen=True, kw_only=True):
     """The contact as decisions see it."""
 

@@ -11,7 +11,11 @@ import msgspec
 
 
 class Address(msgspec.Struct, frozen=True):
-    """How a platform names a person: `phone`, `bsuid:<business account>`, `group:<account>`."""
+    """How a platform names a person or a group of people.
+
+    Kinds: `phone`, `bsuid:<business account>`, `group:<account>`, and for ids that hold on one
+    account only `line:`, `telegram:`, `messenger:` and `wechat:<account>`.
+    """
 
     kind: str
     value: str
@@ -32,10 +36,12 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     payload: str | None = None  # What a pressed button stands for.
     location: dict[str, Any] | None = None
     contacts: list[Any] | None = None
+    link: dict[str, Any] | None = None  # What was shared: its `url`, and what is said of it.
     order: dict[str, Any] | None = None
     form: dict[str, Any] | None = None
     template: dict[str, Any] | None = None
     forwarded: bool = False
+    standby: bool = False  # The customer was talking to another program of the business.
     error: dict[str, Any] | None = None  # The platform's own note on why it shows nothing.
     platform_id: str | None = None  # The platform's id of this message.
     raw_type: str | None = None  # The platform's name for a kind we do not know.
@@ -63,6 +69,7 @@ class MessageOccurred(Occurrence, frozen=True, kw_only=True, tag="message"):
     person: Person  # The customer; for an echo its recipient.
     content: Content
     group: Address | None = None
+    group_name: str | None = None
     quotes: str | None = None  # The platform's id of the message it answers.
     echo: bool = False
     sent_by_us: str | None = None  # Our own mark, where the platform gives it back.
@@ -91,10 +98,11 @@ class ReceiptOccurred(Occurrence, frozen=True, kw_only=True, tag="receipt"):
 
 
 class AddressesChanged(Occurrence, frozen=True, kw_only=True, tag="addresses"):
-    """A person's number or id at the platform became another one (`contact.*_changed`)."""
+    """The number or id of a person or group became another one (`contact.*`)."""
 
     person: Person  # Under the old addresses; may be empty.
     added: tuple[Address, ...]
+    group: bool = False
     raw: Any = None
 
 
@@ -104,6 +112,35 @@ class PreferenceChanged(Occurrence, frozen=True, kw_only=True, tag="preference")
     person: Person
     wants_marketing: bool
     raw: Any = None
+
+
+class WatermarkOccurred(Occurrence, frozen=True, kw_only=True, tag="watermark"):
+    """All that was sent to a person up to a moment was delivered or read (`status.*`).
+
+    `at` is that moment. `platform_ids` are those messages that the platform names.
+    """
+
+    status: str  # delivered, read
+    person: Person
+    platform_ids: tuple[str, ...] = ()
+    detail: Any = None  # As received.
+
+
+class FollowOccurred(Occurrence, frozen=True, kw_only=True, tag="follow"):
+    """A person lets the account write to them, or does no longer; a group let it in or out."""
+
+    person: Person
+    follows: bool
+    group: Address | None = None
+    raw: Any = None
+
+
+class ActivityOccurred(Occurrence, frozen=True, kw_only=True, tag="activity"):
+    """Something known that concerns a person and is no message (`event.*`, `contact.*`, …)."""
+
+    person: Person
+    raw: Any
+    group: Address | None = None
 
 
 class AccountNoticed(Occurrence, frozen=True, kw_only=True, tag="account"):
@@ -126,6 +163,9 @@ AnyOccurrence = (
     | ReceiptOccurred
     | AddressesChanged
     | PreferenceChanged
+    | WatermarkOccurred
+    | FollowOccurred
+    | ActivityOccurred
     | AccountNoticed
     | NotUnderstood
 )

@@ -238,6 +238,11 @@ class Directory(Protocol):
     ) -> None:
         """Keep an account's credentials, sealed."""
 
+    async def replace_secrets(
+        self, org: Org, platform: str, account_id: str, *, before: bytes | None, sealed: bytes
+    ) -> bool:
+        """Keep them in place of `before`; False if they are not those any more."""
+
     async def business_account(
         self, platform: str, business_account_id: str
     ) -> list[AccountHolder]:
@@ -298,8 +303,8 @@ class Outbox(Protocol):
     async def open(self, due: DueMessage) -> OutboundMessage | None:
         """The message in clear; None if what it says or whom it goes to was erased."""
 
-    async def unverified(self) -> list[WaitingAccount]:
-        """Accounts whose credentials have not been checked yet."""
+    async def unverified(self, platforms: Collection[str]) -> list[WaitingAccount]:
+        """Accounts of these platforms whose credentials have not been checked yet."""
 
     async def access_token(self, org: int, platform: str, account_id: str) -> str | None:
         """What the account's messages are sent with."""

@@ -36,6 +36,16 @@ BACK_OFF_FIRST = timedelta(seconds=1)
 BACK_OFF_MAX = timedelta(seconds=60)
 
 
+# Where there is somebody to take a message. Elsewhere it would wait in a queue for nobody.
+SENT_TO = frozenset({"whatsapp"})
+
+
+class SendingNotBuilt(Refusal):
+    """Trunkline reads this platform but cannot write to it yet: nothing was sent or queued."""
+
+    code = "sending_not_built"
+
+
 class NotSettled(Refusal):
     """Only a message that is uncertain or failed can be retried or discarded, and only once."""
 
@@ -69,6 +79,8 @@ def request_reply(
 ) -> list[ReplyRequested]:
     """Queue a reply, or refuse it before anything is sent. Spec C5, C7, N1, N2, S14."""
     require_may_write(chat, channel, organisation, service=command.service, user_id=user_id)
+    if chat.platform not in SENT_TO:
+        raise SendingNotBuilt(platform=chat.platform)
     _require_unanswered(chat, channel, command)
     if command.template is None:
         _require_open_window(chat, approved_templates=approved_templates, now=now)

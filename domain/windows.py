@@ -24,10 +24,20 @@ WINDOW_RULES: Mapping[str, WindowRule] = {
     rule.name: rule
     for rule in (
         WindowRule(name="whatsapp/1", length=timedelta(hours=24), business_may_start=True),
+        WindowRule(name="messenger/1", length=timedelta(hours=24), business_may_start=False),
+        WindowRule(name="line/1", length=None, business_may_start=False),
+        WindowRule(name="telegram/1", length=None, business_may_start=False),
+        WindowRule(name="wechat/1", length=timedelta(hours=48), business_may_start=False),
     )
 }
 
-DEFAULT_WINDOW_RULES: Mapping[str, str] = {"whatsapp": "whatsapp/1"}
+DEFAULT_WINDOW_RULES: Mapping[str, str] = {
+    "whatsapp": "whatsapp/1",
+    "messenger": "messenger/1",
+    "line": "line/1",
+    "telegram": "telegram/1",
+    "wechat": "wechat/1",
+}
 
 
 def window_rule(platform: str) -> WindowRule:

@@ -1,6 +1,6 @@
 """The accounts whose credentials are still to be checked, over all organisations (S15)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import msgspec
@@ -24,10 +24,12 @@ class PendingCheck(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime
 
 
-async def pending(connection: Connection, *, limit: int) -> list[PendingCheck]:
-    """What waits for a check, the longest waiting first. Spec S15."""
+async def pending(
+    connection: Connection, *, platforms: Collection[str], limit: int
+) -> list[PendingCheck]:
+    """What waits for a check on these platforms, the longest waiting first. Spec S15."""
     cursor = connection.cursor(row_factory=class_row(PendingCheck))
-    await cursor.execute(SQL["pending"], {"limit": limit})
+    await cursor.execute(SQL["pending"], {"platforms": list(platforms), "limit": limit})
     return await cursor.fetchall()
 
 

@@ -24,5 +24,6 @@ DELETE FROM verifications
 -- Served by verifications_oldest.
 SELECT org, platform, account_id, position, since
   FROM verifications
+ WHERE platform = ANY (%(platforms)s::text[])
  ORDER BY since
  LIMIT %(limit)s;

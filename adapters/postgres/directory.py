@@ -191,6 +191,19 @@ class Directory:
                 [sealed, platform, account_id, org.number],
             )
 
+    async def replace_secrets(
+        self, org: Org, platform: str, account_id: str, *, before: bytes | None, sealed: bytes
+    ) -> bool:
+        """Keep them in place of `before`; False if they are not those any more."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "UPDATE accounts SET secrets = %s"
+                " WHERE platform = %s AND account_id = %s AND org = %s"
+                "   AND secrets IS NOT DISTINCT FROM %s",
+                [sealed, platform, account_id, org.number, before],
+            )
+            return cursor.rowcount == 1
+
     async def business_account(
         self, platform: str, business_account_id: str
     ) -> list[AccountHolder]:

@@ -17,6 +17,12 @@ from domain import (
     organisation,
     reader,
     template,
+    contact,
+    delivery,
+    organisation,
+    reader,
+    template,
+    watermark,
 )
 from domain.event import Event, Sealed
 
@@ -126,6 +132,12 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     contact.MarketingPreferenceChanged: lambda e: (
         f"They {'want' if e.wants_marketing else 'do not want'} marketing from {e.account}."
     ),
+    contact.FollowChanged: lambda e: (
+        f"{e.account} may write to them{'' if e.follows else ' no longer'}."
+    ),
+    contact.ActivityReceived: lambda e: f"They did something on {e.account} ({e.kind}).",
+    watermark.WatermarkRaised: lambda e: f"All up to {e.up_to:%Y-%m-%d %H:%M:%S} is {e.status}.",
+    watermark.MessageDated: lambda e: f"A message was sent at {e.at:%Y-%m-%d %H:%M:%S}.",
     reader.ServiceVisited: lambda e: f"{e.user_id} saw everything in {e.service}.",
     reader.ChatVisited: lambda e: f"{e.user_id} saw everything in chat {e.chat_id}.",
     template.TemplateDefined: lambda e: f"Template {e.name}/{e.language} is {e.state}.",

@@ -9,8 +9,10 @@ from api.commands.execute import Outcome
 from api.commands.unit import Unit
 from domain import account as accounts
 from domain import channel as channels
+from domain import credentials
 from domain.account import Account, AccountReleased, ChannelOpened, CredentialsChanged
 from domain.channel import Channel, Connect, require_eligible
+from domain.credentials import Credentials
 from domain.event import Event
 from domain.organisation import require_role, require_view
 from domain.refusal import AccountTaken, Invalid, NotParent
@@ -32,6 +34,7 @@ class Connected(msgspec.Struct, frozen=True):
     """What connecting did, beside what the channel shows."""
 
     first: bool  # The account is new: what a platform wants pasted is shown once.
+    made: dict[str, str] = {}  # Of that, what we made ourselves (P4).
 
 
 class Channels:
@@ -46,6 +49,9 @@ class Channels:
         require_role(organisation, actor.user_id, "admin")
         require_eligible(command.service)
         require_view(organisation, actor.user_id, command.service)
+        given = command.credentials or {}
+        credentials.require_form(command.platform, given)
+        prepared = _Prepared(given, {})
 
         async def claim() -> None:
             # The claim comes first and spans organisations; if it ends here, the next try goes on.
@@ -57,23 +63,47 @@ class Channels:
             )
             if taken:
                 raise AccountTaken
-            stream = accounts.stream_of(command.platform, command.account_id)
-            account = await self._context.executor.look(
-                actor.org, lambda unit: unit.state(stream, Account)
-            )
-            if command.credentials and not account.claimed:
-                await self._store_credentials(
-                    actor, command.platform, command.account_id, command.credentials
-                )
+            nonlocal prepared
+            prepared = await self._prepare(actor, command, given)
 
         return await self._context.executor.execute(
             actor.org,
-            lambda unit: self._connect(unit, actor, command),
+            lambda unit: self._connect(unit, actor, command, prepared),
             request=actor.request,
             first=claim,
         )
 
-    def _connect(self, unit: Unit, actor: Actor, command: ConnectService) -> Connected:
+    async def _prepare(
+        self, actor: Actor, command: ConnectService, given: Credentials
+    ) -> "_Prepared":
+        """Store what a new account is reached with; what nobody gave is made here."""
+        platform, account_id = command.platform, command.account_id
+        stream = accounts.stream_of(platform, account_id)
+
+        def look(unit: Unit) -> tuple[bool, int]:
+            claimed = unit.state(stream, Account).claimed
+            return claimed, dict(unit.read)[stream]
+
+        claimed, version = await self._context.executor.look(actor.org, look)
+        if claimed:
+            return _Prepared({}, {})
+        # Two who connect at once make the same, and whoever connects it anew makes another.
+        made = credentials.made(
+            platform,
+            given,
+            lambda name: actor.keys.hash("made", name, platform, account_id, str(version)),
+        )
+        prepared = _Prepared({**given, **made}, made)
+        credentials.require_whole(platform, prepared.credentials)
+        if prepared.credentials:
+            await self._context.credentials.store(
+                actor.keys, platform, account_id, prepared.credentials
+            )
+        return prepared
+
+    def _connect(
+        self, unit: Unit, actor: Actor, command: ConnectService, prepared: "_Prepared"
+    ) -> Connected:
         organisation = the_organisation(unit)
         require_role(organisation, actor.user_id, "admin")
         require_view(organisation, actor.user_id, command.service)
@@ -93,8 +123,8 @@ class Channels:
             user_id=actor.user_id,
         )
         unit.record(account_stream, claimed)
-        if first and command.credentials:
-            unit.record(account_stream, [_changed(command.credentials, actor)])
+        if first and prepared.credentials:
+            unit.record(account_stream, [_changed(prepared.credentials, actor)])
         shared = organisation.services[command.service].subscription == "bundled"
         known = accounts.channel_for(account, service=command.service, shared=shared)
         channel_id = known or self._context.new_id()
@@ -115,7 +145,7 @@ class Channels:
         )
         channel = unit.state(stream, Channel)
         unit.record(stream, channels.connect(channel, connect, user_id=actor.user_id))
-        return Connected(first=first)
+        return Connected(first=first, made=prepared.made if first else {})
 
     async def disable(self, actor: Actor, channel_id: str, service: str) -> Outcome[None]:
         """Take a service out of the sharing, keeping its rank. Spec S8."""
@@ -214,21 +244,21 @@ class Channels:
         service: str,
         *,
         name: str | None,
-        credentials: dict[str, str] | None,
+        given: dict[str, str] | None,
     ) -> Outcome[None]:
-        """Rename the channel or replace its account's credentials: the parent's alone. Spec S12."""
+        """Rename the channel, replace credentials of its account: the parent's alone. Spec S12."""
 
         def look(unit: Unit) -> Channel:
             channel = _managed(unit, actor, channel_id, service)
-            if credentials is not None:
+            if given is not None:
                 _require_manages_account(unit, channel)
             return channel
 
         def decide(unit: Unit) -> None:
             channel = look(unit)
-            if credentials is not None:
+            if given is not None:
                 stream = accounts.stream_of(channel.platform, channel.account_id)
-                unit.record(stream, [_changed(credentials, actor)])
+                unit.record(stream, [_changed(given, actor)])
             if name is not None:
                 renamed = channels.rename(
                     channel, service=service, name=name, user_id=actor.user_id
@@ -237,9 +267,10 @@ class Channels:
 
         async def store() -> None:
             channel = await self._context.executor.look(actor.org, look)
-            if credentials is not None:
-                await self._store_credentials(
-                    actor, channel.platform, channel.account_id, credentials
+            if given is not None:
+                credentials.require_form(channel.platform, given)
+                await self._context.credentials.merge(
+                    actor.keys, channel.platform, channel.account_id, given
                 )
 
         return await self._context.executor.execute(
@@ -275,15 +306,6 @@ class Channels:
             )
         return outcome
 
-    async def _store_credentials(
-        self, actor: Actor, platform: str, account_id: str, credentials: dict[str, str]
-    ) -> None:
-        """Secrets stand in the directory, sealed, and nowhere else. Spec P4."""
-        sealed = actor.keys.seal_secret(
-            msgspec.json.encode(credentials), about=secrets_about(platform, account_id)
-        )
-        await self._context.directory.store_secrets(actor.org, platform, account_id, sealed=sealed)
-
     async def _change(
         self, actor: Actor, channel_id: str, decision: Callable[[Channel], list[Event]]
     ) -> Outcome[None]:
@@ -300,9 +322,11 @@ class Channels:
         )
 
 
-def secrets_about(platform: str, account_id: str) -> str:
-    """What binds an account's sealed credentials to the account."""
-    return f"account/{platform}/{account_id}"
+class _Prepared(msgspec.Struct, frozen=True):
+    """What an account is reached with, and what of it we made."""
+
+    credentials: Credentials
+    made: dict[str, str]
 
 
 def _managed(unit: Unit, actor: Actor, channel_id: str, service: str) -> Channel:
@@ -313,8 +337,8 @@ def _managed(unit: Unit, actor: Actor, channel_id: str, service: str) -> Channel
     return channel
 
 
-def _changed(credentials: dict[str, str], actor: Actor) -> CredentialsChanged:
-    return CredentialsChanged(fields=tuple(sorted(credentials)), user_id=actor.user_id)
+def _changed(given: Credentials, actor: Actor) -> CredentialsChanged:
+    return CredentialsChanged(fields=tuple(sorted(given)), user_id=actor.user_id)
 
 
 def _require_manages_account(unit: Unit, channel: Channel) -> None:

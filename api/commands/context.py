@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import msgspec
 
 from api.commands.billing import Billing
+from api.commands.credentials import AccountCredentials
 from api.commands.execute import Executor, Request
 from api.commands.people import People
 from api.commands.unit import Unit
@@ -29,6 +30,7 @@ class Context:
     executor: Executor
     people: People
     directory: Directory
+    credentials: AccountCredentials
     clock: Clock
     new_id: NewId
     billing: Billing

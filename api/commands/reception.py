@@ -7,6 +7,8 @@ import msgspec
 from api.commands.billing import settle
 from api.commands.people import People
 from api.commands.unit import Unit
+from api.commands.watermarks import PLATFORMS as WATERMARK_PLATFORMS
+from api.commands.watermarks import date_message, raise_watermark
 from domain import account as accounts
 from domain import chat as chats
 from domain import contact as contacts
@@ -23,21 +25,30 @@ from domain.chat import (
     ReceiptReceived,
     UnsendReceived,
 )
-from domain.contact import Contact, ContactChatStarted, MarketingPreferenceChanged
+from domain.contact import (
+    ActivityReceived,
+    Contact,
+    ContactChatStarted,
+    FollowChanged,
+    MarketingPreferenceChanged,
+)
 from domain.delivery import DeliveryKept
 from domain.event import Event, Sealed
 from domain.identifiers import NewId
 from domain.inbound import (
     AccountNoticed,
+    ActivityOccurred,
     Address,
     AddressesChanged,
     AnyOccurrence,
+    FollowOccurred,
     MessageChanged,
     MessageOccurred,
     NotUnderstood,
     Person,
     PreferenceChanged,
     ReceiptOccurred,
+    WatermarkOccurred,
 )
 from domain.ports import Keys
 from domain.windows import believed_time
@@ -94,7 +105,13 @@ class Reception:
             self._keep_for_later(unit)
             return
         match self._occurrence:
-            case MessageOccurred() | MessageChanged() as nameless if not _is_about(nameless):
+            case (
+                MessageOccurred()
+                | MessageChanged()
+                | FollowOccurred()
+                | ActivityOccurred()
+                | WatermarkOccurred() as nameless
+            ) if not _is_about(nameless):
                 self.keep_raw(unit)
             case MessageOccurred(echo=False) as message:
                 self._message(unit, message)
@@ -108,17 +125,23 @@ class Reception:
                 self._addresses(unit, change)
             case PreferenceChanged() as preference:
                 self._preference(unit, preference)
+            case WatermarkOccurred() as watermark:
+                self._watermark(unit, watermark)
+            case FollowOccurred() as follow:
+                self._follow(unit, follow)
+            case ActivityOccurred() as activity:
+                self._activity(unit, activity)
             case AccountNoticed() | NotUnderstood():
                 self.keep_raw(unit)
 
     # Messages.
 
     def _message(self, unit: Unit, message: MessageOccurred) -> None:
-        chat_id, author = self._meet(unit, message.person, message.group)
+        chat_id, author = self._meet(unit, message.person, message.group, message.group_name)
         stream = chats.stream_of(chat_id)
         received = MessageReceived(
             message_id=self._new_id(),
-            kind=message.kind.removeprefix("message."),
+            kind=message.kind.partition(".")[2],
             at=self._at,
             content=self._seal(unit, author, message.content, stream, MessageReceived),
             key=self._key(message.platform_id),
@@ -128,10 +151,16 @@ class Reception:
         unit.record(stream, [received])
 
     def _echo(self, unit: Unit, message: MessageOccurred) -> None:
-        chat_id, _ = self._meet(unit, message.person, message.group)
+        chat_id, _ = self._meet(unit, message.person, message.group, message.group_name)
         stream = chats.stream_of(chat_id)
         chat = unit.state(stream, Chat)
         key = self._key(message.platform_id)
+        self._record_echo(unit, message, chat, key)
+        if self._platform in WATERMARK_PLATFORMS and message.at is not None:
+            date_message(unit, chat_id, key=key, at=self._at)
+
+    def _record_echo(self, unit: Unit, message: MessageOccurred, chat: Chat, key: bytes) -> None:
+        stream = chats.stream_of(chat.chat_id or "")
         own = sending.is_own_echo(chat, key=key, mark=message_of(message.sent_by_us))
         if own is not None:
             if chat.outbound[own].key is None:
@@ -198,6 +227,11 @@ class Reception:
         unit.record(stream, sending.record_receipt(chat, received))
         settle(unit, chat_id, at=self._received_at)
 
+    def _watermark(self, unit: Unit, watermark: WatermarkOccurred) -> None:
+        chat_id, _ = self._meet(unit, watermark.person, None)
+        keys = [self._key(each) for each in watermark.platform_ids]
+        raise_watermark(unit, chat_id, status=watermark.status, up_to=self._at, keys=keys)
+
     def _chat_of(self, unit: Unit, receipt: ReceiptOccurred) -> str | None:
         """The chat a receipt belongs to: by our mark, else by whom the message went to."""
         marked = (receipt.sent_by_us or "").partition(".")[0]
@@ -212,15 +246,11 @@ class Reception:
 
     # People.
 
-    def _meet(self, unit: Unit, person: Person, group: Address | None) -> tuple[str, str]:
+    def _meet(
+        self, unit: Unit, person: Person, group: Address | None, group_name: str | None = None
+    ) -> tuple[str, str]:
         """The chat with this customer, begun if need be, and who wrote. Spec C19."""
-        customer = author = ""
-        if group is not None:
-            as_person = Person(addresses=(group,))
-            customer = self._people.find_or_make(unit, self._keys, as_person, group=True)
-        if person.addresses:
-            author = self._people.find_or_make(unit, self._keys, person)
-        customer, author = customer or author, author or customer
+        customer, author = self._meet_people(unit, person, group, group_name)
         stream = contacts.stream_of(customer)
         chat_id = unit.state(stream, Contact).chats.get(self._account_key)
         if chat_id is None:
@@ -237,13 +267,48 @@ class Reception:
             unit.record(chats.stream_of(chat_id), [started])
         return chat_id, author
 
+    def _meet_people(
+        self, unit: Unit, person: Person, group: Address | None, group_name: str | None = None
+    ) -> tuple[str, str]:
+        """The customer, who may be a group, and who of them it is about. Spec C19."""
+        customer = author = ""
+        if group is not None:
+            as_person = Person(addresses=(group,), name=group_name)
+            customer = self._people.find_or_make(unit, self._keys, as_person, group=True)
+        if person.addresses:
+            author = self._people.find_or_make(unit, self._keys, person)
+        return customer or author, author or customer
+
+    def _follow(self, unit: Unit, follow: FollowOccurred) -> None:
+        customer, author = self._meet_people(unit, follow.person, follow.group)
+        stream = contacts.stream_of(customer)
+        changed = FollowChanged(
+            account=self._account_key,
+            follows=follow.follows,
+            at=self._at,
+            details=self._seal(unit, author, follow, stream, FollowChanged),
+        )
+        unit.record(stream, [changed])
+
+    def _activity(self, unit: Unit, activity: ActivityOccurred) -> None:
+        customer, author = self._meet_people(unit, activity.person, activity.group)
+        stream = contacts.stream_of(author)
+        received = ActivityReceived(
+            account=self._account_key,
+            kind=activity.kind,
+            at=self._at,
+            details=self._seal(unit, author, activity, stream, ActivityReceived),
+            group=customer if activity.group else None,
+        )
+        unit.record(stream, [received])
+
     def _addresses(self, unit: Unit, change: AddressesChanged) -> None:
         contact_id = self._people.find(unit, self._keys, change.person.addresses)
         if contact_id is None:
             # Nobody we know yet, but whoever writes under either address will be the same (P5).
             stay = [each for each in change.person.addresses if each.kind not in HANDED_ON]
             person = Person(addresses=(*stay, *change.added))
-            self._people.find_or_make(unit, self._keys, person)
+            self._people.find_or_make(unit, self._keys, person, group=change.group)
             return
         replaced = {address.kind for address in change.added}
         for address in change.added:
@@ -325,9 +390,16 @@ class Reception:
         return self._people.seal(unit, self._keys, contact_id, data, stream, event)
 
 
-def _is_about(occurrence: MessageOccurred | MessageChanged) -> bool:
+def _is_about(
+    occurrence: MessageOccurred
+    | MessageChanged
+    | FollowOccurred
+    | ActivityOccurred
+    | WatermarkOccurred,
+) -> bool:
     """Whether it names anybody: a person, or for an echo to a group at least the group."""
-    return bool(occurrence.person.addresses) or occurrence.group is not None
+    group = None if isinstance(occurrence, WatermarkOccurred) else occurrence.group
+    return bool(occurrence.person.addresses) or group is not None
 
 
 def message_of(mark: str | None) -> str | None:

@@ -51,11 +51,13 @@ from domain.chat import (
 )
 from domain.chosen_rules import PricingChosen
 from domain.contact import (
+    ActivityReceived,
     AddressAdded,
     AddressRemoved,
     ContactChatStarted,
     ContactCreated,
     ContactNamed,
+    FollowChanged,
     MarketingPreferenceChanged,
 )
 from domain.conversation import ChargeVoided, ConversationStarted, MessageCharged
@@ -90,6 +92,7 @@ from domain.pricing import Inputs, Price
 from domain.rate_card import Rate, RateCard
 from domain.reader import ChatVisited, ServiceVisited
 from domain.template import TemplateDefined, TemplateStateChanged
+from domain.watermark import MessageDated, WatermarkRaised
 
 ORGANISATION = "3eaz74raur77r7ezval6mxpnsi"
 ADMIN = "rruxnznviecblppjbc6u33qv34"
@@ -366,6 +369,21 @@ SAMPLES: dict[tuple[str, int], Event] = {
     ("contact.marketing_preference_changed", 1): MarketingPreferenceChanged(
         account="whatsapp:106540352242922", wants_marketing=False, at=AT
     ),
+    ("contact.follow_changed", 1): FollowChanged(
+        account="line:U8e742f61d673b39c7fff3cecb7536ef0",
+        follows=False,
+        at=AT,
+        details=OF_CONTACT,
+    ),
+    ("contact.activity_received", 1): ActivityReceived(
+        account="wechat:gh_3b9c51e0d7a2",
+        kind="event.scan",
+        at=AT,
+        details=OF_CONTACT,
+        group=MEMBER,
+    ),
+    ("watermark.raised", 1): WatermarkRaised(status="read", up_to=AT),
+    ("watermark.message_dated", 1): MessageDated(key=MESSAGE_KEY, at=AT),
     ("organisation.created", 1): OrganisationCreated(name="株式会社サンプル"),
     ("organisation.service_added", 1): ServiceAdded(
         service="crm", subscription="bundled", user_id=ADMIN

@@ -30,6 +30,9 @@ KINDS_WITH_STATE = {
     "organisation",
     "rules",
     "template",
+    "organisation",
+    "template",
+    "watermark",
 }
 
 
