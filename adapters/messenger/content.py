@@ -20,13 +20,13 @@ def describe(message: Message) -> tuple[str, Content]:
     """The kind and the content of a message; what is not understood is of kind `unknown`."""
     body = text(message.get("text"))
     attachments = _once(objects(message.get("attachments")))
-    files = [each for each in attachments if each.get("type") in FILES]
-    link = next((_link(each) for each in attachments if each.get("type") in SHARES), None)
+    files = [each for each in attachments if _type(each) in FILES]
+    link = next((_link(each) for each in attachments if _type(each) in SHARES), None)
     payload = text(part(message, "quick_reply").get("payload"))
     if payload is not None:
         return "button_reply", Content(text=body, payload=payload)
     if files:
-        return str(files[0]["type"]), Content(text=body, media=_media(files), link=link)
+        return _type(files[0]), Content(text=body, media=_media(files), link=link)
     location = next((each for each in attachments if each.get("type") == "location"), None)
     if location is not None and (place := _location(location)):
         return "location", Content(text=body or text(location.get("title")), location=place)
@@ -46,6 +46,10 @@ def _once(attachments: list[Attachment]) -> list[Attachment]:
         for each in attachments
         if each.get("type") == "sticker" or _sticker_id(each) not in stickers - {None}
     ]
+
+
+def _type(attachment: Attachment) -> str:
+    return text(attachment.get("type")) or ""
 
 
 def _sticker_id(attachment: Attachment) -> str | None:

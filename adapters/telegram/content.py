@@ -127,7 +127,7 @@ def _place(location: dict[str, Any], names: dict[str, Any]) -> Reading:
     coordinates = chosen(location, {"latitude": "latitude", "longitude": "longitude"})
     if len(coordinates) < 2 or not all(map(is_number, coordinates.values())):
         return None
-    return "location", Content(text=names.get("name"), location=coordinates | names)
+    return "location", Content(text=text(names.get("name")), location=coordinates | names)
 
 
 def _contact(message: Message) -> Reading:

@@ -12,7 +12,7 @@ from api.commands.watermarks import date_message, raise_watermark
 from domain import account as accounts
 from domain import chat as chats
 from domain import contact as contacts
-from domain import delivery, sending
+from domain import delivery, sending, watermark
 from domain.account import NoticeReceived, StrayReceiptReceived
 from domain.chat import (
     Chat,
@@ -125,8 +125,8 @@ class Reception:
                 self._addresses(unit, change)
             case PreferenceChanged() as preference:
                 self._preference(unit, preference)
-            case WatermarkOccurred() as watermark:
-                self._watermark(unit, watermark)
+            case WatermarkOccurred() as reached:
+                self._watermark(unit, reached)
             case FollowOccurred() as follow:
                 self._follow(unit, follow)
             case ActivityOccurred() as activity:
@@ -227,10 +227,10 @@ class Reception:
         unit.record(stream, sending.record_receipt(chat, received))
         settle(unit, chat_id, at=self._received_at)
 
-    def _watermark(self, unit: Unit, watermark: WatermarkOccurred) -> None:
-        chat_id, _ = self._meet(unit, watermark.person, None)
-        keys = [self._key(each) for each in watermark.platform_ids]
-        raise_watermark(unit, chat_id, status=watermark.status, up_to=self._at, keys=keys)
+    def _watermark(self, unit: Unit, reached: WatermarkOccurred) -> None:
+        chat_id, _ = self._meet(unit, reached.person, None)
+        keys = [self._key(each) for each in reached.platform_ids]
+        raise_watermark(unit, chat_id, status=reached.status, up_to=self._at, keys=keys)
 
     def _chat_of(self, unit: Unit, receipt: ReceiptOccurred) -> str | None:
         """The chat a receipt belongs to: by our mark, else by whom the message went to."""
@@ -264,6 +264,7 @@ class Reception:
                 group=group is not None,
             )
             unit.begin(chats.stream_of(chat_id))
+            unit.begin(watermark.stream_of(chat_id))
             unit.record(chats.stream_of(chat_id), [started])
         return chat_id, author
 
@@ -307,8 +308,13 @@ class Reception:
         if contact_id is None:
             # Nobody we know yet, but whoever writes under either address will be the same (P5).
             stay = [each for each in change.person.addresses if each.kind not in HANDED_ON]
+            known = self._people.find(unit, self._keys, change.added)
             person = Person(addresses=(*stay, *change.added))
             self._people.find_or_make(unit, self._keys, person, group=change.group)
+            if change.group and known is not None:
+                # The old one was added last, but a group is written to under its new one.
+                for address in change.added:
+                    self._people.lead_to(unit, self._keys, known, address, before=known)
             return
         replaced = {address.kind for address in change.added}
         for address in change.added:

@@ -276,6 +276,7 @@ async def trunkline(
             meta_app_secrets=(APP_SECRET,),
             meta_verify_token=VERIFY_TOKEN,
             whatsapp_api_base=fake.base_url,
+            wechat_clock_tolerance_seconds=0,  # Recorded deliveries are older.
         )
         async with core(settings, where) as parts, projecting(parts), dispatching(parts):
             config = uvicorn.Config(application(parts), loop="none", log_config=None)
