@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
 
-from api.commands.credentials import AccountCredentials
+from api.commands.credentials import AccountCredentials, Live
 from api.commands.inbound import Inbound
 from api.parts import Part
 from api.problems import TooLarge, WebhookRefused
@@ -73,19 +73,6 @@ class Webhooks:
         """What to raise: one more was not authentic, and nothing says why."""
         self.refused[platform] = self.refused.get(platform, 0) + 1
         return WebhookRefused()
-
-    async def delivery(
-        self, platform: str, account_id: str, request: AnyRequest, body: bytes
-    ) -> Delivery:
-        """A request with everything that it may be compared with."""
-        return Delivery(
-            account_id=account_id,
-            body=body,
-            headers=list(request.scope["headers"]),
-            query=list(request.query_params.multi_items()),
-            credentials=await self.credentials.live(platform, account_id),
-            now=self.clock.now(),
-        )
 
 
 # Meta's platforms: one address and one app secret for all accounts.
@@ -165,8 +152,8 @@ async def verify_wechat(
     request: AnyRequest, account_id: FromPath[str], webhooks: Part[Webhooks]
 ) -> Response[str]:
     """WeChat's handshake: `echostr` goes back word by word."""
-    delivery = await webhooks.delivery("wechat", account_id, request, b"")
-    answer = webhooks.wechat.handshake(delivery)
+    live = await webhooks.credentials.live("wechat", account_id)
+    answer = webhooks.wechat.handshake(_delivery(webhooks, account_id, request, b"", live))
     if answer is None:
         raise webhooks.refuse("wechat")
     return Response(answer, media_type="text/plain")
@@ -185,12 +172,26 @@ async def _receive(
 ) -> Response[str]:
     """Acknowledged only when everything in it is durable."""
     body = await _body(request, platform.body_bytes_max)
-    delivery = await webhooks.delivery(platform.platform, account_id, request, body)
-    occurrences = platform.read(delivery)
+    live = await webhooks.credentials.live(platform.platform, account_id)
+    occurrences = platform.read(_delivery(webhooks, account_id, request, body, live))
     if occurrences is None:
         raise webhooks.refuse(platform.platform)
-    await webhooks.inbound.receive(platform.platform, occurrences)
+    # Whose secret it was signed with, theirs it is, whatever was believed of the account before.
+    await webhooks.inbound.receive(platform.platform, occurrences, holder=live.org)
     return Response(platform.acknowledgement, media_type="text/plain")
+
+
+def _delivery(
+    webhooks: Webhooks, account_id: str, request: AnyRequest, body: bytes, live: Live
+) -> Delivery:
+    return Delivery(
+        account_id=account_id,
+        body=body,
+        headers=list(request.scope["headers"]),
+        query=list(request.query_params.multi_items()),
+        credentials=live.credentials,
+        now=webhooks.clock.now(),
+    )
 
 
 async def _body(request: AnyRequest, bytes_max: int) -> bytes:

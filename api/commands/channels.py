@@ -301,8 +301,8 @@ class Channels:
             ),
         )
         if not account.claimed:
-            await self._context.directory.release_account(
-                actor.org, channel.platform, channel.account_id
+            await self._context.credentials.release(
+                actor.keys, channel.platform, channel.account_id
             )
         return outcome
 

@@ -41,26 +41,34 @@ class Inbound:
         self._system = system
         self._holders: dict[tuple[str, str], tuple[float, int | None]] = {}
 
-    async def receive(self, platform: str, occurrences: Sequence[AnyOccurrence]) -> None:
+    async def receive(
+        self, platform: str, occurrences: Sequence[AnyOccurrence], *, holder: int | None = None
+    ) -> None:
         """Write down everything a webhook says; returns when all of it is durable.
 
         Raises Unavailable, and then the platform is to send it again: what is written already
-        changes nothing. What concerns one person is written in the order given.
+        changes nothing. What concerns one person is written in the order given. `holder` is the
+        org whose secret it was signed with, where accounts have secrets of their own.
         """
         # Deliveries that came together are parsed first and then decided together: to do one kind
         # of work at a time is a tenth quicker than to go to and fro.
         await asyncio.sleep(0)
         if len(occurrences) == 1:
-            await self._receive_lane(platform, occurrences)
+            await self._receive_lane(platform, occurrences, holder)
             return
         lanes: dict[object, list[AnyOccurrence]] = defaultdict(list)
         for index, occurrence in enumerate(occurrences):
             lanes[_lane(occurrence) or index].append(occurrence)
-        await asyncio.gather(*(self._receive_lane(platform, lane) for lane in lanes.values()))
+        await asyncio.gather(
+            *(self._receive_lane(platform, lane, holder) for lane in lanes.values())
+        )
 
-    async def _receive_lane(self, platform: str, lane: Sequence[AnyOccurrence]) -> None:
+    async def _receive_lane(
+        self, platform: str, lane: Sequence[AnyOccurrence], holder: int | None
+    ) -> None:
         for occurrence in lane:
-            for number in await self._holders_of(platform, occurrence):
+            holders = [holder] if holder else await self._holders_of(platform, occurrence)
+            for number in holders:
                 keys = await self._directory.keys(number)
                 await self.receive_for(keys, platform, occurrence)
 

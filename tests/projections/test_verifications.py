@@ -37,7 +37,7 @@ async def pending_after(
     ]
     async with connection.transaction(force_rollback=True):
         await Verifications().apply(connection, 1, batch)
-        return await verifications.pending(connection, limit=10)
+        return await verifications.pending(connection, platforms=("whatsapp", "wechat"), limit=10)
 
 
 def pending(account_id: str, *, since: int, platform: str = "whatsapp") -> PendingCheck:
@@ -84,3 +84,11 @@ async def test_the_longest_waiting_account_comes_first(
         connection, ("whatsapp:1", CLAIMED), ("whatsapp:2", CLAIMED), ("whatsapp:1", CHANGED)
     )
     assert found == [pending("2", since=2), pending("1", since=3)]
+
+
+async def test_accounts_of_platforms_that_nobody_asks_wait_in_nobodys_way(
+    connection: psycopg.AsyncConnection,
+) -> None:
+    line = accounts.AccountClaimed(platform="line", account_id="U1")
+    found = await pending_after(connection, ("line:U1", line), ("whatsapp:2", CLAIMED))
+    assert found == [pending("2", since=2)]
