@@ -52,7 +52,9 @@ def _read_json(body: bytes) -> Fields:
 
 
 def _read_xml(body: bytes) -> Fields:
-    # WeChat writes UTF-8, whatever a body may say of itself.
+    # WeChat writes UTF-8, whatever a body may say of itself: a byte order mark would be believed.
+    if not body.lstrip().startswith(b"<"):
+        raise Malformed
     parser = expat.ParserCreate("utf-8")
     builder = _Builder()
     parser.buffer_text = True
