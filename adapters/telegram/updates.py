@@ -178,8 +178,8 @@ def _label(message: Part, payload: str | None) -> str | None:
 def _membership(happening: Happening, change: Part) -> list[AnyOccurrence]:
     """What the bot may do in a chat: a person blocks it or lets it in again, or a group does."""
     happening, _ = _placed(happening, change, sender=_user(happening, change, "from"))
-    before = part(change, "old_chat_member").get("status")
-    after = part(change, "new_chat_member").get("status")
+    before = text(part(change, "old_chat_member").get("status"))
+    after = text(part(change, "new_chat_member").get("status"))
     names = ("contact.follow", "contact.unfollow")
     if happening.group is not None:
         names = ("group.joined", "group.left")

@@ -23,6 +23,15 @@ def test_n1_whatsapps_window_is_24_hours_and_a_template_may_start() -> None:
     assert rule == WindowRule(name="whatsapp/1", length=DAY, business_may_start=True)
 
 
+@pytest.mark.parametrize(
+    ("platform", "length"),
+    [("messenger", DAY), ("line", None), ("telegram", None), ("wechat", 2 * DAY)],
+)
+def test_n1_elsewhere_only_customers_start(platform: str, length: timedelta | None) -> None:
+    rule = window_rule(platform)
+    assert (rule.length, rule.business_may_start) == (length, False)
+
+
 def test_n1_rules_are_found_by_the_names_they_are_recorded_under() -> None:
     assert all(WINDOW_RULES[name].name == name for name in WINDOW_RULES)
 
