@@ -67,7 +67,7 @@ class Inbound:
         self, platform: str, lane: Sequence[AnyOccurrence], holder: int | None
     ) -> None:
         for occurrence in lane:
-            holders = [holder] if holder else await self._holders_of(platform, occurrence)
+            holders = await self._holders_of(platform, occurrence) if holder is None else [holder]
             for number in holders:
                 keys = await self._directory.keys(number)
                 await self.receive_for(keys, platform, occurrence)
