@@ -41,8 +41,8 @@ from api.commands.billing import Billing
 from api.commands.channels import Channels
 from api.commands.chats import Chats
 from api.commands.context import Context
-from api.commands.credits import CreditAccounts
 from api.commands.credentials import AccountCredentials
+from api.commands.credits import CreditAccounts
 from api.commands.dispatching import Dispatching
 from api.commands.execute import Executor
 from api.commands.inbound import Inbound

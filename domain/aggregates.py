@@ -5,8 +5,17 @@ from typing import Any
 
 import msgspec
 
-from domain import account, channel, chat, chosen_rules, contact, ledger, organisation, template
-from domain import account, channel, chat, contact, organisation, template, watermark
+from domain import (
+    account,
+    channel,
+    chat,
+    chosen_rules,
+    contact,
+    ledger,
+    organisation,
+    template,
+    watermark,
+)
 from domain.event import Event
 
 Evolve = Callable[[Any, Event], Any]

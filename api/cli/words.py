@@ -17,11 +17,6 @@ from domain import (
     organisation,
     reader,
     template,
-    contact,
-    delivery,
-    organisation,
-    reader,
-    template,
     watermark,
 )
 from domain.event import Event, Sealed

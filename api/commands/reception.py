@@ -152,15 +152,14 @@ class Reception:
 
     def _echo(self, unit: Unit, message: MessageOccurred) -> None:
         chat_id, _ = self._meet(unit, message.person, message.group, message.group_name)
-        stream = chats.stream_of(chat_id)
-        chat = unit.state(stream, Chat)
         key = self._key(message.platform_id)
-        self._record_echo(unit, message, chat, key)
+        self._record_echo(unit, message, chat_id, key)
         if self._platform in WATERMARK_PLATFORMS and message.at is not None:
             date_message(unit, chat_id, key=key, at=self._at)
 
-    def _record_echo(self, unit: Unit, message: MessageOccurred, chat: Chat, key: bytes) -> None:
-        stream = chats.stream_of(chat.chat_id or "")
+    def _record_echo(self, unit: Unit, message: MessageOccurred, chat_id: str, key: bytes) -> None:
+        stream = chats.stream_of(chat_id)
+        chat = unit.state(stream, Chat)
         own = sending.is_own_echo(chat, key=key, mark=message_of(message.sent_by_us))
         if own is not None:
             if chat.outbound[own].key is None:

@@ -30,8 +30,6 @@ KINDS_WITH_STATE = {
     "organisation",
     "rules",
     "template",
-    "organisation",
-    "template",
     "watermark",
 }
 
