@@ -19,6 +19,7 @@ from api import (
     pricing,
     recounts,
     statements,
+    stream,
     templates,
     webhooks,
 )
@@ -33,11 +34,13 @@ from api.commands.execute import Executor
 from api.commands.organisations import Organisations
 from api.commands.quotes import Quotes
 from api.commands.replies import Replies
+from api.feeds import Feeds
 from api.names import Names
 from api.problems import EXCEPTION_HANDLERS
 from api.rate_cards import RateCards
 from api.reading import Reading
 from api.settings import Settings
+from api.showing import Showing
 from api.webhooks import META_BODY_BYTES_MAX, Webhooks
 from domain.ports import Clock, Directory
 from projections.standing import Standings
@@ -55,6 +58,7 @@ HANDLERS = (
     *decisions.HANDLERS,
     *chats.HANDLERS,
     *messages.HANDLERS,
+    *stream.HANDLERS,
     *templates.HANDLERS,
     *credit_routes.HANDLERS,
     *pricing.HANDLERS,
@@ -83,6 +87,8 @@ class Parts:
     rate_cards: RateCards
     reading: Reading
     standings: Standings
+    feeds: Feeds
+    showing: Showing
     names: Names
     directory: Directory
     clock: Clock

@@ -5,6 +5,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -28,6 +29,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """The user behind a request, as the org's log knows them at this moment."""
 
     keys: Keys
+    key_id: str
+    expires_at: datetime | None
     user_id: str
     user: User
     organisation: Organisation
@@ -102,14 +105,34 @@ class Authentication:
             raise Unauthenticated
         if not self._requests.take(key_id, now):
             raise TooManyRequests(retry_after=self._requests.seconds_until_next(key_id, now))
-        return await self._look_up(holder)
+        return await self._look_up(key_id, holder)
+
+    async def renewed(self, principal: Principal) -> Principal:
+        """Whom the same key belongs to now, and what they may do. Raises Unauthenticated."""
+        holder = await self._directory.key_holder(principal.key_id)
+        if holder is None or not self._is_valid(holder):
+            raise Unauthenticated
+        return await self._look_up(principal.key_id, holder)
+
+    async def at(self, principal: Principal, position: int) -> Principal:
+        """The same user in an organisation that has come to this position at least.
+
+        Of the key nothing is asked: that costs a query, which `renewed` is for.
+        """
+        org = principal.keys.org
+        await self._log.is_current(org, at_least=position)
+        organisation = await self._executor.look(org, the_organisation)
+        user = organisation.users[principal.user_id]
+        return msgspec.structs.replace(principal, organisation=organisation, user=user)
 
     def _opens(self, holder: KeyHolder, secret: str) -> bool:
-        matches = hmac.compare_digest(digest_of(secret), holder.hash)
-        expired = holder.expires_at is not None and self._clock.now() >= holder.expires_at
-        return matches and holder.revoked_at is None and not expired
+        return hmac.compare_digest(digest_of(secret), holder.hash) and self._is_valid(holder)
 
-    async def _look_up(self, holder: KeyHolder) -> Principal:
+    def _is_valid(self, holder: KeyHolder) -> bool:
+        expired = holder.expires_at is not None and self._clock.now() >= holder.expires_at
+        return holder.revoked_at is None and not expired
+
+    async def _look_up(self, key_id: str, holder: KeyHolder) -> Principal:
         keys = await self._directory.keys(holder.org)
         # The key's row came with the head of the org's log: what another process has changed
         # since, roles and services included, counts from this request on.
@@ -120,6 +143,8 @@ class Authentication:
             raise Unauthenticated
         return Principal(
             keys=keys,
+            key_id=key_id,
+            expires_at=holder.expires_at,
             user_id=holder.user_id,
             user=user,
             organisation=organisation,

@@ -162,7 +162,7 @@ async def list_channels(
         )
     shown = rows[: page.limit]
     more = cursor_of(shown[-1].cursor) if len(rows) > len(shown) else None
-    return Listing([_view(row) for row in shown], more)
+    return Listing([channel_view(row) for row in shown], more)
 
 
 @get("/v1/channels/{channel_id:str}")
@@ -177,7 +177,7 @@ async def get_channel(
         row = await channel(
             connection, org=principal.keys.org.number, channel_id=known_id(channel_id)
         )
-    return _view(found(row))
+    return channel_view(found(row))
 
 
 @post("/v1/channels/{channel_id:str}/services/{service:str}/disable", status_code=200)
@@ -300,7 +300,9 @@ async def _after(
     reading: Reading, actor: Actor, outcome: Outcome[Any], channel_id: str
 ) -> ChannelView:
     async with reading.after(actor.org.number, outcome, PROJECTION) as connection:
-        return _view(found(await channel(connection, org=actor.org.number, channel_id=channel_id)))
+        return channel_view(
+            found(await channel(connection, org=actor.org.number, channel_id=channel_id))
+        )
 
 
 def found(row: ChannelRow | None) -> ChannelRow:
@@ -325,6 +327,8 @@ def _setup(
 
 
 def _view(row: ChannelRow) -> ChannelView:
+def channel_view(row: ChannelRow) -> ChannelView:
+    """One channel."""
     health = row.health
     return ChannelView(
         id=row.id,

@@ -51,10 +51,13 @@ from api.commands.people import People
 from api.commands.quotes import Quotes
 from api.commands.replies import Replies
 from api.commands.states import States
+from api.feeds import Feeds
 from api.names import Names
 from api.outbox import ProjectedOutbox
 from api.reading import Reading
 from api.settings import Settings, SettingsError, master_key
+from api.showing import Showing
+from api.stream import SHOWN
 from api.webhooks import Webhooks
 from domain.identifiers import identifier
 from domain.ports import Clock, Org
@@ -155,6 +158,8 @@ class Core:
     inbound: Inbound
     dispatching: Dispatching
     projectors: Pool
+    reading: Reading
+    feeds: Feeds
     readers: Pool
     bell: Bell
     clock: Clock
@@ -196,6 +201,9 @@ async def core(
         system = await directory.create_organisation(SYSTEM)
         inbound = Inbound(executor, people, directory, clock, new_id, system=system)
         system_keys = await directory.keys(system.number)
+        reading = Reading(LiveBuilds(readers, PROJECTIONS))
+        feeds = Feeds(log, reading, bell.listener(), SHOWN)
+        await stack.enter_async_context(_running(feeds.run()))
         yield Core(
             settings=settings,
             database_url=where.url,
@@ -205,6 +213,8 @@ async def core(
             inbound=inbound,
             dispatching=Dispatching(context, inbound, system=system_keys),
             projectors=projectors,
+            reading=reading,
+            feeds=feeds,
             readers=readers,
             bell=bell,
             clock=clock,
@@ -225,6 +235,7 @@ def reading_of(parts: Core) -> Reading:
 def application(parts: Core) -> Litestar:
     """The HTTP side."""
     settings = parts.settings
+    names = Names(parts.addresses)
     authentication = Authentication(
         parts.directory,
         parts.context.executor,
@@ -247,6 +258,10 @@ def application(parts: Core) -> Litestar:
             reading=reading_of(parts),
             standings=Standings(parts.projectors, PROJECTIONS),
             names=Names(parts.addresses),
+            reading=parts.reading,
+            feeds=parts.feeds,
+            showing=Showing(parts.reading, names, parts.context.executor, parts.clock),
+            names=names,
             directory=parts.directory,
             clock=parts.clock,
             webhooks=_webhooks(parts),

@@ -1,7 +1,7 @@
 """Reads: one organisation, from projections that have seen as much as the client asks for."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from litestar import Request
@@ -55,6 +55,9 @@ class Reading:
         """A connection for the next part of a long read, which waited for nothing."""
         async with self._live.within(org) as connection:
             yield connection
+    def now(self, org: int) -> AbstractAsyncContextManager[Connection]:
+        """A connection that shows what is there, for work that belongs to no one request."""
+        return self._live.within(org)
 
     async def ping(self) -> None:
         """Raises what the pool raises when the database does not answer."""

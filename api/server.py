@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import Literal
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.main import Core, Database, application, core, dispatching, projecting, purging
 from api.settings import Settings
@@ -18,6 +19,8 @@ Role = Literal["all", "api", "projector", "dispatcher"]
 
 # A stop is over within ten seconds: half of it for requests that are being answered.
 GRACE_SECONDS = 5
+# A client that reads nothing for so long is gone, or means harm.
+SLOW_READER_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +62,7 @@ async def serve_http(
     server = _Server(
         uvicorn.Config(
             application(parts),
-            http="httptools",
+            http=_Protocol,
             loop="none",
             log_config=None,
             access_log=False,
@@ -78,6 +81,7 @@ async def serve_http(
         await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
     for task in (started, stopping):
         task.cancel()
+    parts.feeds.close()  # Streams would go on for ever.
     server.should_exit = True
     await serving
 
@@ -87,6 +91,32 @@ def _collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
+
+
+class _Protocol(HttpToolsProtocol):
+    """Drops a client that has stopped to read: what waits for it is bounded in time, too."""
+
+    _drop: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """There is more than the transport wants to keep."""
+        super().pause_writing()
+        self._drop = self.loop.call_later(SLOW_READER_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has read on."""
+        super().resume_writing()
+        self._forget_drop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone anyway."""
+        self._forget_drop()
+        super().connection_lost(exc)
+
+    def _forget_drop(self) -> None:
+        if self._drop is not None:
+            self._drop.cancel()
+            self._drop = None
 
 
 class _Server(uvicorn.Server):

@@ -123,6 +123,9 @@ class Log(Protocol):
     async def position(self, org: Org) -> int:
         """The position of the org's newest event; 0 for none."""
 
+    async def positions(self, orgs: Collection[Org]) -> dict[Org, int]:
+        """The same for several organisations at once; those without events may be missing."""
+
 
 class StoredAnswer(msgspec.Struct, frozen=True):
     """What an Idempotency-Key led to."""

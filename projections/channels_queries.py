@@ -1,5 +1,6 @@
 """Questions to the channels projection."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Literal
 
@@ -90,6 +91,23 @@ async def channel(connection: Connection, *, org: int, channel_id: str) -> Chann
     parameters = {"org": org, "channel_id": channel_id, "limit": 1}
     rows = await _channels(connection, "c.channel_id = %(channel_id)s", parameters)
     return rows[0] if rows else None
+
+
+async def channels_named(
+    connection: Connection, *, org: int, channel_ids: Collection[str], accounts: Collection[str]
+) -> list[ChannelRow]:
+    """Channels by their ids, and those of accounts that are written `<platform>:<id>`."""
+    parameters = {
+        "org": org,
+        "channel_ids": list(channel_ids),
+        "accounts": list(accounts),
+        "limit": None,
+    }
+    named = (
+        "(c.channel_id = ANY (%(channel_ids)s::text[])"
+        " OR c.platform || ':' || c.account_id = ANY (%(accounts)s::text[]))"
+    )
+    return await _channels(connection, named, parameters)
 
 
 async def connections_of(

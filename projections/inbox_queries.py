@@ -1,5 +1,6 @@
 """Questions to the inbox: one indexed statement each, and nothing is opened here."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Literal
 
@@ -121,6 +122,15 @@ async def chat(connection: Connection, *, org: int, service: str, chat_id: str) 
     return chat_row(rows[0]) if rows else None
 
 
+async def chats_named(
+    connection: Connection, *, org: int, service: str, chat_ids: Collection[str]
+) -> dict[str, ChatRow]:
+    """Chats by id; those that the service is not shown now are missing. Spec S16."""
+    parameters = {"org": org, "service": service, "chat_ids": list(chat_ids)}
+    rows = await _rows(connection, _CHATS_NAMED, parameters)
+    return {row["chat_id"]: chat_row(row) for row in rows}
+
+
 async def counts(connection: Connection, *, org: int, service: str, viewer: str) -> Counts:
     """How many chats stand in each view."""
     parameters = {"org": org, "service": service, "viewer": viewer}
@@ -172,6 +182,30 @@ async def message(
     return message_row(rows[0]) if rows else None
 
 
+class MessageName(msgspec.Struct, frozen=True, kw_only=True):
+    """A message by our id or else by its key, and the channel it is looked at through."""
+
+    chat_id: str
+    message_id: str | None
+    key: bytes | None
+    view: ChannelView
+
+
+async def messages_named(
+    connection: Connection, *, org: int, names: Collection[MessageName]
+) -> list[MessageRow]:
+    """The messages; those that their channel does not see are missing."""
+    parameters = {
+        "org": org,
+        "chat_ids": [name.chat_id for name in names],
+        "message_ids": [name.message_id for name in names],
+        "keys": [name.key for name in names],
+        "channel_ids": [name.view.channel_id for name in names],
+        "sees_from": [name.view.sees_from for name in names],
+    }
+    return [message_row(row) for row in await _rows(connection, _MESSAGES_NAMED, parameters)]
+
+
 async def receipts(
     connection: Connection, *, org: int, chat_id: str, message_id: str
 ) -> list[ReceiptRow]:
@@ -200,4 +234,6 @@ def _with_columns(name: str, **texts: str) -> str:
 
 
 _CHAT = _with_columns("chat")
+_CHATS_NAMED = _with_columns("chats_named")
 _MESSAGE = _with_columns("message")
+_MESSAGES_NAMED = _with_columns("messages_named")

@@ -36,6 +36,16 @@ SELECT n.active AS connected, {chat_columns}, {message_columns}
   {message_joins}
  WHERE c.org = %(org)s AND c.service = %(service)s AND c.chat_id = %(chat_id)s
 
+-- chats_named --
+-- For a live stream: only chats that the service is shown now (S16).
+SELECT true AS connected, {chat_columns}, {message_columns}
+  FROM inbox_chats c
+  JOIN inbox_connections n
+    ON n.org = c.org AND n.service = c.service AND n.channel_id = c.channel_id AND n.active
+  {chat_joins}
+  {message_joins}
+ WHERE c.org = %(org)s AND c.service = %(service)s AND c.chat_id = ANY (%(chat_ids)s::text[])
+
 -- counts --
 -- Kinds of chats are counted when they change: some rows for each owner, however many chats.
 SELECT coalesce(sum(k.chats) FILTER (WHERE NOT k.blocked), 0)::bigint AS "all",
@@ -85,6 +95,22 @@ SELECT {message_columns}
   {message_joins}
  WHERE m.org = %(org)s AND m.chat_id = %(chat_id)s AND m.message_id = %(message_id)s
    AND (m.channel_id = v.channel_id OR m.channel_id = '' AND m.position >= v.sees_from)
+
+-- messages_named --
+-- Each by our id or else by its key, as the channel sees it through which its chat is looked at.
+SELECT {message_columns}
+  FROM unnest(%(chat_ids)s::text[], %(message_ids)s::text[], %(keys)s::bytea[],
+              %(channel_ids)s::text[], %(sees_from)s::bigint[])
+       AS v (chat_id, message_id, key, channel_id, sees_from)
+ CROSS JOIN LATERAL (
+       SELECT * FROM inbox_messages o
+        WHERE o.message_id = v.message_id AND o.org = %(org)s AND o.chat_id = v.chat_id
+        UNION ALL
+       SELECT * FROM inbox_messages o
+        WHERE v.message_id IS NULL
+          AND o.key = v.key AND o.chat_id = v.chat_id AND o.org = %(org)s) m
+  {message_joins}
+ WHERE m.channel_id = v.channel_id OR m.channel_id = '' AND m.position >= v.sees_from
 
 -- receipts --
 -- Everything a platform said about one message, in the order in which we heard it (C15).

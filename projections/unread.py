@@ -3,7 +3,7 @@
 A message costs a few rows per service on its account, whether 1 user reads there or 10,000.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from domain.event import Recorded
 from projections import named_sql
@@ -32,11 +32,29 @@ async def unread_of_chats(
     connection: Connection, *, org: int, user_id: str, service: str, chat_ids: Sequence[str]
 ) -> dict[str, int]:
     """The number of every chat that is asked for, 0 where there is nothing unread. Spec C6."""
+    by_user = await unread_of_users(
+        connection, org=org, user_ids=[user_id], service=service, chat_ids=chat_ids
+    )
+    return {**dict.fromkeys(chat_ids, 0), **by_user.get(user_id, {})}
+
+
+async def unread_of_users(
+    connection: Connection,
+    *,
+    org: int,
+    user_ids: Collection[str],
+    service: str,
+    chat_ids: Collection[str],
+) -> dict[str, dict[str, int]]:
+    """The same for many users at once; a chat in which nothing is unread is missing."""
     cursor = await connection.execute(
         SQL["unread_of_chats"],
-        {"org": org, "user_id": user_id, "service": service, "chat_ids": list(chat_ids)},
+        {"org": org, "user_ids": list(user_ids), "service": service, "chat_ids": list(chat_ids)},
     )
-    return {**dict.fromkeys(chat_ids, 0), **dict(await cursor.fetchall())}
+    by_user: dict[str, dict[str, int]] = {}
+    for user_id, chat_id, count in await cursor.fetchall():
+        by_user.setdefault(user_id, {})[chat_id] = count
+    return by_user
 
 
 class Unread:

@@ -162,18 +162,20 @@ SELECT total.unread, n.chat_id,
  ORDER BY n.position DESC;
 
 -- unread_of_chats --
--- For a page of an inbox: chats by primary key. Chats without anything unread are left out.
+-- For a page of an inbox, or for all who look at a live stream: chats by primary key. Chats
+-- without anything unread are left out.
 WITH active AS (
-    SELECT l.account, min(coalesce(
+    SELECT u.user_id, l.account, min(coalesce(
                (SELECT r.ordinal FROM unread_readers r
-                 WHERE r.org = l.org AND r.user_id = %(user_id)s AND r.service = l.service
+                 WHERE r.org = l.org AND r.user_id = u.user_id AND r.service = l.service
                    AND r.channel_id = l.channel_id),
                l.begins_after)) AS seen_up_to
       FROM unread_lanes l
+     CROSS JOIN unnest(%(user_ids)s::text[]) AS u (user_id)
      WHERE l.org = %(org)s AND l.service = %(service)s AND l.active
-     GROUP BY l.account
+     GROUP BY u.user_id, l.account
 )
-SELECT c.chat_id,
+SELECT active.user_id, c.chat_id,
        c.messages - greatest(
            visit.messages,
            (SELECT m.messages FROM unread_messages m
@@ -185,7 +187,7 @@ SELECT c.chat_id,
   JOIN active ON active.account = c.account
   LEFT JOIN LATERAL (
        SELECT v.messages FROM unread_visits v
-        WHERE v.org = %(org)s AND v.user_id = %(user_id)s AND v.service = %(service)s
+        WHERE v.org = %(org)s AND v.user_id = active.user_id AND v.service = %(service)s
           AND v.account = c.account AND v.chat_id = c.chat_id
         LIMIT 1) visit ON true
  WHERE c.org = %(org)s AND c.chat_id = ANY (%(chat_ids)s::text[]) AND c.service = %(service)s

@@ -13,6 +13,7 @@ READ_ROWS_MAX = 5_000
 
 _CHANGES = "SELECT * FROM read_changes(%s::int[], %s::bigint[], %s)"
 _POSITION = "SELECT position FROM heads WHERE org = %s"
+_POSITIONS = "SELECT org, position FROM heads WHERE org = ANY (%s::int[])"
 _STREAM = (
     "SELECT position, version, recorded_at, type, schema_version, data FROM events"
     " WHERE org = %s AND stream = %s AND version > %s ORDER BY version LIMIT %s"
@@ -115,6 +116,13 @@ class PostgresLog:
             cursor = await connection.execute(_POSITION, [org.number])
             row = await cursor.fetchone()
         return row[0] if row else 0
+
+    async def positions(self, orgs: Collection[Org]) -> dict[Org, int]:
+        """The same for several organisations at once; those without events may be missing."""
+        by_number = {org.number: org for org in orgs}
+        async with self._readers.connection() as connection:
+            cursor = await connection.execute(_POSITIONS, [list(by_number)])
+            return {by_number[number]: position for number, position in await cursor.fetchall()}
 
     async def read_stream(
         self, org: Org, stream: str, *, after: int = 0, limit: int | None = None

@@ -70,6 +70,7 @@ TABLE = {
         "202 202 202 403 403 403 404 401"
     ),
     "POST /v1/services/{service}/chats/{chat_id}/messages/{message_id}/discard": WRITERS,
+    "GET /v1/services/{service}/stream": VIEWERS,
     "PUT /v1/accounts/{account_id}/templates/{name}/{language}": "200 200 403 403 403 403 404 401",
     "GET /v1/accounts/{account_id}/templates/{name}/{language}": (
         "200 200 200 200 200 200 404 401"

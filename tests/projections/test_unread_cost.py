@@ -113,7 +113,10 @@ READER = {"user_id": "user0", "service": "crm"}
 SOME = ["chat5", "chat105"]
 QUERIES = {
     "unread": (unread.SQL, {**READER, "chat_count_max": 200}),
-    "unread_of_chats": (unread.SQL, {**READER, "chat_ids": SOME}),
+    "unread_of_chats": (
+        unread.SQL,
+        {"user_ids": ["user0", "user1"], "service": "crm", "chat_ids": SOME},
+    ),
     "load_accounts": (unread_batch.SQL, {"chat_ids": SOME, "channel_ids": ["channel1"]}),
     "load_lanes": (
         unread_batch.SQL,
