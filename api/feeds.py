@@ -177,11 +177,13 @@ class Feeds:
 
     async def next(self, feed: Feed, position: int, *, timeout: float) -> Batch | None:
         """The next batch behind a position; None if there is none within `timeout` seconds."""
-        if feed.behind(position) is None:
-            if position < feed.position:
-                return await self._read(feed.org, position)
+        batch = feed.behind(position)
+        if batch is None and position < feed.position:
+            batch = await self._read(feed.org, position)
+        if batch is None:
             await feed.changed(timeout)
-        return feed.behind(position)
+            batch = feed.behind(position)
+        return batch
 
     async def reached(self, connection: Connection, org: Org) -> int:
         """How far all projections that streams show have come."""
