@@ -25,6 +25,7 @@ from adapters.postgres.embedded import EmbeddedPostgresError, embedded_postgres
 from adapters.postgres.keys import MasterKey
 from adapters.postgres.log import PostgresLog
 from adapters.postgres.requests import PostgresAddresses, PostgresRequests
+from adapters.postgres.snapshots import PostgresSnapshots
 from adapters.postgres.verification import Verification, verify
 from adapters.telegram.platform import Telegram
 from adapters.wechat.platform import WeChat
@@ -187,7 +188,10 @@ async def core(
         stack.push_async_callback(log.stop)
         addresses = PostgresAddresses(projectors)
         people = People(addresses, new_id)
-        executor = Executor(log, States(log), PostgresRequests(projectors))
+        keepers = await _open(stack, pool(where.url, "trunkline_append", size_max=1))
+        snapshots = PostgresSnapshots(log, projectors, keepers, master)
+        await stack.enter_async_context(_running(snapshots.run()))
+        executor = Executor(log, States(log, snapshots), PostgresRequests(projectors))
         context = Context(
             log=log,
             executor=executor,

@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+from psycopg.conninfo import make_conninfo
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import append, billing, peers, webhook
+from benchmarks import append, cold_chat, peers, webhook
 from benchmarks.servers import Server, can_be_slow, server
 
 ROUNDS = 3
@@ -124,6 +126,27 @@ def bills(running: Server) -> Row:
     small, large = (billing.recount_memory(count) for count in (10_000, 100_000))
     console.print(f"  and in memory: {small:.0f} KiB for 10,000, {large:.0f} KiB for 100,000")
     return compare("reply in an open conversation ÷ with billing off", billed, unbilled, 0.91)
+def cold_chats(running: Server) -> Row:
+    """A command on a long chat that is in nobody's memory, against one on a short chat."""
+    rounds = []
+    for _ in range(ROUNDS):
+        name = f"cold_{secrets.token_hex(4)}"
+        with running.database(name, migrated=True) as address:
+            superuser = make_conninfo(running.superuser, dbname=name)
+            one = cold_chat.measure(address, superuser)
+        rounds.append(one)
+        console.print(
+            f"  command on a cold chat: of 100,000 messages {one.long_ms:.2f} ms,"
+            f" of 100 {one.short_ms:.2f} ms;"
+            f" of 100,000 without snapshots {one.without_snapshots_ms:,.0f} ms"
+        )
+    # As rates, like the others: the time is at most 1.3 times that of a short chat.
+    return compare(
+        "commands on a cold chat of 100,000 messages ÷ of 100",
+        [1000 / one.long_ms for one in rounds],
+        [1000 / one.short_ms for one in rounds],
+        1 / 1.3,
+    )
 
 
 def show(rows: list[Row]) -> None:
@@ -165,6 +188,7 @@ def main() -> None:
             rows = appends(running, "this disk", Floors(12, 1, 3.3, 6), npm)
             rows.append(webhooks(running))
             rows.append(bills(running))
+            rows.append(cold_chats(running))
         if can_be_slow():
             with server(slow=True) as slow:
                 rows += appends(slow, "1 ms flush", Floors(35, 1.9), npm)

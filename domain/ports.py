@@ -127,6 +127,38 @@ class Log(Protocol):
         """The same for several organisations at once; those without events may be missing."""
 
 
+class Snapshot(msgspec.Struct, frozen=True):
+    """A stream's state as of a version, encoded."""
+
+    version: int
+    state: bytes
+
+
+class NewSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A state to be kept; the place and time of its last event are what it is checked by."""
+
+    code: bytes  # Of what folded it.
+    version: int
+    position: int
+    recorded_at: datetime
+    state: bytes
+
+
+class Snapshots(Protocol):
+    """States of long streams: a cache, which may forget everything at any time."""
+
+    async def restore(
+        self, org: Org, stream: str, *, code: bytes, limit: int
+    ) -> tuple[Snapshot | None, list[Recorded]]:
+        """The newest state that this code has kept of a stream, and the events behind it."""
+
+    def keep(self, org: Org, stream: str, snapshot: NewSnapshot) -> None:
+        """Keep a state, some time later, if the log bears it out and none is newer."""
+
+    def forget(self, org: Org, stream: str, *, code: bytes) -> None:
+        """Delete a snapshot that is no use, some time later."""
+
+
 class StoredAnswer(msgspec.Struct, frozen=True):
     """What an Idempotency-Key led to."""
 

@@ -34,6 +34,7 @@ class MasterKey:
 
     def __init__(self, key: bytes, *, previous: bytes | None = None) -> None:
         """Both are 32 bytes."""
+        self._key = key
         self._ciphers = [AESGCM(each) for each in (key, previous) if each]
 
     def wrap(self, key: bytes, *, about: str) -> bytes:
@@ -48,6 +49,11 @@ class MasterKey:
             except Unreadable:
                 continue
         raise Unreadable(about)
+
+    def proof(self, data: bytes, *, about: str) -> bytes:
+        """A keyed hash that only who has the key can make; it changes with the key."""
+        key = hmac.digest(self._key, b"trunkline proof", "sha256")
+        return hmac.digest(key, about.encode() + b"\0" + data, "sha256")
 
 
 class OrgKeys:

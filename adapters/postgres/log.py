@@ -87,7 +87,7 @@ class PostgresLog:
             return True
         position = at_least if at_least is not None else await self.position(org)
         if org.number not in view.heads:
-            await self._know(org)
+            await self.know(org)
             return False
         if position > view.position(org.number):
             async with self._writer.rest():  # What is being written here is no news.
@@ -95,7 +95,7 @@ class PostgresLog:
                     self._writer.learn(await self._changes(org, since=view.position(org.number)))
         return overtaken == view.overtaken[org.number]
 
-    async def _know(self, org: Org) -> None:
+    async def know(self, org: Org) -> None:
         """Know a head from which on changes are noticed; before states are read."""
         if org.number not in self._writer.view.heads:
             for number, change in (await self._changes(org, since=NEVER)).items():
@@ -128,7 +128,7 @@ class PostgresLog:
         self, org: Org, stream: str, *, after: int = 0, limit: int | None = None
     ) -> list[Recorded]:
         """One stream's events behind version `after`, in order; all of them without a limit."""
-        await self._know(org)
+        await self.know(org)
         events: list[Recorded] = []
         while limit is None or len(events) < limit:
             rows_max = READ_ROWS_MAX if limit is None else min(READ_ROWS_MAX, limit - len(events))

@@ -192,14 +192,14 @@ class Executor:
                 idempotent=_remembered(request, unit),
             )
         )
-        entries = [
-            self._states.advance(unit.org, stream, state, version)
-            for stream, state, version in unit.written()
-        ]
+        written = unit.written()
+        entries = [self._states.advance(unit.org, *left) for left in written]
 
-        def settle(_: object) -> None:
+        def settle(done: asyncio.Future[Appended]) -> None:
             for entry in entries:
                 entry.writing -= 1
+            if not done.cancelled() and done.exception() is None:
+                self._states.note_written(unit.org, unit.events, written, done.result())
 
         future.add_done_callback(settle)
         # Whoever waits may go away; the command is written all the same.

@@ -204,6 +204,8 @@ async def test_the_appending_role_can_append_and_nothing_else(world: World):
             "append_companions",
             "current_org",
             "find_known",
+            "forget_snapshot",
+            "keep_snapshot",
             "lock_heads",
             "purge_expired",
         ]
