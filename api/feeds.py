@@ -11,6 +11,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from api.problems import TooManyRequests
@@ -35,6 +36,10 @@ LAG_PAUSE_MAX_SECONDS = 0.25
 
 # Who comes eleventh is told to wait until one that has gone away silently was noticed.
 RETRY_AFTER_SECONDS = 15
+
+# Why a feed ends, as clients are told.
+AWAY = "the database cannot be reached"
+CLOSING = "the server is about to end"
 
 _EVENTS = (
     "SELECT position, stream, version, recorded_at, type, schema_version, data"
@@ -112,14 +117,14 @@ class Feed:
         self._changed = asyncio.Event()
 
 
+@dataclass(frozen=True)
 class Place:
     """A stream's place at a feed, to be left at its end."""
 
-    def __init__(self, feed: Feed, key_id: str, service: str, user_id: str) -> None:
-        self.feed = feed
-        self.key_id = key_id
-        self.service = service
-        self.user_id = user_id
+    feed: Feed
+    key_id: str
+    service: str
+    user_id: str
 
 
 class Feeds:
@@ -221,7 +226,7 @@ class Feeds:
         try:
             heads = await self._log.positions(self._feeds.keys())
         except Exception as error:
-            self._warn(error)
+            _warn(error)
             self._end_all(AWAY)
             return False, False
         worked = is_behind = False
@@ -236,7 +241,7 @@ class Feeds:
         try:
             batch = await self._read(feed.org, feed.position)
         except Exception as error:
-            self._warn(error)
+            _warn(error)
             self._drop(feed)
             feed.end(AWAY)
             return False
@@ -271,18 +276,15 @@ class Feeds:
         if not self._feeds:
             self._wanted.clear()
 
-    def _warn(self, error: Exception) -> None:
-        logger.warning(
-            "Live streams end, since the log cannot be read",
-            extra={"error": type(error).__name__},
-        )
-
-
-AWAY = "the database cannot be reached"
-CLOSING = "the server is about to end"
-
 
 def _discount(counter: Counter[str], name: str) -> None:
     counter[name] -= 1
     if not counter[name]:
         del counter[name]
+
+
+def _warn(error: Exception) -> None:
+    # No message: it may hold what a customer wrote.
+    logger.warning(
+        "Live streams end, since the log cannot be read", extra={"error": type(error).__name__}
+    )
