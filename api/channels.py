@@ -326,7 +326,6 @@ def _setup(
     return Setup(webhook_url=url, verify_token=token, **done.made)
 
 
-def _view(row: ChannelRow) -> ChannelView:
 def channel_view(row: ChannelRow) -> ChannelView:
     """One channel."""
     health = row.health

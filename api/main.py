@@ -231,11 +231,6 @@ async def _open(stack: AsyncExitStack, opened: Pool) -> Pool:
     return opened
 
 
-def reading_of(parts: Core) -> Reading:
-    """Reads of one organisation at a time."""
-    return Reading(LiveBuilds(parts.readers, PROJECTIONS))
-
-
 def application(parts: Core) -> Litestar:
     """The HTTP side."""
     settings = parts.settings
@@ -259,10 +254,8 @@ def application(parts: Core) -> Litestar:
             credit_accounts=CreditAccounts(parts.context),
             quotes=Quotes(parts.context),
             rate_cards=rate_cards.load(settings.rate_cards),
-            reading=reading_of(parts),
-            standings=Standings(parts.projectors, PROJECTIONS),
-            names=Names(parts.addresses),
             reading=parts.reading,
+            standings=Standings(parts.projectors, PROJECTIONS),
             feeds=parts.feeds,
             showing=Showing(parts.reading, names, parts.context.executor, parts.clock),
             names=names,

@@ -50,11 +50,6 @@ class Reading:
         async with self._live.within(org) as connection:
             yield connection
 
-    @asynccontextmanager
-    async def again(self, org: int) -> AsyncIterator[Connection]:
-        """A connection for the next part of a long read, which waited for nothing."""
-        async with self._live.within(org) as connection:
-            yield connection
     def now(self, org: int) -> AbstractAsyncContextManager[Connection]:
         """A connection that shows what is there, for work that belongs to no one request."""
         return self._live.within(org)

@@ -261,7 +261,7 @@ async def export_lines(
         yield csv_row(CSV_COLUMNS)
         after = 0
         while True:
-            async with reading.again(org) as connection:
+            async with reading.now(org) as connection:
                 rows = await lines(
                     connection,
                     org=org,

@@ -13,8 +13,7 @@ from psycopg.conninfo import make_conninfo
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import append, billing, peers, webhook
-from benchmarks import append, cold_chat, peers, webhook
+from benchmarks import append, billing, cold_chat, peers, webhook
 from benchmarks.servers import Server, can_be_slow, server
 
 ROUNDS = 3
@@ -126,6 +125,8 @@ def bills(running: Server) -> Row:
     small, large = (billing.recount_memory(count) for count in (10_000, 100_000))
     console.print(f"  and in memory: {small:.0f} KiB for 10,000, {large:.0f} KiB for 100,000")
     return compare("reply in an open conversation ÷ with billing off", billed, unbilled, 0.91)
+
+
 def cold_chats(running: Server) -> Row:
     """A command on a long chat that is in nobody's memory, against one on a short chat."""
     rounds = []

@@ -16,7 +16,7 @@ from api.commands.context import Actor
 from api.commands.credits import CreditAccounts
 from api.commands.organisations import Organisations
 from api.credits import PROJECTION
-from api.main import Core, core, database, projecting, reading_of
+from api.main import Core, core, database, projecting
 from api.names import Names
 from api.statements import Bill, StatementView, Total, known_month, statement_view
 from domain.refusal import Refusal
@@ -68,7 +68,7 @@ async def _statement(
     org = await organisation_of(parts, org_id)
     keys = await parts.directory.keys(org.number)
     books = await CreditAccounts(parts.context).books(org, account)
-    reading = reading_of(parts)
+    reading = parts.reading
     position = await parts.context.log.position(org)
     # Without a server nobody may have projected for a while; each wait has a limit of its own.
     for _ in range(CATCHING_UP_WAITS_MAX):
@@ -77,7 +77,7 @@ async def _statement(
     else:
         raise click.ClickException("The bills have not caught up with the log; try again.")
     bill = Bill(account, books.business_account, known_month(month), NOW)
-    async with reading.again(org.number) as connection:
+    async with reading.now(org.number) as connection:
         sums = await statement(
             connection,
             org=org.number,
