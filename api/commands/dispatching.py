@@ -1,6 +1,7 @@
 """What the dispatcher and the verifier write down (N3, N4, S10, S15)."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -144,23 +145,26 @@ class Dispatching:
         """
         keys = await self._context.directory.keys(account.org)
         stream = accounts.stream_of(account.platform, account.account_id)
-        present = await self._context.executor.look(
-            keys.org, lambda unit: unit.state(stream, Account)
-        )
-        if isinstance(answer, Verified) and present.claimed:
-            await self.hand_over(keys, account.platform, account.account_id)
 
-        def decide(unit: Unit) -> None:
+        def decide(unit: Unit, *, handed_over: bool) -> bool:
+            """Whether that is all; if not, what waits is to be handed over first."""
             present = unit.state(stream, Account)
             if not present.claimed or present.verification != "pending":
-                return
+                return True
             match answer:
+                case Verified() if not handed_over:
+                    return False
                 case Verified():
                     unit.record(stream, [AccountVerified()])
                 case NotVerified():
                     unit.record(stream, [VerificationFailed(reason=answer.reason)])
+            return True
 
-        await self._context.executor.execute(keys.org, decide)
+        # Decided, not looked at: another process may have taken the account since it was seen here.
+        first = await self._context.executor.execute(keys.org, partial(decide, handed_over=False))
+        if not first.value:
+            await self.hand_over(keys, account.platform, account.account_id)
+            await self._context.executor.execute(keys.org, partial(decide, handed_over=True))
 
     async def hand_over(self, keys: Keys, platform: str, account_id: str) -> None:
         """Append what waited for this account as ordinary messages; safe to repeat. Spec S10."""

@@ -7,6 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from adapters.postgres.directory import SYSTEM
+from api.main import core
+from domain.account import Account, stream_of
 from domain.inbound import Content
 from domain.ports import Unavailable
 from tests.api.conftest import TOKEN, Trunkline
@@ -96,6 +98,28 @@ async def test_what_comes_in_the_middle_of_a_hand_over_is_handed_over_too(
     monkeypatch.setattr(inbound, "receive_for", with_another)
     await connected(org, account)
     assert await inbox(org, "crm") == [["early", "late"]]
+
+
+async def test_the_process_that_checks_need_not_have_seen_that_the_account_was_connected(
+    trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
+):
+    """Spec S10: nothing is handed over twice, so nothing may be left out."""
+    account = trunkline.account()
+    await trunkline.says("early", account_id=account)
+    org = await trunkline.organisation()
+    async with core(trunkline.settings, trunkline.database) as elsewhere:
+        known = await elsewhere.directory.organisation(org.organization_id)
+        stream = stream_of("whatsapp", account)
+        await elsewhere.context.executor.look(known, lambda unit: unit.state(stream, Account))
+        checks = itertools.count()
+
+        async def record_once(*arguments: Any) -> None:
+            if next(checks) == 0:
+                await elsewhere.dispatching.record_verification(*arguments)
+
+        monkeypatch.setattr(trunkline.parts.dispatching, "record_verification", record_once)
+        await connected(org, account)
+    assert await inbox(org, "crm") == [["early"]]
 
 
 async def test_messages_for_a_released_account_go_to_the_organisation_that_held_it_last(
