@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection, OperationalError, sql
 from psycopg_pool import AsyncConnectionPool
+
+from domain.ports import Unavailable
 
 Role = Literal[
     "trunkline_append",
@@ -53,6 +55,16 @@ def pool(url: str, role: Role, *, size_max: int) -> Pool:
         timeout=POOL_TIMEOUT_SECONDS,
         name=role,
     )
+
+
+@asynccontextmanager
+async def lent(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection for a moment. Raises Unavailable, as the log's writer does."""
+    try:
+        async with pool.connection() as connection:
+            yield connection
+    except OperationalError as error:
+        raise Unavailable(f"The database cannot be asked: {error}") from error
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from datetime import datetime
 
-from adapters.postgres.connections import Pool
+from adapters.postgres.connections import Pool, lent
 from adapters.postgres.keys import KEY_BYTES, MasterKey, OrgKeys
 from domain.ports import AccountHolder, ApiKey, KeyHolder, Org
 
@@ -35,7 +35,7 @@ class Directory:
             for which in ("wrapping", "identity")
         ]
         partition = partition_of(org_id)
-        async with self._pool.connection() as connection, connection.transaction():
+        async with lent(self._pool) as connection, connection.transaction():
             await connection.execute(
                 "INSERT INTO organisations (id, partition, wrapping_key, identity_key)"
                 " VALUES (%s, %s, %s, %s) ON CONFLICT (id) DO NOTHING",
@@ -50,7 +50,7 @@ class Directory:
 
     async def organisation(self, org_id: str) -> Org | None:
         """Find an organisation by its id."""
-        async with self._pool.connection() as connection:
+        async with lent(self._pool) as connection:
             cursor = await connection.execute(
                 "SELECT org FROM organisations WHERE id = %s", [org_id]
             )
@@ -59,7 +59,7 @@ class Directory:
 
     async def organisation_ids(self) -> list[str]:
         """All organisations, the installation's own left out, in the order of their making."""
-        async with self._pool.connection() as connection:
+        async with lent(self._pool) as connection:
             cursor = await connection.execute(
                 "SELECT id FROM organisations WHERE id <> %s ORDER BY org", [SYSTEM]
             )
@@ -74,7 +74,7 @@ class Directory:
         return keys
 
     async def _load_keys(self, number: int) -> OrgKeys:
-        async with self._pool.connection() as connection:
+        async with lent(self._pool) as connection:
             cursor = await connection.execute(
                 "SELECT id, wrapping_key, identity_key FROM organisations WHERE org = %s", [number]
             )
@@ -91,7 +91,7 @@ class Directory:
 
     async def key_holder(self, key_id: str) -> KeyHolder | None:
         """Who a key belongs to, with the position of their org's log: one look per request."""
-        async with self._pool.connection() as connection:
+        async with lent(self._pool) as connection:
             cursor = await connection.execute(
                 "SELECT k.org, k.user_id, k.hash, k.scopes, k.expires_at, k.revoked_at, h.position"
                 " FROM api_keys k JOIN heads h USING (org) WHERE k.id = %s",
@@ -105,7 +105,7 @@ class Directory:
 
     async def add_api_key(self, org: Org, key: ApiKey, *, digest: bytes) -> None:
         """Store a key; only the digest of its secret is kept."""
-        async with self._pool.connection() as connection:
+        async with lent(self._pool) as connection:
             await connection.execute(
                 "INSERT INTO api_keys (id, org, user_id, name, hash, scopes, created_at,"
                 " expires_at)"
@@ -124,7 +124,7 @@ class Directory:
 
     async def revoke_api_key(self, org: Org, key_id: str, *, now: datetime) -> bool:
         """Close a key; False if the org has no such key."""
-        async with self._pool.connection() as connection:
+        async with lent(self._pool) as connection:
             cursor = await connection.execute(
                 "UPDATE api_keys SET revoked_at = coalesce(revoked_at, %s)"
                 " WHERE id = %s AND org = %s",
@@ -134,7 +134,7 @@ class Directory:
 
     async def api_keys(self, org: Org, *, after: str, limit: int) -> list[ApiKey]:
         """The org's keys by id, behind `after`."""
-        async with self._pool.connection() as connection:
+        async with lent(self._pool) as connection:
             cursor = await connection.execute(
                 "SELECT id, user_id, name, scopes, created_at, expires_at, revoked_at"
                 " FROM api_keys WHERE org = %s AND id > %s ORDER BY id LIMIT %s",
@@ -146,7 +146,7 @@ class Directory:
 
     async def account(self, platform: str, account_id: str) -> AccountHolder | None:
         """Who holds an account, or held it last."""
-        async with self._pool.connection() as connection:
+        async with lent(self._pool) as connection:
             cursor = await connection.execute(
                 "SELECT org, held, secrets FROM accounts WHERE platform = %s AND account_id = %s",
                 [platform, account_id],
@@ -158,7 +158,7 @@ class Directory:
         self, org: Org, platform: str, account_id: str, *, business_account_id: str | None
     ) -> bool:
         """Take an account that nobody else holds; False if another org does. Spec S15."""
-        async with self._pool.connection() as connection:
+        async with lent(self._pool) as connection:
             cursor = await connection.execute(
                 "INSERT INTO accounts (platform, account_id, org, held, business_account_id)"
                 " VALUES (%s, %s, %s, true, %s)"
@@ -173,7 +173,7 @@ class Directory:
 
     async def release_account(self, org: Org, platform: str, account_id: str) -> None:
         """Let another org take the account, and forget its credentials. Spec S15."""
-        async with self._pool.connection() as connection:
+        async with lent(self._pool) as connection:
             await connection.execute(
                 "UPDATE accounts SET held = false, secrets = NULL"
                 " WHERE platform = %s AND account_id = %s AND org = %s",
@@ -184,7 +184,7 @@ class Directory:
         self, org: Org, platform: str, account_id: str, *, sealed: bytes
     ) -> None:
         """Keep an account's credentials, sealed."""
-        async with self._pool.connection() as connection:
+        async with lent(self._pool) as connection:
             await connection.execute(
                 "UPDATE accounts SET secrets = %s"
                 " WHERE platform = %s AND account_id = %s AND org = %s",
@@ -208,7 +208,7 @@ class Directory:
         self, platform: str, business_account_id: str
     ) -> list[AccountHolder]:
         """The orgs that hold accounts of a business account, one row each."""
-        async with self._pool.connection() as connection:
+        async with lent(self._pool) as connection:
             cursor = await connection.execute(
                 "SELECT DISTINCT ON (org) org, held, NULL::bytea FROM accounts"
                 " WHERE platform = %s AND business_account_id = %s AND held ORDER BY org",

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection
 
 from adapters.postgres.appender import CHANGES_EVENTS_MAX, NEVER, Appender, Change, changes
-from adapters.postgres.connections import Pool
+from adapters.postgres.connections import Pool, lent
 from adapters.postgres.writer import Writer
 from domain.event import Recorded, decode
 from domain.ports import Append, Appended, Clock, Org
@@ -102,7 +102,7 @@ class PostgresLog:
                 self._writer.view.heads.setdefault(number, change.head)
 
     async def _changes(self, org: Org, *, since: int) -> dict[int, Change]:
-        async with self._readers.connection() as connection:
+        async with lent(self._readers) as connection:
             cursor = await connection.execute(
                 _CHANGES, [[org.number], [since], CHANGES_EVENTS_MAX], binary=True
             )
@@ -112,7 +112,7 @@ class PostgresLog:
 
     async def position(self, org: Org) -> int:
         """The position of the org's newest event; 0 for none."""
-        async with self._readers.connection() as connection:
+        async with lent(self._readers) as connection:
             cursor = await connection.execute(_POSITION, [org.number])
             row = await cursor.fetchone()
         return row[0] if row else 0
@@ -132,7 +132,7 @@ class PostgresLog:
         events: list[Recorded] = []
         while limit is None or len(events) < limit:
             rows_max = READ_ROWS_MAX if limit is None else min(READ_ROWS_MAX, limit - len(events))
-            async with self._readers.connection() as connection:
+            async with lent(self._readers) as connection:
                 arguments = [org.number, stream, after, rows_max]
                 rows = await (await connection.execute(_STREAM, arguments, binary=True)).fetchall()
             for position, version, recorded_at, stored_type, schema_version, data in rows:
@@ -145,7 +145,7 @@ class PostgresLog:
 
     async def version_at(self, org: Org, stream: str, *, position: int) -> int:
         """The stream's version as of a position of its org; 0 before it began."""
-        async with self._readers.connection() as connection:
+        async with lent(self._readers) as connection:
             cursor = await connection.execute(_VERSION_AT, [org.number, stream, position])
             row = await cursor.fetchone()
         return row[0] if row else 0

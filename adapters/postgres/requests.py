@@ -6,7 +6,7 @@ round trip, on the way of every customer we have not met.
 
 from collections.abc import Sequence
 
-from adapters.postgres.connections import Pool
+from adapters.postgres.connections import Pool, lent
 from domain.ports import Org, StoredAnswer
 
 
@@ -18,7 +18,7 @@ class PostgresRequests:
 
     async def find(self, org: Org, key: bytes) -> StoredAnswer | None:
         """What was answered under this key in the last 24 hours."""
-        async with self._readers.connection() as connection:
+        async with lent(self._readers) as connection:
             cursor = await connection.execute(
                 "SELECT request, status, position, ids FROM idempotency_keys"
                 " WHERE org = %s AND key = %s",
@@ -37,7 +37,7 @@ class PostgresAddresses:
 
     async def contacts(self, org: Org, keys: Sequence[bytes]) -> dict[bytes, str]:
         """The contacts of those keyed hashes that lead to one."""
-        async with self._readers.connection() as connection:
+        async with lent(self._readers) as connection:
             cursor = await connection.execute(
                 "SELECT key, contact FROM addresses WHERE org = %s AND key = ANY (%s)",
                 [org.number, list(keys)],
@@ -47,7 +47,7 @@ class PostgresAddresses:
 
     async def wrapped_keys(self, org: Org, ids: Sequence[str]) -> dict[str, bytes]:
         """People's keys, wrapped; those that are erased are missing."""
-        async with self._readers.connection() as connection:
+        async with lent(self._readers) as connection:
             cursor = await connection.execute(
                 "SELECT id, wrapped FROM keys WHERE org = %s AND id = ANY (%s)",
                 [org.number, list(ids)],

@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
-from adapters.postgres import appender, writer
+from adapters.postgres import appender, connections, writer
 from adapters.postgres.appender import Appender, Findings
+from adapters.postgres.connections import pool
+from adapters.postgres.directory import Directory
+from adapters.postgres.keys import MasterKey
+from adapters.postgres.requests import PostgresAddresses, PostgresRequests
 from adapters.postgres.ticket import Ticket
 from adapters.postgres.wire import Answer, Wire
 from adapters.postgres.writer import Writer
@@ -268,6 +272,26 @@ async def test_a_database_that_is_away_is_said_to_be_so_within_seconds(
     await proxy.open()
     assert (await far.log.append(command(org, ("chat:0", 2)))).last == 9
     assert len(await world.assert_whole(org)) == 9
+
+
+async def test_reading_from_a_database_that_is_away_is_unavailable_too(
+    world: World, far: Process, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+):
+    """Any other error would be taken for a mistake in what was received (P3)."""
+    org = await begun(world, far)
+    monkeypatch.setattr(connections, "POOL_TIMEOUT_SECONDS", 0.2)
+    async with pool(proxy.url, "trunkline_project", size_max=1) as readers:
+        addresses, requests = PostgresAddresses(readers), PostgresRequests(readers)
+        directory = Directory(readers, MasterKey(bytes(32)))
+        await proxy.shut()
+        for question in (
+            far.log.read_stream(org, "chat:new"),
+            addresses.contacts(org, [b"address"]),
+            requests.find(org, b"key"),
+            directory.keys(org.number),
+        ):
+            with pytest.raises(Unavailable):
+                await question
 
 
 async def test_a_database_that_is_away_for_a_moment_is_waited_for(
