@@ -13,8 +13,9 @@ from psycopg import AsyncCursor
 
 from domain.event import Recorded
 from projections.bulk import arrays, named_arrays
-from projections.inbox_fold import Changes
-from projections.inbox_records import NewMessage, Settlement, Thread
+from projections.inbox_filling import InboxFilling
+from projections.inbox_fold import Changes, merge_settlements, note_customers
+from projections.inbox_records import Thread
 from projections.inbox_services import Channel, Connection, Decided, Seats, decide
 from projections.named_sql import load
 from projections.projection import Connection as Database
@@ -31,7 +32,12 @@ class Inbox:
 
     name = "inbox"
     version = 1
-    tables = SQL["tables"]
+    tables = SQL["tables"] + SQL["indexes"]
+    filling = InboxFilling(
+        tables=SQL["tables"],
+        indexes=SQL["indexes"],
+        seats=(SQL["read_channels"], SQL["read_connections"]),
+    )
 
     async def apply(self, connection: Database, org: int, batch: Sequence[Recorded]) -> None:
         """Fold a batch into the tables: one round trip to read, one to write."""
@@ -109,50 +115,31 @@ async def _load(connection: Database, org: int, chat_ids: Collection[str]) -> _K
 async def _write_seats(
     writer: _Writer, seats: Seats, changes: Changes
 ) -> list[tuple[str, Channel]]:
-    for created in changes.channels:
-        seats.channels.setdefault(created[0], Channel(*created))
-    joined = {
-        (connection.service, connection.channel_id): connection
-        for connection in (seats.join(*each) for each in changes.connections)
-    }
-    await writer.write("write_channels", changes.channels)
-    await writer.write("write_connections", [astuple(each) for each in joined.values()])
+    joined = seats.take(changes.channels, changes.connections)
+    await writer.write("write_channels", [astuple(each) for each in changes.channels])
+    await writer.write("write_connections", [astuple(each) for each in joined])
     return seats.settle()
 
 
 async def _write_threads(writer: _Writer, threads: dict[str, Thread], changes: Changes) -> None:
     for chat_id, thread in changes.threads.items():
         threads.setdefault(chat_id, thread)
-    for chat_id, at in changes.customer_wrote.items():
-        known = threads[chat_id].last_customer_message_at
-        threads[chat_id].last_customer_message_at = max(known or at, at)
+    note_customers(threads, changes)
     changed = changes.threads.keys() | changes.customer_wrote.keys()
     await writer.write("write_threads", [astuple(threads[chat_id]) for chat_id in changed])
 
 
 async def _write_messages(writer: _Writer, changes: Changes) -> None:
-    for name, settlement in changes.settlements.items():
-        message = changes.messages.get(name)
-        if message is not None:
-            _merge(message, settlement)
+    merge_settlements(changes)
     await writer.write("write_messages", [astuple(each) for each in changes.messages.values()])
     await writer.write("settle_by_id", [astuple(each) for each in changes.settlements.values()])
-    await writer.write("write_receipts", changes.receipts)
+    await writer.write("write_receipts", [astuple(each) for each in changes.receipts])
     await writer.write("write_edits", [(*name, *edit) for name, edit in changes.edits.items()])
     await writer.write("write_unsends", [(*name, at) for name, at in changes.unsends.items()])
     await writer.write("forget_edits", changes.edits.keys() | changes.unsends.keys())
     await writer.write(
         "write_reactions", [(*name, *reaction) for name, reaction in changes.reactions.items()]
     )
-
-
-def _merge(message: NewMessage, settlement: Settlement) -> None:
-    """Write a message as the batch leaves it, instead of writing it and changing it."""
-    message.rank = max(message.rank, settlement.rank)
-    message.key = settlement.key
-    message.failed_position = settlement.failed_position
-    message.failure_reason = settlement.failure_reason
-    message.failure_code = settlement.failure_code
 
 
 async def _write_contacts(writer: _Writer, changes: Changes) -> None:
@@ -172,7 +159,7 @@ async def _write_contacts(writer: _Writer, changes: Changes) -> None:
 async def _join_by_key(writer: _Writer, changes: Changes) -> AsyncCursor[Any] | None:
     """Join what names a message by its key to that message; returns the chats of echoes dropped."""
     dropped = await writer.write("drop_echoes", changes.outbound_keys)
-    await writer.write("settle_by_key", changes.keys | changes.outbound_keys)
+    await writer.write("settle_by_key", changes.keys)
     return dropped
 
 
@@ -189,7 +176,7 @@ def _decided_rows(known: _Known, changes: Changes) -> list[tuple[Decided, Channe
     for chat_id in changes.touched:
         thread = known.threads[chat_id]
         events = changes.decisive.get(chat_id, ())
-        for service, channel in known.seats.on((thread.platform, thread.account_id)).items():
+        for service, channel in known.seats.on(thread.account).items():
             row = known.decided.get((chat_id, service)) or Decided(chat_id, service)
             for recorded in events:
                 decide(row, recorded)

@@ -8,8 +8,7 @@ CREATE TABLE IF NOT EXISTS inbox_channels (
     platform         text    NOT NULL COLLATE "C",
     account_id       text    NOT NULL COLLATE "C",
     shared           boolean NOT NULL,
-    created_position bigint  NOT NULL,  -- A separate channel's history begins here (S2).
-    PRIMARY KEY (org, channel_id)
+    created_position bigint  NOT NULL  -- A separate channel's history begins here (S2).
 );
 
 -- Every service that has ever been on a channel: its rows are kept up also while it is away (S16).
@@ -18,8 +17,7 @@ CREATE TABLE IF NOT EXISTS inbox_connections (
     service         text    NOT NULL COLLATE "C",
     channel_id      text    NOT NULL COLLATE "C",
     active          boolean NOT NULL,
-    joined_position bigint  NOT NULL,
-    PRIMARY KEY (org, service, channel_id)
+    joined_position bigint  NOT NULL
 );
 
 -- What all services have in common about a chat.
@@ -31,11 +29,8 @@ CREATE TABLE IF NOT EXISTS inbox_threads (
     contact_id               text    NOT NULL COLLATE "C",
     is_group                 boolean NOT NULL,
     started_position         bigint  NOT NULL,
-    last_customer_message_at timestamptz,  -- The messaging window counts from here (N1).
-    PRIMARY KEY (chat_id, org)
+    last_customer_message_at timestamptz  -- The messaging window counts from here (N1).
 ) WITH (fillfactor = 80);
-CREATE INDEX IF NOT EXISTS inbox_threads_by_account
-    ON inbox_threads (org, platform, account_id);
 
 -- A chat as one service has it. What follows from its messages is looked up again whenever they
 -- change, so neither the order of arrival nor the size of a batch can show in it.
@@ -54,25 +49,8 @@ CREATE TABLE IF NOT EXISTS inbox_chats (
     last_message_id  text    COLLATE "C",           -- NULL: the service sees no message of it.
     last_activity_at timestamptz,
     started_at       timestamptz,
-    answered         boolean NOT NULL,
-    PRIMARY KEY (org, chat_id, service)
+    answered         boolean NOT NULL
 ) WITH (fillfactor = 80);
--- A list takes each channel's newest chats from one of these and merges them.
-CREATE INDEX IF NOT EXISTS inbox_chats_newest
-    ON inbox_chats (org, service, channel_id, last_activity_at, chat_id)
- WHERE NOT blocked AND last_activity_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS inbox_chats_owned
-    ON inbox_chats (org, service, channel_id, owner, last_activity_at, chat_id)
- WHERE NOT blocked AND last_activity_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS inbox_chats_answered
-    ON inbox_chats (org, service, channel_id, answered, last_activity_at, chat_id)
- WHERE NOT blocked AND last_activity_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS inbox_chats_closed
-    ON inbox_chats (org, service, channel_id, last_activity_at, chat_id)
- WHERE closed AND NOT blocked AND last_activity_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS inbox_chats_blocked
-    ON inbox_chats (org, service, channel_id, last_activity_at, chat_id)
- WHERE blocked AND last_activity_at IS NOT NULL;
 
 -- How many chats of a kind a service sees.
 CREATE TABLE IF NOT EXISTS inbox_counts (
@@ -83,8 +61,7 @@ CREATE TABLE IF NOT EXISTS inbox_counts (
     answered   boolean NOT NULL,
     closed     boolean NOT NULL,
     blocked    boolean NOT NULL,
-    chats      bigint  NOT NULL,
-    PRIMARY KEY (org, service, channel_id, owner, answered, closed, blocked)
+    chats      bigint  NOT NULL
 ) WITH (fillfactor = 50);
 
 CREATE TABLE IF NOT EXISTS inbox_messages (
@@ -111,16 +88,11 @@ CREATE TABLE IF NOT EXISTS inbox_messages (
     edited_at       timestamptz,
     edit            bytea,
     edit_key        text        COLLATE "C",
-    unsent_at       timestamptz,
-    PRIMARY KEY (message_id, org)
+    unsent_at       timestamptz
 ) WITH (fillfactor = 80);
 -- Sealed data does not shrink.
 ALTER TABLE inbox_messages ALTER COLUMN content SET STORAGE EXTERNAL,
                            ALTER COLUMN edit SET STORAGE EXTERNAL;
-CREATE INDEX IF NOT EXISTS inbox_messages_timeline
-    ON inbox_messages (org, channel_id, chat_id, at, position);
-CREATE INDEX IF NOT EXISTS inbox_messages_by_key
-    ON inbox_messages (key, chat_id, org) WHERE key IS NOT NULL;
 
 -- Every receipt, also of messages that are not known yet (C15).
 CREATE TABLE IF NOT EXISTS inbox_receipts (
@@ -134,8 +106,7 @@ CREATE TABLE IF NOT EXISTS inbox_receipts (
     participant bytea,
     error_code  int,
     detail      bytea,
-    detail_key  text        COLLATE "C",
-    PRIMARY KEY (org, chat_id, key, position)
+    detail_key  text        COLLATE "C"
 );
 
 -- The latest edit of a message, known to us or not; none once it is unsent (C17).
@@ -146,16 +117,14 @@ CREATE TABLE IF NOT EXISTS inbox_edits (
     at          timestamptz NOT NULL,
     position    bigint      NOT NULL,
     content     bytea       NOT NULL,
-    content_key text        NOT NULL COLLATE "C",
-    PRIMARY KEY (org, chat_id, target)
+    content_key text        NOT NULL COLLATE "C"
 );
 
 CREATE TABLE IF NOT EXISTS inbox_unsends (
     org     int         NOT NULL,
     chat_id text        NOT NULL COLLATE "C",
     target  bytea       NOT NULL,
-    at      timestamptz NOT NULL,
-    PRIMARY KEY (org, chat_id, target)
+    at      timestamptz NOT NULL
 );
 
 -- The latest reaction of each author; without content it was taken back.
@@ -167,8 +136,7 @@ CREATE TABLE IF NOT EXISTS inbox_reactions (
     at          timestamptz NOT NULL,
     position    bigint      NOT NULL,
     content     bytea,
-    content_key text        COLLATE "C",
-    PRIMARY KEY (org, chat_id, target, author)
+    content_key text        COLLATE "C"
 );
 
 -- When the customer last saw a message that went through a channel; '' for echoes (C11).
@@ -176,8 +144,7 @@ CREATE TABLE IF NOT EXISTS inbox_reads (
     org          int         NOT NULL,
     chat_id      text        NOT NULL COLLATE "C",
     channel_id   text        NOT NULL COLLATE "C",
-    last_read_at timestamptz NOT NULL,
-    PRIMARY KEY (org, chat_id, channel_id)
+    last_read_at timestamptz NOT NULL
 ) WITH (fillfactor = 80);
 
 CREATE TABLE IF NOT EXISTS inbox_contacts (
@@ -185,8 +152,7 @@ CREATE TABLE IF NOT EXISTS inbox_contacts (
     contact_id    text   NOT NULL COLLATE "C",
     name          bytea  NOT NULL,
     name_key      text   NOT NULL COLLATE "C",
-    name_position bigint NOT NULL,
-    PRIMARY KEY (org, contact_id)
+    name_position bigint NOT NULL
 );
 
 CREATE TABLE IF NOT EXISTS inbox_addresses (
@@ -196,8 +162,7 @@ CREATE TABLE IF NOT EXISTS inbox_addresses (
     kind        text   NOT NULL,
     position    bigint NOT NULL,
     address     bytea  NOT NULL,
-    address_key text   NOT NULL COLLATE "C",
-    PRIMARY KEY (org, contact_id, key)
+    address_key text   NOT NULL COLLATE "C"
 );
 
 -- Whether the customer takes marketing on an account: what they said last (N5).
@@ -207,9 +172,48 @@ CREATE TABLE IF NOT EXISTS inbox_preferences (
     account         text        NOT NULL COLLATE "C",  -- `<platform>:<account id>`
     at              timestamptz NOT NULL,
     position        bigint      NOT NULL,
-    wants_marketing boolean     NOT NULL,
-    PRIMARY KEY (org, contact_id, account)
+    wants_marketing boolean     NOT NULL
 );
+
+-- indexes --
+-- A section of its own, because a rebuild fills the tables before it makes these.
+ALTER TABLE inbox_channels ADD PRIMARY KEY (org, channel_id);
+ALTER TABLE inbox_connections ADD PRIMARY KEY (org, service, channel_id);
+ALTER TABLE inbox_threads ADD PRIMARY KEY (chat_id, org);
+ALTER TABLE inbox_chats ADD PRIMARY KEY (org, chat_id, service);
+ALTER TABLE inbox_counts
+    ADD PRIMARY KEY (org, service, channel_id, owner, answered, closed, blocked);
+ALTER TABLE inbox_messages ADD PRIMARY KEY (message_id, org);
+ALTER TABLE inbox_receipts ADD PRIMARY KEY (org, chat_id, key, position);
+ALTER TABLE inbox_edits ADD PRIMARY KEY (org, chat_id, target);
+ALTER TABLE inbox_unsends ADD PRIMARY KEY (org, chat_id, target);
+ALTER TABLE inbox_reactions ADD PRIMARY KEY (org, chat_id, target, author);
+ALTER TABLE inbox_reads ADD PRIMARY KEY (org, chat_id, channel_id);
+ALTER TABLE inbox_contacts ADD PRIMARY KEY (org, contact_id);
+ALTER TABLE inbox_addresses ADD PRIMARY KEY (org, contact_id, key);
+ALTER TABLE inbox_preferences ADD PRIMARY KEY (org, contact_id, account);
+CREATE INDEX IF NOT EXISTS inbox_threads_by_account
+    ON inbox_threads (org, platform, account_id);
+-- A list takes each channel's newest chats from one of these and merges them.
+CREATE INDEX IF NOT EXISTS inbox_chats_newest
+    ON inbox_chats (org, service, channel_id, last_activity_at, chat_id)
+ WHERE NOT blocked AND last_activity_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS inbox_chats_owned
+    ON inbox_chats (org, service, channel_id, owner, last_activity_at, chat_id)
+ WHERE NOT blocked AND last_activity_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS inbox_chats_answered
+    ON inbox_chats (org, service, channel_id, answered, last_activity_at, chat_id)
+ WHERE NOT blocked AND last_activity_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS inbox_chats_closed
+    ON inbox_chats (org, service, channel_id, last_activity_at, chat_id)
+ WHERE closed AND NOT blocked AND last_activity_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS inbox_chats_blocked
+    ON inbox_chats (org, service, channel_id, last_activity_at, chat_id)
+ WHERE blocked AND last_activity_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS inbox_messages_timeline
+    ON inbox_messages (org, channel_id, chat_id, at, position);
+CREATE INDEX IF NOT EXISTS inbox_messages_by_key
+    ON inbox_messages (key, chat_id, org) WHERE key IS NOT NULL;
 
 -- plan_look_ups --
 -- Every statement of the fold looks rows up by key, however many there are, and is planned once:
@@ -273,7 +277,8 @@ ON CONFLICT (chat_id, org) DO UPDATE
 -- write_messages --
 INSERT INTO inbox_messages (org, chat_id, message_id, channel_id, position, at, rank, kind,
                             service, user_id, content, content_key, content_type, key, quotes,
-                            member, retry_of, failed_position, failure_reason, failure_code)
+                            member, retry_of, failed_position, failure_reason, failure_code,
+                            edited_at, edit, edit_key, unsent_at)
 SELECT %(org)s, *
   FROM unnest(%(chat_id)s::text[], %(message_id)s::text[], %(channel_id)s::text[],
               %(position)s::bigint[], %(at)s::timestamptz[], %(rank)s::smallint[],
@@ -281,7 +286,8 @@ SELECT %(org)s, *
               %(content_key)s::text[], %(content_type)s::text[], %(key)s::bytea[],
               %(quotes)s::bytea[], %(member)s::text[], %(retry_of)s::text[],
               %(failed_position)s::bigint[], %(failure_reason)s::text[],
-              %(failure_code)s::int[])
+              %(failure_code)s::int[], %(edited_at)s::timestamptz[], %(edit)s::bytea[],
+              %(edit_key)s::text[], %(unsent_at)s::timestamptz[])
 ON CONFLICT (message_id, org) DO NOTHING
 
 -- settle_by_id --

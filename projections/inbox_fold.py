@@ -6,6 +6,7 @@ Everything here may be said twice and in any batch; what depends on other rows i
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from domain.channel import (
@@ -47,50 +48,81 @@ from projections.inbox_records import (
     QUEUED,
     SENT,
     WHOLE_ACCOUNT,
-    NewMessage,
+    Message,
+    Receipt,
     Settlement,
     Thread,
     storable_code,
+    storable_text,
 )
 from projections.inbox_rows import NO_RANK
+from projections.inbox_services import Channel
 from projections.sealed_parts import pack
+
+Key = tuple[str, bytes]  # A chat, and a message's key in it.
 
 
 class Changes:
     """A batch, sorted. Positions grow, so what comes later in the batch is the newer."""
 
     def __init__(self, batch: Iterable[Recorded]) -> None:
-        self.channels: list[tuple[str, str, str, bool, int]] = []
+        self.channels: list[Channel] = []
         self.connections: list[tuple[str, Recorded]] = []  # By channel, in order.
         self.threads: dict[str, Thread] = {}
         self.customer_wrote: dict[str, datetime] = {}  # The newest time, by chat.
-        self.messages: dict[tuple[str, str], NewMessage] = {}
+        self.messages: dict[tuple[str, str], Message] = {}
         self.settlements: dict[tuple[str, str], Settlement] = {}
-        self.receipts: list[tuple[Any, ...]] = []
+        self.receipts: list[Receipt] = []
         self.edits: dict[tuple[str, bytes], tuple[Any, ...]] = {}
         self.unsends: dict[tuple[str, bytes], datetime] = {}
         self.reactions: dict[tuple[str, bytes, str], tuple[Any, ...]] = {}
         self.names: dict[str, tuple[bytes, str, int]] = {}
         self.addresses: dict[tuple[str, bytes], tuple[str, int, bytes, str] | None] = {}
         self.preferences: dict[tuple[str, str], tuple[datetime, int, bool]] = {}
-        # Keys by which something may now be joined; of outbound messages also receipts and echoes.
-        self.keys: set[tuple[str, bytes]] = set()
-        self.outbound_keys: set[tuple[str, bytes]] = set()
-        # Chats whose rows may look different afterwards, and what services decided about them.
-        self.touched: set[str] = set()
+        # By chat: what services decided, and what opens a chat.
         self.decisive: dict[str, list[Recorded]] = defaultdict(list)
         self.is_empty = True
+        stream = name = ""
         for recorded in batch:
             note = _NOTES.get(type(recorded.event))
             if note is not None:
                 self.is_empty = False
-                note(self, recorded, recorded.stream.partition(":")[2], recorded.event)
+                if recorded.stream != stream:
+                    stream = recorded.stream
+                    name = stream.partition(":")[2]
+                note(self, recorded, name, recorded.event)
+
+    @cached_property
+    def touched(self) -> set[str]:
+        """Chats whose rows may look different afterwards."""
+        chat_ids = {chat_id for chat_id, _ in (*self.messages, *self.settlements)}
+        failures = {each.chat_id for each in self.receipts if each.rank == FAILED}
+        return chat_ids | failures | self.decisive.keys()
+
+    @cached_property
+    def outbound_keys(self) -> set[Key]:
+        """Of outbound messages: keys by which a receipt or an echo may now be joined."""
+        keys = {(each.chat_id, each.key) for each in self.receipts}
+        keys.update(
+            (each.chat_id, each.key) for each in self.settlements.values() if each.key is not None
+        )
+        return keys | {
+            (each.chat_id, each.key)
+            for each in self.messages.values()
+            if each.rank != NO_RANK and each.key is not None
+        }
+
+    @cached_property
+    def keys(self) -> set[Key]:
+        """Keys by which anything may now be joined."""
+        keys = {(each.chat_id, each.key) for each in self.messages.values() if each.key is not None}
+        return keys | self.outbound_keys | self.edits.keys() | self.unsends.keys()
 
     # Channels.
 
     def _channel(self, recorded: Recorded, channel_id: str, event: ChannelCreated) -> None:
         self.channels.append(
-            (channel_id, event.platform, event.account_id, event.shared, recorded.position)
+            Channel(channel_id, event.platform, event.account_id, event.shared, recorded.position)
         )
 
     def _connection(self, recorded: Recorded, channel_id: str, _event: Any) -> None:
@@ -117,7 +149,6 @@ class Changes:
 
     def _echo(self, recorded: Recorded, chat_id: str, event: EchoReceived) -> None:
         self._add_message(recorded, chat_id, event, rank=SENT)
-        self.outbound_keys.add((chat_id, event.key))
 
     def _reply(self, recorded: Recorded, chat_id: str, event: ReplyRequested) -> None:
         self._add_message(
@@ -142,13 +173,13 @@ class Changes:
         **columns: Any,
     ) -> None:
         key = None if isinstance(event, ReplyRequested) else event.key
-        self.messages[chat_id, event.message_id] = NewMessage(
+        self.messages[chat_id, event.message_id] = Message(
             chat_id=chat_id,
             message_id=event.message_id,
             channel_id=channel_id,
             position=recorded.position,
             at=event.at,
-            kind=event.kind,
+            kind=storable_text(event.kind),
             content=pack(event.content),
             content_key=event.content.key,
             content_type=event.stored_type,
@@ -156,9 +187,6 @@ class Changes:
             quotes=event.quotes,
             **columns,
         )
-        if key is not None:
-            self.keys.add((chat_id, key))
-        self.touched.add(chat_id)
 
     # What became of it.
 
@@ -175,11 +203,11 @@ class Changes:
     def _receipt(self, recorded: Recorded, chat_id: str, event: ReceiptReceived) -> None:
         rank = STATUS_RANK.get(event.status, NO_RANK)
         self.receipts.append(
-            (
+            Receipt(
                 chat_id,
                 event.key,
                 recorded.position,
-                event.status,
+                storable_text(event.status),
                 rank,
                 event.at,
                 event.participant,
@@ -188,14 +216,11 @@ class Changes:
                 event.detail.key if event.detail else None,
             )
         )
-        self.outbound_keys.add((chat_id, event.key))
         if event.message_id is not None:
             # Our own mark came back, so the message has this key: nobody need have told us before.
             settled = self._settle(chat_id, event.message_id, rank=rank, key=event.key)
             if rank == FAILED:
                 _note_failure(settled, recorded, None, event.error_code)
-        if rank == FAILED:
-            self.touched.add(chat_id)
 
     def _settle(
         self, chat_id: str, message_id: str, *, rank: int, key: bytes | None = None
@@ -204,17 +229,15 @@ class Changes:
         if settled is None:
             settled = Settlement(chat_id=chat_id, message_id=message_id)
             self.settlements[chat_id, message_id] = settled
-        settled.rank = max(settled.rank, rank)
+        if rank > settled.rank:
+            settled.rank = rank
         if key is not None:
             settled.key = settled.key or key
-            self.outbound_keys.add((chat_id, key))
-        self.touched.add(chat_id)
         return settled
 
     # What is changed about it later (C17): the latest by the platform's time, then by position.
 
     def _edit(self, recorded: Recorded, chat_id: str, event: EditReceived) -> None:
-        self.keys.add((chat_id, event.target))
         known = self.edits.get((chat_id, event.target))
         if known is None or event.at >= known[0]:
             packed = pack(event.content)
@@ -222,7 +245,6 @@ class Changes:
             self.edits[chat_id, event.target] = edit
 
     def _unsend(self, _recorded: Recorded, chat_id: str, event: UnsendReceived) -> None:
-        self.keys.add((chat_id, event.target))
         self.unsends.setdefault((chat_id, event.target), event.at)
 
     def _reaction(self, recorded: Recorded, chat_id: str, event: ReactionReceived) -> None:
@@ -241,7 +263,6 @@ class Changes:
 
     def _decision(self, recorded: Recorded, chat_id: str, _event: Any) -> None:
         self.decisive[chat_id].append(recorded)
-        self.touched.add(chat_id)
 
     def _named(self, recorded: Recorded, contact_id: str, event: ContactNamed) -> None:
         self.names[contact_id] = (pack(event.profile), event.profile.key, recorded.position)
@@ -260,6 +281,25 @@ class Changes:
         if known is None or event.at >= known[0]:
             preference = (event.at, recorded.position, event.wants_marketing)
             self.preferences[contact_id, event.account] = preference
+
+
+def merge_settlements(changes: Changes) -> None:
+    """Have messages written as the batch leaves them, instead of written and changed."""
+    for name, settlement in changes.settlements.items():
+        message = changes.messages.get(name)
+        if message is not None:
+            message.rank = max(message.rank, settlement.rank)
+            message.key = settlement.key
+            message.failed_position = settlement.failed_position
+            message.failure_reason = settlement.failure_reason
+            message.failure_code = settlement.failure_code
+
+
+def note_customers(threads: dict[str, Thread], changes: Changes) -> None:
+    """Note in the threads when the customers wrote last."""
+    for chat_id, at in changes.customer_wrote.items():
+        known = threads[chat_id].last_customer_message_at
+        threads[chat_id].last_customer_message_at = max(known or at, at)
 
 
 def _note_failure(

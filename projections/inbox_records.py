@@ -16,7 +16,7 @@ QUEUED = STATUS_RANK["queued"]
 WHOLE_ACCOUNT = ""
 
 
-class Thread(msgspec.Struct):
+class Thread(msgspec.Struct, gc=False):
     """A row of inbox_threads."""
 
     chat_id: str
@@ -27,9 +27,14 @@ class Thread(msgspec.Struct):
     started_position: int
     last_customer_message_at: datetime | None = None
 
+    @property
+    def account(self) -> tuple[str, str]:
+        """Platform and account id."""
+        return (self.platform, self.account_id)
 
-class NewMessage(msgspec.Struct, kw_only=True):
-    """A row of inbox_messages, as a batch leaves it."""
+
+class Message(msgspec.Struct, kw_only=True, gc=False):
+    """A row of inbox_messages."""
 
     chat_id: str
     message_id: str
@@ -40,7 +45,7 @@ class NewMessage(msgspec.Struct, kw_only=True):
     kind: str
     service: str | None = None
     user_id: str | None = None
-    content: bytes
+    content: bytes | None  # None once it is unsent.
     content_key: str
     content_type: str
     key: bytes | None = None
@@ -50,9 +55,28 @@ class NewMessage(msgspec.Struct, kw_only=True):
     failed_position: int | None = None
     failure_reason: str | None = None
     failure_code: int | None = None
+    edited_at: datetime | None = None
+    edit: bytes | None = None
+    edit_key: str | None = None
+    unsent_at: datetime | None = None
 
 
-class Settlement(msgspec.Struct, kw_only=True):
+class Receipt(msgspec.Struct, gc=False):
+    """A row of inbox_receipts."""
+
+    chat_id: str
+    key: bytes
+    position: int
+    status: str
+    rank: int
+    at: datetime
+    participant: bytes | None
+    error_code: int | None
+    detail: bytes | None
+    detail_key: str | None
+
+
+class Settlement(msgspec.Struct, kw_only=True, gc=False):
     """What became of a message that is named by our own id."""
 
     chat_id: str
@@ -67,3 +91,8 @@ class Settlement(msgspec.Struct, kw_only=True):
 def storable_code(code: int | None) -> int | None:
     """A platform's error code; one that no column holds is kept in the log alone."""
     return code if code is not None and abs(code) < 2**31 else None
+
+
+def storable_text(text: str) -> str:
+    """A platform's own word; the database takes no NUL in a text."""
+    return text.replace("\0", "")

@@ -61,8 +61,16 @@ class Seats:
         self.connections = {(each.service, each.channel_id): each for each in connections}
         self._seats = self._derive()
 
-    def join(self, channel_id: str, recorded: Recorded) -> Connection:
-        """Take a change of a connection in; returns the connection as it is now."""
+    def take(
+        self, created: Iterable[Channel], changes: Iterable[tuple[str, Recorded]]
+    ) -> list[Connection]:
+        """Take in new channels, and by channel what connections did; returns those as they are."""
+        for channel in created:
+            self.channels.setdefault(channel.channel_id, channel)
+        changed = [self._join(channel_id, recorded) for channel_id, recorded in changes]
+        return list({(each.service, each.channel_id): each for each in changed}.values())
+
+    def _join(self, channel_id: str, recorded: Recorded) -> Connection:
         event = recorded.event
         service: str = event.service  # type: ignore[attr-defined]  # All of them name one.
         connection = self.connections.setdefault(

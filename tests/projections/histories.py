@@ -136,10 +136,8 @@ class History:
 
     def customer(self, name: str, minutes: float = 0, chat_id: str = "a", **facts: Any) -> int:
         """A customer's message; its id and its platform's id are made of its name."""
-        facts.setdefault("content", sealed(name))
-        received = chat.MessageReceived(
-            message_id=name, kind="text", at=at(minutes), key=key(name), **facts
-        )
+        facts = {"kind": "text", "content": sealed(name), **facts}
+        received = chat.MessageReceived(message_id=name, at=at(minutes), key=key(name), **facts)
         return self.on_chat(received, chat_id)
 
     def echo(

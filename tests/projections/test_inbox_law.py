@@ -16,6 +16,7 @@ from projections.sealed_parts import SealedPart
 from tests.projections.histories import History, Projected, at
 from tests.projections.inbox_by_hand import ByHand
 from tests.projections.inbox_stories import CHATS, SERVICES, histories
+from tests.projections.inbox_tables import rows_of
 
 LONG = os.environ.get("TRUNKLINE_TEST_PROFILE") == "long"
 LAW = settings(
@@ -23,36 +24,6 @@ LAW = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-
-TABLES = (
-    "channels",
-    "connections",
-    "threads",
-    "chats",
-    "counts",
-    "messages",
-    "receipts",
-    "edits",
-    "unsends",
-    "reactions",
-    "reads",
-    "contacts",
-    "addresses",
-    "preferences",
-)
-
-
-async def _rows(connection: psycopg.AsyncConnection, org: int) -> dict[str, list[Any]]:
-    rows = {}
-    for table in TABLES:
-        # A count of 0 says nothing.
-        cursor = await connection.execute(
-            f"SELECT to_jsonb(t) - 'org' FROM inbox_{table} t"
-            " WHERE org = %s AND to_jsonb(t) ->> 'chats' IS DISTINCT FROM '0'",
-            [org],
-        )
-        rows[table] = sorted((row for (row,) in await cursor.fetchall()), key=str)
-    return rows
 
 
 def _text(part: SealedPart | None) -> str | None:
@@ -140,14 +111,14 @@ async def test_batches_and_repetitions_leave_no_trace(
     for end in sorted(ends):
         await in_parts.fold(log[begin:end])
         begin = end
-    expected = await _rows(projector, at_once.org)
-    assert await _rows(projector, in_parts.org) == expected
+    expected = await rows_of(projector, at_once.org)
+    assert await rows_of(projector, in_parts.org) == expected
     # Again from anywhere, up to the end: nothing changes.
     await in_parts.fold(log[data.draw(st.integers(0, len(log) - 1)) :])
-    assert await _rows(projector, in_parts.org) == expected
+    assert await rows_of(projector, in_parts.org) == expected
 
 
-async def test_a_chat_of_which_a_service_sees_nothing_any_more_leaves_its_rows(
+async def test_a_chat_of_which_a_service_sees_nothing_any_more_leaves_itsrows_of(
     projector: psycopg.AsyncConnection,
 ) -> None:
     """An echo turns out to be the reply of another channel (C17, S2)."""
@@ -164,7 +135,7 @@ async def test_a_chat_of_which_a_service_sees_nothing_any_more_leaves_its_rows(
     history.sent("r")
     await in_parts.project(history)
     await at_once.project(history)
-    assert await _rows(projector, in_parts.org) == await _rows(projector, at_once.org)
+    assert await rows_of(projector, in_parts.org) == await rows_of(projector, at_once.org)
 
 
 async def test_a_part_that_is_told_again_begins_no_session(
@@ -181,9 +152,9 @@ async def test_a_part_that_is_told_again_begins_no_session(
     history.closed("crm")
     inbox = Projected(projector)
     await inbox.project(history)
-    expected = await _rows(projector, inbox.org)
+    expected = await rows_of(projector, inbox.org)
     await inbox.fold(history.log[-2:])
-    assert await _rows(projector, inbox.org) == expected
+    assert await rows_of(projector, inbox.org) == expected
 
 
 RECEIPTS = [("sent", 1), ("delivered", 2), ("read", 3), ("failed", 4), ("read", 5)]
