@@ -1,11 +1,8 @@
 """`make bench`: one table of ratios for people, and JSON for machines."""
 
 import asyncio
-import json
-import platform
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
@@ -14,31 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import append, billing, cold_chat, peers, webhook
+from benchmarks import append, peers, projections, webhook
 from benchmarks.servers import Server, can_be_slow, server
+from benchmarks.table import Row, compare, console, show, write
 
 ROUNDS = 3
 WEBHOOKS = 20_000
-RESULTS = Path(__file__).parent / "results" / "latest.json"
-
-console = Console(highlight=False)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison: ours divided by a peer's, in the same round; the median of the rounds."""
-
-    what: str
-    ratio: float
-    spread: tuple[float, float]
-    floor: float | None
-    ours: float
-    peer: float
-
-
-def compare(what: str, ours: list[float], peers: list[float], floor: float | None) -> Row:
-    """The ratio of each round, and its median."""
-    ratios = [one / other for one, other in zip(ours, peers, strict=True)]
-    return Row(what, median(ratios), (min(ratios), max(ratios)), floor, median(ours), median(peers))
 
 
 @dataclass(frozen=True)
@@ -190,6 +168,7 @@ def main() -> None:
             rows.append(webhooks(running))
             rows.append(bills(running))
             rows.append(cold_chats(running))
+            rows += projections.measure(running, rounds=ROUNDS)
         if can_be_slow():
             with server(slow=True) as slow:
                 rows += appends(slow, "1 ms flush", Floors(35, 1.9), npm)

@@ -1,0 +1,210 @@
+"""The log of a busy organisation, made up: two services on one number, chats of about 20 events.
+
+Many chats go on at the same time, so a chat's events lie far apart in the log; a few chats are very
+long. Contents are random bytes of the length that sealed ones have. Written by COPY, since what is
+measured is reading it.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+
+from domain import chain, channel, chat, contact
+from domain.event import Event, Sealed, encode
+from domain.identifiers import identifier
+
+BEGAN_AT = datetime(2026, 1, 5, 8, tzinfo=UTC)
+ORG_ID = "synthetic"
+ACCOUNT = ("whatsapp", "527719004413008")
+SHARED = "sharedchannelofsynthetic00"
+SERVICES = ("crm", "desk")
+AGENTS = tuple(f"agent{number:02}" for number in range(20))
+CHATS_AT_ONCE = 400
+
+_COPY = (
+    "COPY trunkline.events (org, position, stream, version, type, schema_version, recorded_at,"
+    " command, data, hash) FROM STDIN (FORMAT binary)"
+)
+_TYPES = ["int4", "int8", "text", "int4", "text", "int2", "timestamptz", "bytea", "bytea", "bytea"]
+
+
+def write(superuser: str, *, events: int, seed: int = 1) -> int:
+    """Write the log of a new organisation into a migrated database. Returns its number."""
+    with psycopg.connect(superuser) as connection:
+        org = _open(connection)
+        head, position, at = chain.GENESIS, 0, BEGAN_AT
+        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+            copy.set_types(_TYPES)
+            for row in _rows(org, events, random.Random(seed)):
+                copy.write_row(row)
+                position, at, head = row[1], row[6], row[9]
+        connection.execute(
+            "UPDATE trunkline.heads SET position = %s, hash = %s, recorded_at = %s WHERE org = %s",
+            [position, head, at, org],
+        )
+    with psycopg.connect(superuser, autocommit=True) as connection:
+        connection.execute("VACUUM (ANALYZE) trunkline.events")
+        connection.execute("CHECKPOINT")
+    return org
+
+
+def _open(connection: psycopg.Connection) -> int:
+    row = connection.execute(
+        "INSERT INTO trunkline.organisations (id, partition, wrapping_key, identity_key)"
+        " VALUES (%s, 0, '', '') RETURNING org",
+        [ORG_ID],
+    ).fetchone()
+    assert row is not None
+    connection.execute(
+        "INSERT INTO trunkline.heads (org, partition, position, hash, recorded_at)"
+        " VALUES (%s, 0, 0, %s, %s)",
+        [row[0], chain.GENESIS, BEGAN_AT],
+    )
+    org: int = row[0]
+    return org
+
+
+def _rows(org: int, count: int, chance: random.Random) -> Iterator[tuple[object, ...]]:
+    """Rows of the log, chained."""
+    versions: dict[str, int] = {}
+    previous, at = chain.GENESIS, BEGAN_AT
+    for position, (stream, event) in enumerate(_story(count, chance), 1):
+        version = versions[stream] = versions.get(stream, 0) + 1
+        at += timedelta(milliseconds=chance.randrange(1, 400))
+        command, data = chance.randbytes(32), encode(event)
+        previous = chain.link(
+            previous,
+            org_id=ORG_ID.encode(),
+            position=position,
+            stream=stream.encode(),
+            version=version,
+            stored_type=event.stored_type.encode(),
+            schema_version=event.schema_version,
+            recorded_at=chain.microseconds(at),
+            command=command,
+            data=data,
+        )
+        kind = (event.stored_type, event.schema_version)
+        yield org, position, stream, version, *kind, at, command, data, previous
+
+
+Said = tuple[str, Event]  # A stream, and what happened there.
+
+
+def _story(count: int, chance: random.Random) -> Iterator[Said]:
+    """As many events, of chats that go on at the same time."""
+    made = 0
+    for said in _channel():
+        yield said
+        made += 1
+    going_on: list[Iterator[Said]] = []
+    minutes = 0.0
+    while made < count:
+        minutes += 0.01
+        if len(going_on) < CHATS_AT_ONCE:
+            going_on.append(_Talk(chance, BEGAN_AT + timedelta(minutes=minutes)).events())
+        # Those that began last go on first, mostly: a chat is lively for a while and then rests.
+        place = -1 - int(len(going_on) * chance.random() ** 2)
+        said_next = next(going_on[place], None)
+        if said_next is None:
+            del going_on[place]
+        else:
+            yield said_next
+            made += 1
+
+
+def _channel() -> Iterator[Said]:
+    stream = channel.stream_of(SHARED)
+    platform, account_id = ACCOUNT
+    yield (
+        stream,
+        channel.ChannelCreated(
+            channel_id=SHARED, platform=platform, account_id=account_id, shared=True, name="Sales"
+        ),
+    )
+    for service in SERVICES:
+        yield stream, channel.ConnectionCreated(service=service)
+
+
+@dataclass
+class _Talk:
+    """One customer's chat."""
+
+    chance: random.Random
+    now: datetime
+
+    def events(self) -> Iterator[Said]:
+        """From the first word to the last."""
+        self.contact_id, self.chat_id = self._id(), self._id()
+        stream = chat.stream_of(self.chat_id)
+        yield from self._customer()
+        for _ in range(1 + int(self.chance.paretovariate(1.4))):
+            service = self.chance.choice(SERVICES)
+            for _ in range(self.chance.choice((1, 1, 2, 3))):
+                yield stream, self._message()
+            if self.chance.random() < 0.15:
+                owner = self.chance.choice(AGENTS)
+                yield stream, chat.ChatAssigned(service=service, owner=owner, at=self._later())
+            for event in self._reply(service):
+                yield stream, event
+            if self.chance.random() < 0.1:
+                yield stream, chat.ChatClosed(service=service)
+
+    def _customer(self) -> Iterator[Said]:
+        stream = contact.stream_of(self.contact_id)
+        platform, account_id = ACCOUNT
+        yield stream, contact.ContactCreated(contact_id=self.contact_id)
+        address = self._sealed(28)
+        key = self.chance.randbytes(32)
+        yield stream, contact.AddressAdded(kind="phone", key=key, address=address)
+        yield stream, contact.ContactNamed(key=key, profile=self._sealed(40))
+        yield (
+            chat.stream_of(self.chat_id),
+            chat.ChatStarted(
+                chat_id=self.chat_id,
+                platform=platform,
+                account_id=account_id,
+                contact_id=self.contact_id,
+            ),
+        )
+
+    def _message(self) -> Event:
+        return chat.MessageReceived(
+            message_id=self._id(),
+            kind="text",
+            at=self._later(),
+            content=self._sealed(self.chance.randrange(60, 300)),
+            key=self.chance.randbytes(32),
+        )
+
+    def _reply(self, service: str) -> Iterator[Event]:
+        message_id, key = self._id(), self.chance.randbytes(32)
+        yield chat.ReplyRequested(
+            message_id=message_id,
+            channel_id=SHARED,
+            service=service,
+            user_id=self.chance.choice(AGENTS),
+            kind="text",
+            at=self._later(),
+            content=self._sealed(self.chance.randrange(60, 300)),
+        )
+        yield chat.SendStarted(message_id=message_id, attempt=1, dispatcher="dispatcher-1")
+        yield chat.MessageSent(message_id=message_id, key=key, platform=self._sealed(80))
+        for status in ("sent", "delivered", "read"):
+            if status != "read" or self.chance.random() < 0.8:
+                at = self._later()
+                yield chat.ReceiptReceived(key=key, status=status, at=at, message_id=message_id)
+
+    def _id(self) -> str:
+        return identifier(self.chance.randbytes(16))
+
+    def _sealed(self, length: int) -> Sealed:
+        box = self.chance.randbytes(length + 16)
+        return Sealed(f"contact:{self.contact_id}", self.chance.randbytes(16), box)
+
+    def _later(self) -> datetime:
+        self.now += timedelta(seconds=self.chance.randrange(1, 90))
+        return self.now
