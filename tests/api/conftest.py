@@ -27,7 +27,7 @@ from api.main import (
     projecting,
 )
 from api.settings import Settings
-from tests.conftest import Database as TestDatabase
+from tests.conftest import Database as EmptyDatabase
 
 APP_SECRET = "acme_meta_app_secret"
 VERIFY_TOKEN = "acme_verify_token"
@@ -268,7 +268,7 @@ def text_webhook(
 
 @pytest.fixture(scope="module")
 async def trunkline(
-    database: TestDatabase, tmp_path_factory: pytest.TempPathFactory
+    database: EmptyDatabase, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Trunkline]:
     """A running server on a fresh database."""
     where = Database(database.url, database.superuser, "trunkline", True)

@@ -35,7 +35,7 @@ from tests.api.conftest import (
 )
 from tests.api.deliveries import eventually, now
 from tests.api.test_accounts import verification
-from tests.conftest import Database as TestDatabase
+from tests.conftest import Database as EmptyDatabase
 
 HANGING = "700000000000003"
 MASTER_KEY = b"k" * 32
@@ -114,7 +114,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 async def installation(
-    database: TestDatabase, tmp_path_factory: pytest.TempPathFactory, repository: Path
+    database: EmptyDatabase, tmp_path_factory: pytest.TempPathFactory, repository: Path
 ) -> AsyncIterator[Installation]:
     home = tmp_path_factory.mktemp("home")
     async with FakeCloudApi(
