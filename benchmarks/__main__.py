@@ -7,11 +7,8 @@ from pathlib import Path
 from statistics import median
 
 from psycopg.conninfo import make_conninfo
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks import append, billing, cold_chat, peers, webhook
-from benchmarks import append, peers, projections, webhook
+from benchmarks import append, billing, cold_chat, peers, projections, webhook
 from benchmarks.servers import Server, can_be_slow, server
 from benchmarks.table import Row, compare, console, show, write
 
@@ -126,36 +123,6 @@ def cold_chats(running: Server) -> Row:
         [1000 / one.short_ms for one in rounds],
         1 / 1.3,
     )
-
-
-def show(rows: list[Row]) -> None:
-    """The table."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("What")
-    for title in ("Ratio", "Rounds", "Floor", "Ours/s", "Peer/s"):
-        table.add_column(title, justify="right")
-    for row in rows:
-        table.add_row(
-            row.what,
-            f"{row.ratio:.2f}",
-            f"{row.spread[0]:.2f}–{row.spread[1]:.2f}",
-            "" if row.floor is None else f"{row.floor:g}",
-            f"{row.ours:,.0f}",
-            f"{row.peer:,.0f}",
-        )
-    console.print(table)
-
-
-def write(rows: list[Row]) -> None:
-    """The same as JSON."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    made = {
-        "at": datetime.now(UTC).isoformat(),
-        "python": platform.python_version(),
-        "machine": platform.platform(),
-        "rows": [vars(row) for row in rows],
-    }
-    RESULTS.write_text(json.dumps(made, indent=2))
 
 
 def main() -> None:
