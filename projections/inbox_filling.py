@@ -12,7 +12,7 @@ from msgspec.structs import astuple
 
 from domain.event import Recorded
 from projections.bulk import copy
-from projections.inbox_fold import Changes, merge_settlements, note_customers
+from projections.inbox_fold import EVENT_TYPES, Changes, merge_settlements, note_customers
 from projections.inbox_services import Channel, Connection, Seats
 from projections.inbox_whole import (
     drop_echoes,
@@ -31,6 +31,7 @@ class InboxFilling:
 
     # A chat's rows depend on who is on its account, so channels come first.
     stream_order = ("channel", "contact", "chat")
+    event_types = EVENT_TYPES
 
     def __init__(self, *, tables: str, indexes: str, seats: tuple[str, str]) -> None:
         """SQL: the bare tables; their keys and indexes; what reads channels and connections."""

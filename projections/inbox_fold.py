@@ -338,3 +338,6 @@ _NOTES: dict[type, Callable[[Changes, Recorded, str, Any], None]] = {
     AddressRemoved: Changes._no_address,
     MarketingPreferenceChanged: Changes._preference,
 }
+
+# The stored types of what is looked at; a rebuild leaves the others where they are.
+EVENT_TYPES = frozenset(event.stored_type for event in _NOTES)
