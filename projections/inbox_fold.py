@@ -42,7 +42,7 @@ from domain.contact import (
     ContactNamed,
     MarketingPreferenceChanged,
 )
-from domain.event import Recorded
+from domain.event import Event, Recorded
 from projections.inbox_records import (
     FAILED,
     QUEUED,
@@ -310,7 +310,7 @@ def _note_failure(
         settled.failure_reason, settled.failure_code = reason, storable_code(code)
 
 
-_NOTES: dict[type, Callable[[Changes, Recorded, str, Any], None]] = {
+_NOTES: dict[type[Event], Callable[[Changes, Recorded, str, Any], None]] = {
     ChannelCreated: Changes._channel,
     ConnectionCreated: Changes._connection,
     ConnectionEnabled: Changes._connection,
