@@ -26,7 +26,7 @@ from domain.identifiers import identifier
 from domain.inbound import AnyOccurrence
 from domain.organisation import ConfigureService
 from domain.ownership import Assign
-from domain.ports import AlreadyDone, Org, Unavailable
+from domain.ports import Org, Unavailable
 from domain.refusal import Refusal
 from tests.simulation.database import MemoryDatabase, Rules
 from tests.simulation.machine import Gone, Machine, Weather
@@ -279,8 +279,6 @@ class Story:
                 asked.refusal = refusal
             except (Gone, Unavailable):
                 await asyncio.sleep(self.chance.random() * 3)
-            except AlreadyDone:  # It was looked up after its answer was lost.
-                pass
         return asked
 
     # What happens.
