@@ -191,7 +191,7 @@ class MemoryLog(PostgresLog):
     async def read_stream(
         self, org: Org, stream: str, *, after: int = 0, limit: int | None = None
     ) -> list[Recorded]:
-        await self._know(org)
+        await self.know(org)
         await self._machine.travel()
         recorded = self._database.read(org, stream, after=after, limit=limit)
         await self._machine.ask_database()  # What was read may be old when it arrives.

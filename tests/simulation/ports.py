@@ -1,7 +1,7 @@
 """What else the commands and the dispatcher need from outside, in memory."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
@@ -11,7 +11,7 @@ import msgspec
 
 from adapters.postgres.batch import Head
 from adapters.postgres.keys import KEY_BYTES, OrgKeys
-from api.commands.channels import secrets_about
+from api.commands.credentials import AccountCredentials
 from api.commands.reception import mark_of
 from domain import account as accounts
 from domain import chat as chats
@@ -106,6 +106,16 @@ class MemoryDirectory:
         row = self._tables.accounts.get((platform, account_id))
         if row is not None and row["org"] == org.number:
             row["secrets"] = sealed
+
+    async def replace_secrets(
+        self, org: Org, platform: str, account_id: str, *, before: bytes | None, sealed: bytes
+    ) -> bool:
+        await self._machine.ask_database()
+        row = self._tables.accounts.get((platform, account_id))
+        if row is None or row["org"] != org.number or row["secrets"] != before:
+            return False
+        row["secrets"] = sealed
+        return True
 
     async def business_account(
         self, platform: str, business_account_id: str
@@ -264,22 +274,19 @@ class MemoryOutbox:
             content=msgspec.json.decode(data, type=Content),
         )
 
-    async def unverified(self) -> list[WaitingAccount]:
+    async def unverified(self, platforms: Collection[str]) -> list[WaitingAccount]:
         projected = await self._look()
         found = []
         for (org, subject), account in projected.accounts.items():
             platform, _, account_id = subject.partition(":")
-            if account.claimed and account.verification == "pending":
+            is_pending = account.claimed and account.verification == "pending"
+            if is_pending and platform in platforms:
                 found.append(WaitingAccount(org=org, platform=platform, account_id=account_id))
         return found
 
     async def access_token(self, org: int, platform: str, account_id: str) -> str | None:
-        holder = await self._directory.account(platform, account_id)
-        if holder is None or holder.org != org or holder.secrets is None:
-            return None
-        keys = await self._directory.keys(org)
-        data = keys.open_secret(holder.secrets, about=secrets_about(platform, account_id))
-        return msgspec.json.decode(data, type=dict[str, str])["access_token"]
+        credentials = AccountCredentials(self._directory, self._clock)
+        return (await credentials.current(org, platform, account_id)).get("access_token")
 
 
 def _due(org: int, chat: Chat, message_id: str, attempt: int) -> DueMessage:

@@ -12,9 +12,11 @@ from unittest.mock import patch
 from adapters import dispatcher as dispatching_loop
 from adapters.dispatcher import Dispatcher, Verifier
 from api.commands import execute, people, states
+from api.commands.billing import Billing
 from api.commands.channels import Channels, ConnectService
 from api.commands.chats import Chats
 from api.commands.context import Actor, Context
+from api.commands.credentials import AccountCredentials
 from api.commands.dispatching import Dispatching
 from api.commands.execute import Executor, Outcome, Request
 from api.commands.inbound import Inbound
@@ -72,8 +74,10 @@ class Process:
             executor=executor,
             people=known_people,
             directory=self.directory,
+            credentials=AccountCredentials(self.directory, clock),
             clock=clock,
             new_id=story.new_id,
+            billing=Billing(story.new_id, enabled=True, provider="manual"),
         )
         self.inbound = Inbound(
             executor, known_people, self.directory, clock, story.new_id, system=system
