@@ -1,15 +1,12 @@
 """The composition root: the only file that knows everyone."""
 
 import asyncio
-import gc
-import multiprocessing
 import secrets
-import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -56,6 +53,7 @@ from api.feeds import Feeds
 from api.names import Names
 from api.outbox import ProjectedOutbox
 from api.reading import Reading
+from api.rebuilding import RebuildJob, comparison_of
 from api.settings import Settings, SettingsError, master_key
 from api.showing import Showing
 from api.stream import SHOWN
@@ -66,13 +64,12 @@ from migrations.apply import MigrationError, migrate
 from migrations.builds import StillRead, Workshop
 from projections.builds import Build, LiveBuilds
 from projections.channels import Channels as ChannelsProjection
-from projections.comparison import Comparison, TableComparison, builds_to_compare
+from projections.comparison import TableComparison
 from projections.inbox import Inbox
 from projections.jobs import JobError
 from projections.outbox import Outbox
 from projections.projection import Projection
-from projections.rebuild import Rebuild, Report
-from projections.rebuild_worker import PieceFailed, Worker
+from projections.rebuild import Report
 from projections.runner import ProjectionRunner
 from projections.standing import Standings
 from projections.statements import Statements
@@ -387,50 +384,11 @@ async def rebuild(
     afresh: bool = False,
 ) -> Build:
     """Fill a new build beside the one that serves, with processes of its own. Raises JobError."""
-    processes = multiprocessing.get_context("spawn")
-
-    def start_worker(build: Build) -> multiprocessing.process.BaseProcess:
-        arguments = (where.url, projection, build)
-        process = processes.Process(target=_rebuild_worker, args=arguments, daemon=True)
-        process.start()
-        return process
-
-    workshop = Workshop(where.migration_url)
-    try:
-        async with as_projector(where) as connection:
-            job = Rebuild(connection, projection, workshop, start_worker, report)
-            return await job.run(workers=workers, afresh=afresh)
-    except psycopg.OperationalError as error:
-        raise JobError(
-            "The database went away, or refuses to serve. Nothing was switched; when it is back,"
-            " run the same command again: it goes on where it stopped."
-        ) from error
+    workshop, connect = Workshop(where.migration_url), partial(as_projector, where)
+    job = RebuildJob(projection, workshop, connect)
+    return await job.run(workers=workers, report=report, afresh=afresh)
 
 
-async def compare(where: Database, projection: Projection) -> AsyncIterator[TableComparison]:
+def compare(where: Database, projection: Projection) -> AsyncIterator[TableComparison]:
     """The live build and the one that is ready, else the previous one. Raises JobError."""
-    async with as_projector(where) as holder, as_projector(where) as snapshot:
-        builds = await builds_to_compare(holder, projection)
-        comparison = Comparison(projection, builds, holder=holder, snapshot=snapshot)
-        async for table in comparison.run():
-            yield table
-
-
-def _rebuild_worker(url: str, projection: Projection, build: Build) -> None:
-    """What a worker's process does; what went wrong is written in the database, or is its fault."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Who was interrupted ends its workers.
-    # Rows live for one batch and refer to each other in no circles.
-    gc.freeze()
-    gc.set_threshold(100_000)
-    parent = multiprocessing.parent_process()
-
-    async def work() -> None:
-        where = Database(url, url, None, False)
-        async with as_projector(where) as connection, as_projector(where) as reader:
-            worker = Worker(connection, reader, projection, build)
-            await worker.work(is_wanted=lambda: parent is None or parent.is_alive())
-
-    try:
-        asyncio.run(work())
-    except (PieceFailed, psycopg.OperationalError):
-        sys.exit(1)
+    return comparison_of(projection, partial(as_projector, where))

@@ -1,0 +1,81 @@
+"""Jobs on builds of projections, and the processes that do their work (E3)."""
+
+import asyncio
+import gc
+import multiprocessing
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+
+import psycopg
+
+from projections.builds import Build
+from projections.comparison import Comparison, TableComparison, builds_to_compare
+from projections.jobs import JobError
+from projections.projection import Connection, Projection
+from projections.rebuild import Rebuild, Report, Workshop
+from projections.rebuild_worker import PieceFailed, Worker
+
+# Opens a connection of role trunkline_project; it can be pickled, to be handed to processes.
+Connect = Callable[[], AbstractAsyncContextManager[Connection]]
+
+
+class RebuildJob:
+    """Fills a new build beside the one that serves."""
+
+    def __init__(self, projection: Projection, workshop: Workshop, connect: Connect) -> None:
+        self._projection = projection
+        self._workshop = workshop
+        self._connect = connect
+        self._processes = multiprocessing.get_context("spawn")
+
+    async def run(
+        self, *, workers: int, report: Callable[[Report], None], afresh: bool = False
+    ) -> Build:
+        """Until it is ready, with so many processes. Raises JobError."""
+        try:
+            async with self._connect() as connection:
+                job = Rebuild(
+                    connection, self._projection, self._workshop, self._start_worker, report
+                )
+                return await job.run(workers=workers, afresh=afresh)
+        except psycopg.OperationalError as error:
+            raise JobError(
+                "The database went away, or refuses to serve. Nothing was switched; when it is"
+                " back, run the same command again: it goes on where it stopped."
+            ) from error
+
+    def _start_worker(self, build: Build) -> multiprocessing.process.BaseProcess:
+        arguments = (self._connect, self._projection, build)
+        process = self._processes.Process(target=_work, args=arguments, daemon=True)
+        process.start()
+        return process
+
+
+async def comparison_of(projection: Projection, connect: Connect) -> AsyncIterator[TableComparison]:
+    """The live build and the one that is ready, else the previous one. Raises JobError."""
+    async with connect() as holder, connect() as snapshot:
+        builds = await builds_to_compare(holder, projection)
+        comparison = Comparison(projection, builds, holder=holder, snapshot=snapshot)
+        async for table in comparison.run():
+            yield table
+
+
+def _work(connect: Connect, projection: Projection, build: Build) -> None:
+    """What a worker's process does; what went wrong is written in the database, or is its fault."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Who was interrupted ends its workers.
+    # Rows live for one batch and refer to each other in no circles.
+    gc.freeze()
+    gc.set_threshold(100_000)
+    parent = multiprocessing.parent_process()
+
+    async def work() -> None:
+        async with connect() as connection, connect() as reader:
+            worker = Worker(connection, reader, projection, build)
+            await worker.work(is_wanted=lambda: parent is None or parent.is_alive())
+
+    try:
+        asyncio.run(work())
+    except (PieceFailed, psycopg.OperationalError):
+        sys.exit(1)
