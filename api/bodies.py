@@ -25,6 +25,9 @@ BODY_BYTES_MAX = 1024 * 1024
 DEPTH_MAX = 32
 INTEGER_LENGTH_MAX = 40
 
+# At the end of a pattern: `$` alone lets a line end pass.
+END = r"$(?!\n)"
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 # What the framework would take for a number or a time too: 5.0, 1e1, and 5 for 1970.

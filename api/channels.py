@@ -9,6 +9,7 @@ from litestar.params import FromPath, JSONBody
 
 from api.answers import Listing, Page, answer, cursor_of, known_id, slug
 from api.authentication import Principal, actor_of
+from api.bodies import END
 from api.commands.channels import Channels, Connected, ConnectService
 from api.commands.context import Actor
 from api.commands.execute import Outcome
@@ -22,7 +23,7 @@ from projections.channels_queries import ChannelRow, channel, channels_page
 
 AnyRequest = Request[Any, Any, Any]
 ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-AccountId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.:@-]{1,100}$")]
+AccountId = Annotated[str, msgspec.Meta(pattern=rf"^[A-Za-z0-9_.:@-]{{1,100}}{END}")]
 Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 
 PROJECTION = ChannelsProjection()

@@ -9,6 +9,7 @@ from litestar.params import FromPath, JSONBody
 
 from api.answers import answer, utc
 from api.authentication import Principal, actor_of
+from api.bodies import END
 from api.channels import AccountId
 from api.commands.credits import CreditAccounts
 from api.commands.quotes import Question, Quote, Quotes
@@ -30,7 +31,8 @@ AnyRequest = Request[Any, Any, Any]
 DEFAULT_RULES = {"parent": parent.DEFAULT_RULE, "pricing": pricing.DEFAULT_RULE}
 
 ZoneName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-Country = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}$")]
+PhoneNumber = Annotated[str, msgspec.Meta(max_length=40, pattern=rf"^\+?[0-9]{{1,20}}{END}")]
+Country = Annotated[str, msgspec.Meta(pattern=rf"^[A-Z]{{2}}{END}")]
 
 
 class PricingBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -71,7 +73,9 @@ class QuoteBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     kind: Literal["text", "template"] = "text"
     category: Literal["marketing", "utility", "authentication", "service"] = "service"
     chat_id: Annotated[str, msgspec.Meta(max_length=40)] | None = None
-    address: Annotated[str, msgspec.Meta(max_length=40, pattern=r"^\+?[0-9]{1,20}$")] | None = None
+    address: (
+        Annotated[str, msgspec.Meta(max_length=40, pattern=rf"^\+?[0-9]{{1,20}}{END}")] | None
+    ) = None
     country: Country | None = None
     in_conversation: bool = False
     in_window: bool = True

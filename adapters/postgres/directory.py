@@ -195,7 +195,7 @@ class Directory:
         self, org: Org, platform: str, account_id: str, *, before: bytes | None, sealed: bytes
     ) -> bool:
         """Keep them in place of `before`; False if they are not those any more."""
-        async with self._pool.connection() as connection:
+        async with lent(self._pool) as connection:
             cursor = await connection.execute(
                 "UPDATE accounts SET secrets = %s"
                 " WHERE platform = %s AND account_id = %s AND org = %s"

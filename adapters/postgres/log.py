@@ -120,7 +120,7 @@ class PostgresLog:
     async def positions(self, orgs: Collection[Org]) -> dict[Org, int]:
         """The same for several organisations at once; those without events may be missing."""
         by_number = {org.number: org for org in orgs}
-        async with self._readers.connection() as connection:
+        async with lent(self._readers) as connection:
             cursor = await connection.execute(_POSITIONS, [list(by_number)])
             return {by_number[number]: position for number, position in await cursor.fetchall()}
 

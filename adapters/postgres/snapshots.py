@@ -15,7 +15,7 @@ import msgspec
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from adapters.postgres.connections import Pool
+from adapters.postgres.connections import Pool, lent
 from adapters.postgres.keys import MasterKey
 from adapters.postgres.log import PostgresLog
 from domain.event import Recorded, decode
@@ -84,7 +84,7 @@ class PostgresSnapshots:
         """The newest state that this code has kept of a stream, and the events behind it."""
         await self._log.know(org)
         parameters = {"org": org.number, "stream": stream, "code": code, "limit": limit}
-        async with self._readers.connection() as connection:
+        async with lent(self._readers) as connection:
             cursor = await connection.execute(_RESTORE, parameters, binary=True)
             rows = await cursor.fetchall()
         snapshot = None

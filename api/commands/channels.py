@@ -66,12 +66,18 @@ class Channels:
             nonlocal prepared
             prepared = await self._prepare(actor, command, given)
 
-        return await self._context.executor.execute(
+        outcome = await self._context.executor.execute(
             actor.org,
             lambda unit: self._connect(unit, actor, command, prepared),
             request=actor.request,
             first=claim,
         )
+        if outcome.value is not None and outcome.value.first and prepared.credentials:
+            # Whoever looked at the same moment may have stored theirs, and has merely joined.
+            await self._context.credentials.store(
+                actor.keys, command.platform, command.account_id, prepared.credentials
+            )
+        return outcome
 
     async def _prepare(
         self, actor: Actor, command: ConnectService, given: Credentials

@@ -11,11 +11,12 @@ from typing import Annotated
 
 import msgspec
 
+from api.bodies import END
 from api.settings import SettingsError
 from domain.rate_card import DEFAULT_CARD, Rate, RateCard, require_whole
 from domain.refusal import Invalid
 
-CardName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,60}/[0-9]{1,6}$")]
+CardName = Annotated[str, msgspec.Meta(pattern=rf"^[a-z0-9][a-z0-9-]{{0,60}}/[0-9]{{1,6}}{END}")]
 RateCards = Mapping[str, RateCard]
 
 
@@ -26,7 +27,7 @@ class RateBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     category: str
     micro_usd: int
     effective_from: date | None = None
-    platform: Annotated[str, msgspec.Meta(pattern=r"^[a-z]{1,20}$")] = "whatsapp"
+    platform: Annotated[str, msgspec.Meta(pattern=rf"^[a-z]{{1,20}}{END}")] = "whatsapp"
 
     def rate(self) -> Rate:
         """As the domain has it."""

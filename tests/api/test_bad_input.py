@@ -47,12 +47,20 @@ NO_IDS = (
     "%25s",
     "{service}",
     "%0d%0aSet-Cookie:%20a=b",
+    "99999%0a",
     "A" * 26,
     "2" * 25,
     "2" * 27,
     "a" * 10_000,
 )
 NO_NAMES = ("%00", "a%00b", "%0d%0aSet-Cookie:%20a=b", "%7f", "%E2%80%AE", "a" * 10_000)
+
+
+async def test_an_id_does_not_end_in_a_new_line(office: Office):
+    """It would stand for ever in names of streams, and cut headers in two."""
+    body = {"service": "crm", "platform": "whatsapp", "account_id": "102290\n", "name": "Main"}
+    problem = assert_problem(await office.admin.call("POST", "/v1/channels", json=body), 400)
+    assert [each["field"] for each in problem["errors"]] == ["account_id"]
 
 
 async def test_what_is_no_id_names_nothing(office: Office):

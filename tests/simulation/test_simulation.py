@@ -24,7 +24,7 @@ from tests.simulation.laws import Broken, check
 from tests.simulation.story import Restless, Story
 
 CHUNK = 50
-CHUNKS = 200 if os.environ.get("TRUNKLINE_TEST_PROFILE") == "long" else 4
+CHUNKS = 400 if os.environ.get("TRUNKLINE_TEST_PROFILE") == "long" else 6
 ALONE = os.environ.get("TRUNKLINE_SIMULATION_SEED")
 # Within so many lives, a mistake in what they depend on must show.
 CONTROL_SEEDS = 60
