@@ -37,6 +37,8 @@ def about_few(event: Event) -> Event:
             changed[field.name] = list(STATUS_RANK)[len(value) % len(STATUS_RANK)]
         elif isinstance(value, str) and field.type in (str, str | None):
             changed[field.name] = FEW[len(value) % len(FEW)]
+        elif field.type is int:
+            changed[field.name] = value % 2**32  # Sums of them still fit into 64 bits.
         elif isinstance(value, bytes):
             changed[field.name] = FEW[len(value) % len(FEW)].encode()
     return msgspec.structs.replace(event, **changed)

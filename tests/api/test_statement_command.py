@@ -1,5 +1,6 @@
 """`trunkline statement` and `trunkline history credits:…`, as an accountant runs them."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -15,8 +16,8 @@ from tests.api.test_credits import Shop, shop, spent
 TRUNKLINE = [sys.executable, "-c", "from api.cli import main; main()"]
 
 
-def run(shop: Shop, *arguments: str, expect: int = 0) -> str:
-    """Run a command beside the server; its output."""
+async def run(shop: Shop, *arguments: str, expect: int = 0) -> str:
+    """Run a command beside the server, which goes on meanwhile; its output."""
     trunkline = shop.trunkline
     environment = {
         **os.environ,
@@ -26,8 +27,8 @@ def run(shop: Shop, *arguments: str, expect: int = 0) -> str:
         "COLUMNS": "120",
     }
     command = [*TRUNKLINE, *arguments, "--org", shop.admin.organization_id]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, env=environment, check=False
+    done = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, timeout=60, env=environment
     )
     assert done.returncode == expect, done.stderr
     return done.stdout if expect == 0 else done.stderr
@@ -37,7 +38,7 @@ async def test_a_month_in_the_terminal_and_on_paper(trunkline: Trunkline, tmp_pa
     """Issue: a monthly statement a person likes to read."""
     here = await spent(trunkline)
     month = f"{trunkline.parts.clock.now():%Y-%m}"
-    shown = run(here, "statement", here.account, month)
+    shown = await run(here, "statement", here.account, month)
     words = [" ".join(line.split()) for line in shown.splitlines()]
     for line in (
         f"Acme: statement for {month}",
@@ -52,18 +53,18 @@ async def test_a_month_in_the_terminal_and_on_paper(trunkline: Trunkline, tmp_pa
     ):
         assert line in words, shown
     file = tmp_path / "bill.html"
-    run(here, "statement", here.payer, month, "--html", str(file))
+    await run(here, "statement", here.payer, month, "--html", str(file))
     written = file.read_text()
     assert written.startswith("<!doctype html>")
     assert "<td>USD 1.976</td>" in written
-    assert "There is no such account" in run(here, "statement", "12345", month, expect=1)
+    assert "There is no such account" in await run(here, "statement", "12345", month, expect=1)
 
 
 async def test_the_history_of_a_ledger_in_words(trunkline: Trunkline):
     """Contract: credits:ACCOUNT, by the number's id and the business account's."""
     here = await spent(trunkline)
-    by_number = run(here, "history", f"credits:{here.account}")
-    assert by_number == run(here, "history", f"credits:{here.payer}")
+    by_number = await run(here, "history", f"credits:{here.account}")
+    assert by_number == await run(here, "history", f"credits:{here.payer}")
     for words in (
         "1 credits were bought for USD 2.00 (manual).",
         "A marketing conversation (JP) in chat",
@@ -79,8 +80,8 @@ async def test_the_operator_corrects_a_balance_with_a_reason(trunkline: Trunklin
     """Spec L3: a movement like any other, and never below zero."""
     here = await shop(trunkline, bought=1)
     adjust = ("credits", "adjust", here.account)
-    assert "USD 1.75" in run(here, *adjust, "-250000", "--reason", "=Paid back")
-    assert "does not cover" in run(here, *adjust, "-1750001", "--reason", "No", expect=1)
+    assert "USD 1.75" in await run(here, *adjust, "-250000", "--reason", "=Paid back")
+    assert "does not cover" in await run(here, *adjust, "-1750001", "--reason", "No", expect=1)
     await here.admin.settled()
     statement = await here.statement()
     assert {each["kind"]: each["micro_usd"] for each in statement["movements"]} == {
