@@ -351,13 +351,15 @@ def _with_reply(chat: Chat, version: int, event: ReplyRequested) -> Chat:
         charge=charge,
     )
     forget_oldest(outbound)
+    billing = conversation.with_message(chat.billing, charge)
+    known = (message.charge for message in outbound.values())
     return replace(
         chat,
         version=version,
         closed=chat.closed - {event.service},  # C4: writing opens it, in this service only.
         last_reply={**chat.last_reply, event.channel_id: Reply(version, event.message_id)},
         outbound=outbound,
-        billing=conversation.with_message(chat.billing, charge),
+        billing=conversation.forget_oldest(billing, known=known),
     )
 
 

@@ -4,6 +4,7 @@ A chat knows whether a conversation is open, so that an answer inside one touche
 which of its charges may still have to be given back.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
@@ -13,7 +14,7 @@ from domain.event import Event, stored_as
 from domain.ledger import Charge
 from domain.pricing import CONVERSATION_LENGTH
 
-# A platform reports within 30 days what it could not deliver, and conversations are a day apart.
+# So many are kept whatever became of their messages; of older ones those whose fate is open.
 CHARGES_REMEMBERED_MAX = 100
 
 
@@ -66,7 +67,7 @@ class OpenCharge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Billing(msgspec.Struct, frozen=True, kw_only=True):
-    """What a chat knows of its bill. Bounded."""
+    """What a chat knows of its bill. Bounded by the messages that the chat knows."""
 
     conversation: Conversation | None = None
     charges: dict[str, OpenCharge] = {}  # By the message that caused each, oldest first.
@@ -114,7 +115,22 @@ def _with_charge(billing: Billing, charge_id: str, charge: Charge | None) -> Bil
     if charge is None:
         return billing
     charges = {**billing.charges, charge_id: OpenCharge(charge=charge)}
-    return replace(billing, charges=dict(list(charges.items())[-CHARGES_REMEMBERED_MAX:]))
+    return replace(billing, charges=charges)
+
+
+def forget_oldest(billing: Billing, *, known: Iterable[str | None]) -> Billing:
+    """Forget the oldest charges, where there are too many.
+
+    `known` are the charges of the messages that the chat knows: one of those may still be refused,
+    and then its charge is to be given back (L4). So is the one of the newest conversation.
+    """
+    surplus = len(billing.charges) - CHARGES_REMEMBERED_MAX
+    if surplus <= 0:
+        return billing
+    needed = {*known, billing.conversation.conversation_id if billing.conversation else None}
+    forgotten = [charge_id for charge_id in billing.charges if charge_id not in needed][:surplus]
+    rest = {key: each for key, each in billing.charges.items() if key not in forgotten}
+    return replace(billing, charges=rest)
 
 
 def charge_for(billing: Billing, *, message_id: str, conversation_id: str | None) -> str | None:

@@ -124,7 +124,32 @@ def test_l7_a_message_with_a_price_of_its_own_is_void_alone() -> None:
     )
 
 
+def priced_each(count: int) -> list[Event]:
+    """So many messages, each with a price of its own, in the queue."""
+    return [
+        event
+        for number in range(count)
+        for event in (
+            MessageCharged(message_id=f"m{number}", charge=CHARGE),
+            billed(f"m{number}", "m0"),
+        )
+    ]
+
+
+def test_l4_no_charge_is_forgotten_while_one_of_its_messages_may_be_refused() -> None:
+    story = [replace(STARTED, conversation_id="m0", charge=None), *priced_each(350)]
+    refused = [failed(f"m{number}") for number in range(350)]
+    assert billing(*story, *refused).void == [f"m{number}" for number in range(350)]
+
+
+def test_l4_the_charge_of_the_open_conversation_is_not_forgotten() -> None:
+    story = [STARTED, billed(), started("m1"), sent("m1"), *priced_each(350), billed("last")]
+    assert billing(*story).charges["m1"] == OpenCharge(charge=CHARGE, messages=2)
+
+
 def test_a_chat_remembers_a_bounded_number_of_charges() -> None:
-    many = [replace(STARTED, conversation_id=f"m{number}") for number in range(500)]
-    found = billing(*many)
-    assert (len(found.charges), list(found.charges)[-1]) == (100, "m499")
+    accepted = [
+        event for number in range(500) for event in (started(f"m{number}"), sent(f"m{number}"))
+    ]
+    found = billing(*priced_each(500), *accepted, *priced_each(501)[-2:])
+    assert (len(found.charges), list(found.charges)[-1]) == (200, "m500")
