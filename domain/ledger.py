@@ -155,7 +155,7 @@ class Credits(msgspec.Struct, frozen=True, kw_only=True):
     used: dict[str, int] = {}  # Of each allowance of the newest months.
     open_purchases: dict[str, PurchaseRequested] = {}
     auto_recharge: AutoRecharge | None = None
-    recharged: bool = False  # Since the balance was last above the threshold.
+    recharged: bool = False  # Since the balance was last enough: above the threshold.
 
     @property
     def balance(self) -> int:
@@ -167,6 +167,7 @@ class InsufficientCredits(Refusal):
     """The balance does not cover this; buy credits first."""
 
     code = "insufficient_credits"
+    business_account: str | None = None  # Whose balance; for us, not for the answer.
 
 
 def evolve(credits_: Credits, event: Event) -> Credits:
@@ -189,7 +190,7 @@ def evolve(credits_: Credits, event: Event) -> Credits:
                 credits=event.credits,
             )
             booked = replace(booked, auto_recharge=configured)
-    return replace(booked, recharged=_is_recharged(booked, event))
+    return replace(booked, recharged=_is_recharged(credits_, booked, event))
 
 
 def postings(event: Event) -> tuple[tuple[Side, int], ...]:
@@ -233,13 +234,16 @@ def _with_used(credits_: Credits, allowance: str | None, count: int) -> Credits:
     return replace(credits_, used=kept)
 
 
-def _is_recharged(credits_: Credits, event: Event) -> bool:
+def _is_recharged(before: Credits, credits_: Credits, event: Event) -> bool:
     """L5: one recharge per crossing; the next only after the balance was above."""
     configured = credits_.auto_recharge
-    if configured is None or credits_.balance > configured.threshold_micro_usd:
+    if configured is None:
         return False
     asked = isinstance(event, PurchaseRequested | CreditsPurchased) and event.recharge
-    return credits_.recharged or asked
+    is_low = credits_.balance <= configured.threshold_micro_usd
+    # Above the threshold it was asked for because of a price: that holds until the balance rises.
+    is_short = credits_.balance <= before.balance and not isinstance(event, AutoRechargeConfigured)
+    return (before.recharged or asked) and (is_low or is_short)
 
 
 # Decisions.
@@ -335,13 +339,22 @@ def _paid(requested: PurchaseRequested, *, at: datetime, month: str) -> CreditsP
 
 
 def recharge(
-    credits_: Credits, *, purchase_id: str, provider: str, at: datetime, month: str
+    credits_: Credits,
+    *,
+    purchase_id: str,
+    provider: str,
+    at: datetime,
+    month: str,
+    needed_micro_usd: int = 0,
 ) -> list[Event]:
-    """Buy what the recharge is to buy, once for each time the balance falls so low. Spec L5."""
+    """Buy what the recharge is to buy, once for each time the balance falls so low. Spec L5.
+
+    A price that is not covered counts as such: refused, it would never bring the balance down.
+    """
     configured = credits_.auto_recharge
     if configured is None or not configured.enabled or credits_.recharged:
         return []
-    if credits_.balance > configured.threshold_micro_usd:
+    if credits_.balance > configured.threshold_micro_usd and credits_.balance >= needed_micro_usd:
         return []
     return request_purchase(
         credits_,

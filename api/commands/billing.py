@@ -17,7 +17,7 @@ from domain.contact import Contact
 from domain.conversation import ChargeVoided, ConversationStarted, MessageCharged
 from domain.event import Event
 from domain.identifiers import NewId
-from domain.ledger import Charged, Credits
+from domain.ledger import Charged, Credits, InsufficientCredits
 from domain.pricing import Inputs
 from domain.rate_card import bills, rate_for
 from domain.rules import RULES
@@ -105,12 +105,34 @@ class Billing:
         priced = _Priced(unit, chat, answered, chosen, business_account)
         charged = priced.charged(opens=current is None)
         if charged is not None:
-            stream = ledger.stream_of(business_account)
-            unit.record(stream, ledger.charge(credits_of(unit, business_account), charged))
-            self.recharge(unit, business_account, at=requested.at)
+            self._charge(unit, business_account, charged)
         return [*priced.begun(charged, opens=current is None), answered]
 
-    def recharge(self, unit: Unit, business_account: str, *, at: datetime) -> None:
+    def _charge(self, unit: Unit, business_account: str, charged: Charged) -> None:
+        """Book a charge, and what has to be bought before it and after it. Spec L4, L5."""
+        needed = charged.price.micro_usd
+        self.recharge(unit, business_account, at=charged.at, needed_micro_usd=needed)
+        try:
+            booked = ledger.charge(credits_of(unit, business_account), charged)
+        except InsufficientCredits as refusal:
+            refusal.business_account = business_account
+            raise
+        unit.record(ledger.stream_of(business_account), booked)
+        self.recharge(unit, business_account, at=charged.at)
+
+    def recharge_after(self, unit: Unit, refusal: InsufficientCredits, *, at: datetime) -> None:
+        """Buy credits by itself after an answer was refused for its price. Spec L5.
+
+        The refusal has undone its own append; a provider that is yet to have the money is asked
+        here, so that a later answer is covered.
+        """
+        if refusal.business_account is not None:
+            needed = refusal.facts["needed_micro_usd"]
+            self.recharge(unit, refusal.business_account, at=at, needed_micro_usd=needed)
+
+    def recharge(
+        self, unit: Unit, business_account: str, *, at: datetime, needed_micro_usd: int = 0
+    ) -> None:
         """Buy credits by itself where the balance has fallen so low. Spec L5."""
         bought = ledger.recharge(
             credits_of(unit, business_account),
@@ -118,6 +140,7 @@ class Billing:
             provider=self.provider,
             at=at,
             month=month_at(unit, business_account, at),
+            needed_micro_usd=needed_micro_usd,
         )
         unit.record(ledger.stream_of(business_account), bought)
 

@@ -1,5 +1,7 @@
 """Writing to customers: replies, templates, sending again, giving up."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from api.commands.context import (
@@ -21,6 +23,7 @@ from domain.channel import Channel, require_active
 from domain.chat import Chat, ChatAssigned, ChatStarted, ReplyRequested
 from domain.contact import Contact, ContactChatStarted
 from domain.inbound import Address, Content, Person
+from domain.ledger import InsufficientCredits
 from domain.organisation import require_reply, require_role, require_view
 from domain.outgoing import Outbound
 from domain.ports import Org
@@ -71,9 +74,19 @@ class Replies:
 
     async def write(self, actor: Actor, command: Write) -> Outcome[None]:
         """Queue a message; `ids["message"]` of the outcome is the new one. Spec N3."""
-        return await self._context.executor.execute(
-            actor.org, lambda unit: self._write(unit, actor, command), request=actor.request
-        )
+        return await self._answer(actor, lambda unit: self._write(unit, actor, command))
+
+    async def _answer(self, actor: Actor, decide: Callable[[Unit], None]) -> Outcome[None]:
+        """Execute what may cost something; where it is refused for that, recharge. Spec L4, L5."""
+        executor, billing = self._context.executor, self._context.billing
+        try:
+            return await executor.execute(actor.org, decide, request=actor.request)
+        except InsufficientCredits as refusal:
+            refused, now = refusal, self._context.clock.now()
+            await executor.execute(
+                actor.org, lambda unit: billing.recharge_after(unit, refused, at=now)
+            )
+            raise
 
     def _write(self, unit: Unit, actor: Actor, command: Write) -> None:
         require_view(the_organisation(unit), actor.user_id, command.service)
@@ -142,9 +155,7 @@ class Replies:
 
     async def start(self, actor: Actor, command: Start) -> Outcome[None]:
         """Write first; `ids` of the outcome name the chat and the message. Spec C2, N1."""
-        return await self._context.executor.execute(
-            actor.org, lambda unit: self._start(unit, actor, command), request=actor.request
-        )
+        return await self._answer(actor, lambda unit: self._start(unit, actor, command))
 
     def _start(self, unit: Unit, actor: Actor, command: Start) -> None:
         organisation, service = the_organisation(unit), command.service
@@ -227,7 +238,7 @@ class Replies:
             )
             unit.record(stream, self._context.billing.answer(unit, chat, again))
 
-        return await self._context.executor.execute(actor.org, decide, request=actor.request)
+        return await self._answer(actor, decide)
 
     async def _request_of(self, org: Org, stream: str, message: Outbound) -> ReplyRequested:
         recorded = await self._context.log.read_stream(

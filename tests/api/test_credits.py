@@ -277,6 +277,50 @@ async def test_one_recharge_for_each_crossing(trunkline: Trunkline):
     assert await here.balance() == 6_000_000 + 20_000_000 - 12 * 500_000
 
 
+async def short(trunkline: Trunkline) -> Shop:
+    """The balance is above the threshold, and covers no template."""
+    here = await shop(trunkline, bought=1)
+    dear = [{"country": "any", "category": "any", "micro_usd": 3_000_000}]
+    await here.admin.put(
+        "/v1/rules/pricing", {"rule": "conversation/1", "card": "dear/1", "rates": dear}
+    )
+    body = {"service": "crm", "account_id": here.account, "enabled": True}
+    await here.admin.put(
+        "/v1/credits/auto-recharge", {**body, "threshold_credits": 0, "credits": 5}
+    )
+    return here
+
+
+async def test_a_price_that_is_not_covered_recharges_in_the_answers_own_append(
+    trunkline: Trunkline,
+):
+    """Spec L5: the threshold would never be reached while every answer is refused."""
+    here = await short(trunkline)
+    await here.start(1)
+    assert await here.balance() == 2_000_000 + 10_000_000 - 3_000_000
+    types = [each["type"] for each in await here.admin.events()]
+    at = types.index("credits.charged")
+    assert types[at - 1 : at + 2] == [
+        "credits.purchased",
+        "credits.charged",
+        "chat.conversation_started",
+    ]
+
+
+async def test_a_provider_that_takes_its_time_is_asked_once_by_refused_answers(
+    trunkline: Trunkline,
+):
+    """Spec L4, L5: the answers are refused, the recharge is not lost with them."""
+    here = await short(trunkline)
+    slow = replace(trunkline.settings, payment_provider="bank")
+    async with core(slow, trunkline.database) as parts:
+        assert [await started(parts, here, number) for number in range(3)] == [False] * 3
+    await here.admin.settled()
+    (asked,) = await here.ledger("purchase_requested")
+    assert (asked["credits"], asked["recharge"], asked["provider"]) == (5, True, "bank")
+    assert await here.balance() == 2_000_000
+
+
 async def test_the_recharge_is_set_by_the_accounts_manager_alone(trunkline: Trunkline):
     """Spec S12; what is left out keeps its value."""
     here = await shop(trunkline)

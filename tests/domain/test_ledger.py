@@ -226,6 +226,37 @@ def test_l5_the_next_recharge_waits_until_the_balance_was_above() -> None:
     given(*story.events, dear).when(recharge).then(bought(recharge=True))
 
 
+DEAR = Price("conversation", 3_000_000)
+
+
+def short_recharge(credits_: Credits, provider: str = "manual") -> list[Event]:
+    needed = DEAR.micro_usd
+    return ledger.recharge(
+        credits_, purchase_id="p", provider=provider, needed_micro_usd=needed, **WHEN
+    )
+
+
+def test_l5_a_price_that_is_not_covered_counts_as_the_threshold_reached() -> None:
+    story = given(bought(1), configured(0, 1)).when(short_recharge).then(bought(recharge=True))
+    story.when(short_recharge).then_nothing()  # Now it is covered.
+    given(bought(1), configured(0, 1, enabled=False)).when(short_recharge).then_nothing()
+
+
+def test_l5_such_a_recharge_is_asked_for_once_until_the_balance_rises() -> None:
+    asked = PurchaseRequested(
+        purchase_id="p", credits=1, micro_usd=2_000_000, provider="bank", at=AT, recharge=True
+    )
+    story = given(bought(1), configured(0, 1)).when(short_recharge, provider="bank").then(asked)
+    story = story.when(short_recharge, provider="bank").then_nothing()
+    story = given(*story.events, charged()).when(short_recharge, provider="bank").then_nothing()
+    rest = charged(Price("conversation", 1_992_000))
+    given(*story.events, rest).when(recharge).then_nothing()
+    paid = bought(1, recharge=True)
+    spent = charged(Price("conversation", 2_000_000))
+    story = given(*story.events, paid, spent)
+    story.when(short_recharge, provider="bank").then(asked)
+
+
 def test_l5_what_is_switched_off_buys_nothing() -> None:
     given(configured(10, 1, enabled=False)).when(recharge).then_nothing()
     given().when(recharge).then_nothing()
