@@ -170,12 +170,11 @@ async def put_auto_recharge(
     """Buy credits whenever the balance is at or under a threshold. Spec L5, S12."""
     actor = await actor_of(request, principal, scope="billing", status=200)
     require_role(principal.organisation, principal.user_id, "admin")
-    books = await credit_accounts.books(actor.org, data.account_id)
-    wanted = _wanted(data, books.credits.auto_recharge)
     outcome = await credit_accounts.configure_auto_recharge(
-        actor, data.account_id, data.service, wanted
+        actor, data.account_id, data.service, _changes(data)
     )
-    return answer(_recharge_view(wanted), outcome)
+    configured = msgspec.json.decode(outcome.ids["auto_recharge"], type=AutoRechargeView)
+    return answer(configured, outcome)
 
 
 def require_reader(principal: Principal) -> None:
@@ -198,18 +197,12 @@ def moment_of(as_of: str | None) -> int | datetime | None:
     return utc(moment, field="as_of")
 
 
-def _wanted(data: AutoRechargeBody, present: AutoRecharge | None) -> AutoRecharge:
-    given = {
+def _changes(data: AutoRechargeBody) -> dict[str, Any]:
+    return {
         name: getattr(data, name)
         for name in AutoRecharge.__struct_fields__
         if getattr(data, name) is not msgspec.UNSET
     }
-    if present is not None:
-        return msgspec.structs.replace(present, **given)
-    for name in AutoRecharge.__struct_fields__:
-        if name not in given:
-            raise Invalid(name, "is needed the first time")
-    return AutoRecharge(**given)
 
 
 def _credits_view(account_id: str, books: Books) -> CreditsView:

@@ -1,6 +1,7 @@
 """Buying credits, and choosing how answers are priced (L2, L5, L7)."""
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -19,7 +20,7 @@ from domain.ledger import AutoRecharge, Credits
 from domain.organisation import require_role, require_view
 from domain.ports import Org
 from domain.pricing import month_of
-from domain.refusal import NotFound, NotParent
+from domain.refusal import Invalid, NotFound, NotParent
 from domain.windows import DEFAULT_WINDOW_RULES
 
 
@@ -93,21 +94,27 @@ class CreditAccounts:
         return await self._context.executor.execute(actor.org, decide, request=actor.request)
 
     async def configure_auto_recharge(
-        self, actor: Actor, account_id: str, service: str, wanted: AutoRecharge
+        self, actor: Actor, account_id: str, service: str, changes: dict[str, Any]
     ) -> Outcome[None]:
-        """Say when credits are bought by themselves; the account's manager alone. Spec S2, S12."""
+        """Say when credits are bought by themselves; the account's manager alone. Spec S2, S12.
+
+        Changes are made to what holds when it is decided, so that none of two at once is lost;
+        `ids["auto_recharge"]` of the outcome is what holds then, as JSON.
+        """
 
         def decide(unit: Unit) -> None:
             require_role(the_organisation(unit), actor.user_id, "admin")
             business_account = the_business_account(unit, account_id)
             require_view(the_organisation(unit), actor.user_id, service)
             _require_manager(unit, account_id, service)
-            stream = ledger.stream_of(business_account)
+            present = credits_of(unit, business_account)
+            wanted = _changed(present.auto_recharge, changes)
             configured = ledger.configure_auto_recharge(
-                credits_of(unit, business_account), wanted, service=service, user_id=actor.user_id
+                present, wanted, service=service, user_id=actor.user_id
             )
-            unit.record(stream, configured)
+            unit.record(ledger.stream_of(business_account), configured)
             self._context.billing.recharge(unit, business_account, at=self._context.clock.now())
+            unit.ids["auto_recharge"] = msgspec.json.encode(wanted).decode()
 
         return await self._context.executor.execute(actor.org, decide, request=actor.request)
 
@@ -170,6 +177,15 @@ def the_business_account(unit: Unit, account_id: str) -> str:
     if credits_of(unit, account_id) == Credits():
         raise NotFound("There is no such account in this organisation.")
     return account_id
+
+
+def _changed(present: AutoRecharge | None, changes: dict[str, Any]) -> AutoRecharge:
+    if present is not None:
+        return msgspec.structs.replace(present, **changes)
+    for name in AutoRecharge.__struct_fields__:
+        if name not in changes:
+            raise Invalid(name, "is needed the first time")
+    return AutoRecharge(**changes)
 
 
 def _require_manager(unit: Unit, account_id: str, service: str) -> None:

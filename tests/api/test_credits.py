@@ -340,6 +340,44 @@ async def test_the_recharge_is_set_by_the_accounts_manager_alone(trunkline: Trun
     assert (await here.credits())["credits"] == "2.000", "it was at the threshold"
 
 
+async def test_changes_of_the_recharge_at_once_are_all_made(
+    trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
+):
+    """Spec L5: each says one thing, and keeps what the other says."""
+    here = await shop(trunkline)
+    path, body = "/v1/credits/auto-recharge", {"service": "crm", "account_id": here.account}
+    await here.admin.put(path, {**body, "enabled": False, "threshold_credits": 1, "credits": 1})
+    executor, both_are_here = trunkline.parts.context.executor, asyncio.Barrier(2)
+    execute = executor.execute
+
+    async def execute_together(*arguments: Any, **more: Any) -> Any:
+        if more.get("request") is not None:
+            await both_are_here.wait()
+        return await execute(*arguments, **more)
+
+    monkeypatch.setattr(executor, "execute", execute_together)
+
+    async def change(name: str) -> None:
+        key = {"Idempotency-Key": f"change-{name}"}
+        await here.admin.call("PUT", path, json={**body, name: 7}, headers=key, expect=200)
+
+    await asyncio.gather(change("threshold_credits"), change("credits"))
+    both = {"enabled": False, "threshold_credits": 7, "credits": 7}
+    assert (await here.credits())["auto_recharge"] == both
+
+
+async def test_a_change_of_the_recharge_sent_twice_is_answered_alike(trunkline: Trunkline):
+    here = await shop(trunkline)
+    body = {"service": "crm", "account_id": here.account}
+    whole = {"enabled": False, "threshold_credits": 1, "credits": 2}
+    path, key = "/v1/credits/auto-recharge", {"Idempotency-Key": "recharge-1"}
+    first = await here.admin.call("PUT", path, json={**body, **whole}, headers=key, expect=200)
+    await here.admin.put(path, {**body, "credits": 3})
+    again = await here.admin.call("PUT", path, json={**body, **whole}, headers=key, expect=200)
+    assert first.json() == again.json() == whole
+    assert (await here.credits())["auto_recharge"] == {**whole, "credits": 3}
+
+
 # Statements.
 
 
