@@ -22,7 +22,7 @@ from api.parts import Part
 from api.reading import Reading
 from api.views import Author
 from domain.organisation import require_role
-from domain.refusal import NotFound
+from domain.refusal import Invalid, NotFound
 from projections.projection import Connection
 from projections.statements import Proof
 from projections.statements_queries import (
@@ -37,8 +37,9 @@ from projections.statements_queries import (
 )
 
 AnyRequest = Request[Any, Any, Any]
-# No year 0, and a month behind the last one, so that every month has an end.
-MONTH = re.compile(r"(?!0000|9999)[0-9]{4}-(0[1-9]|1[0-2])")
+MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
+# Nothing was billed before; and each has a month before it and behind it, in every time zone.
+MONTH_FIRST, MONTH_LAST = "2000-01", "9998-12"
 # In the order in which a statement shows them.
 MOVEMENT_KINDS = ("purchase", "recharge", "charge", "refund", "adjustment")
 CSV_LINES_AT_ONCE = 2_000
@@ -147,9 +148,11 @@ class Bill:
 
 
 def known_month(value: str) -> str:
-    """A month from a path, such as 2026-11; anything else names none. Raises NotFound."""
+    """A month from a path, such as 2026-11. Raises Invalid; NotFound for what names none."""
     if not MONTH.fullmatch(value):
         raise NotFound("There is no such month; write one as in 2026-11.")
+    if not MONTH_FIRST <= value <= MONTH_LAST:
+        raise Invalid("month", f"must be {MONTH_FIRST} to {MONTH_LAST}")
     return value
 
 
@@ -167,7 +170,7 @@ async def bill_of(
     month: str,
     as_of: str | None = None,
 ) -> Bill:
-    """The statement that a path names. Raises NotFound, Forbidden; Invalid for `as_of`."""
+    """The statement that a path names. Raises NotFound, Forbidden, Invalid."""
     org, moment = principal.keys.org, moment_of(as_of)
     if moment is not None:
         require_role(principal.organisation, principal.user_id, "admin", "auditor")
