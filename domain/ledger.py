@@ -408,6 +408,8 @@ def adjust(
     """Correct the balance by hand; it never goes below zero. Spec L3."""
     if not micro_usd or abs(micro_usd) > BALANCE_MICRO_USD_MAX:
         raise Invalid("micro_usd", "must be an amount that is not zero, within range")
+    if credits_.balance + micro_usd > BALANCE_MICRO_USD_MAX:
+        raise Invalid("micro_usd", "would make the balance larger than can be kept")
     if not reason.strip():
         raise Invalid("reason", "must not be empty")
     if credits_.balance + micro_usd < 0:

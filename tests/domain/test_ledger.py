@@ -203,6 +203,15 @@ def test_l3_a_correction_has_a_reason_and_leaves_nothing_below_zero() -> None:
         ledger.adjust(fold(Credits, bought(1)), reason=" ", **asked)
 
 
+def test_l3_no_correction_makes_the_balance_larger_than_can_be_kept() -> None:
+    asked = {"reason": "Goodwill", "user_id": None, **WHEN}
+    room = ledger.BALANCE_MICRO_USD_MAX - 2_000_000
+    rest = BalanceAdjusted(micro_usd=room, reason="Goodwill", **WHEN)
+    story = given(bought(1)).when(ledger.adjust, micro_usd=room, **asked).then(rest)
+    with pytest.raises(Invalid, match="larger than can be kept"):
+        ledger.adjust(fold(Credits, *story.events), micro_usd=1, **asked)
+
+
 # Recharging.
 
 
