@@ -73,7 +73,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Send until cancelled; what is on its way then is settled first, or is uncertain."""
-        rounds = _Rounds(self._wakener)
+        rounds = Rounds(self._wakener)
         try:
             while True:
                 try:
@@ -183,7 +183,7 @@ class Verifier:
 
     async def run(self) -> None:
         """Check until cancelled; a platform that does not answer is asked again later."""
-        rounds = _Rounds(self._wakener)
+        rounds = Rounds(self._wakener)
         while True:
             try:
                 for account in await self._outbox.unverified(self._platforms.keys()):
@@ -214,7 +214,7 @@ class Verifier:
         await self._commands.record_verification(account, answer)
 
 
-class _Rounds:
+class Rounds:
     """When to look again: soon after a ring, then less and less often."""
 
     def __init__(self, wakener: Wakener) -> None:

@@ -13,9 +13,10 @@ from api.channels import AccountId
 from api.commands.credits import Books, CreditAccounts
 from api.parts import Part
 from api.reading import Reading
-from domain.ledger import CREDIT_MICRO_USD, CREDITS_PER_PURCHASE_MAX, AutoRecharge
+from domain.ledger import AutoRecharge, Credits
 from domain.organisation import require_role
 from domain.pricing import FREE_PER_MONTH
+from domain.purchase import CREDIT_MICRO_USD, CREDITS_PER_PURCHASE_MAX
 from domain.refusal import Invalid
 from projections.statements import Statements
 from projections.statements_queries import Purchase, PurchaseState, purchase, purchases
@@ -55,6 +56,16 @@ class AutoRechargeView(msgspec.Struct, kw_only=True):
     credits: int
 
 
+class FailedRechargeView(msgspec.Struct, kw_only=True):
+    """Why the newest recharge failed, and when it is asked for anew, if it is."""
+
+    purchase_id: str
+    reason: str
+    at: datetime
+    tries: int
+    retry_at: datetime | None
+
+
 class CreditsView(msgspec.Struct, kw_only=True):
     """What can still be spent. `credits` is a decimal, three places, rounded down."""
 
@@ -64,6 +75,7 @@ class CreditsView(msgspec.Struct, kw_only=True):
     credits: str
     free_conversations_left: int
     auto_recharge: AutoRechargeView | None
+    failed_recharge: FailedRechargeView | None
 
 
 class PurchaseView(msgspec.Struct, kw_only=True):
@@ -214,6 +226,21 @@ def _credits_view(account_id: str, books: Books) -> CreditsView:
         credits=credits_of(books.credits.balance),
         free_conversations_left=max(FREE_PER_MONTH - used, 0),
         auto_recharge=_recharge_view(configured) if configured else None,
+        failed_recharge=_failed_recharge_view(books.credits),
+    )
+
+
+def _failed_recharge_view(credits_: Credits) -> FailedRechargeView | None:
+    """Only while the balance is low: what was bought by other means needs no recharge."""
+    failed = credits_.purchases.failed_recharge
+    if failed is None or not credits_.recharged:
+        return None
+    return FailedRechargeView(
+        purchase_id=failed.purchase_id,
+        reason=failed.reason,
+        at=failed.at,
+        tries=failed.tries,
+        retry_at=failed.retry_at,
     )
 
 

@@ -2,7 +2,8 @@
 
 Money is integer micro-USD. Every movement is booked twice, on two sides of the books, so that the
 sum of all sides is zero at all times (L3). What is charged is decided in `pricing.py`; which
-conversation a charge covers stands in `conversation.py`.
+conversation a charge covers stands in `conversation.py`; how a provider is asked for the money, in
+`payment.py`.
 """
 
 from datetime import datetime
@@ -11,19 +12,27 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
+from domain import purchase
 from domain.event import Event, stored_as
 from domain.pricing import Inputs, Price, allowance_key
+from domain.purchase import (
+    CREDIT_MICRO_USD,
+    CREDITS_PER_PURCHASE_MAX,
+    CreditsPurchased,
+    PurchaseRequested,
+    Purchases,
+    paid,
+)
 from domain.refusal import Invalid, Refusal
 
-CREDIT_MICRO_USD = 2_000_000
-
-# More than anybody needs, and far from what 64 bits hold.
-CREDITS_PER_PURCHASE_MAX = 1_000_000
+# Far from what 64 bits hold.
 BALANCE_MICRO_USD_MAX = 10**18
+
+# With this provider the request is the confirmation; every other one is asked (payment.py).
+MANUAL = "manual"
 
 # Allowances of so many newest months can still be given back by a refund.
 MONTHS_REMEMBERED_MAX = 3
-OPEN_PURCHASES_MAX = 100
 
 Side = Literal["balance", "payments", "charges", "adjustments"]
 
@@ -39,42 +48,6 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     business_account: str
     micro_usd: int
     allowance: str | None = None  # What it was counted against, where it was free.
-
-
-@stored_as("credits.purchase_requested")
-class PurchaseRequested(Event, frozen=True, kw_only=True):
-    """Credits are to be bought; they count once the provider has the money."""
-
-    purchase_id: str
-    credits: int
-    micro_usd: int
-    provider: str
-    at: datetime
-    recharge: bool = False
-    user_id: str | None = None
-
-
-@stored_as("credits.purchased")
-class CreditsPurchased(Event, frozen=True, kw_only=True):
-    """The money is there (L5)."""
-
-    purchase_id: str
-    credits: int
-    micro_usd: int
-    provider: str
-    at: datetime
-    month: str
-    recharge: bool = False
-    user_id: str | None = None
-
-
-@stored_as("credits.purchase_failed")
-class PurchaseFailed(Event, frozen=True, kw_only=True):
-    """There will be no money for it."""
-
-    purchase_id: str
-    reason: str
-    at: datetime
 
 
 @stored_as("credits.charged")
@@ -149,11 +122,11 @@ class AutoRecharge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Credits(msgspec.Struct, frozen=True, kw_only=True):
-    """The ledger as decisions see it. Bounded: it remembers no charge."""
+    """The ledger as decisions see it. Bounded: it remembers no charge, and the newest purchases."""
 
     sides: dict[str, int] = {}  # The books. Their sum is zero.
     used: dict[str, int] = {}  # Of each allowance of the newest months.
-    open_purchases: dict[str, PurchaseRequested] = {}
+    purchases: Purchases = Purchases()
     auto_recharge: AutoRecharge | None = None
     recharged: bool = False  # Since the balance was last enough: above the threshold.
 
@@ -173,12 +146,8 @@ class InsufficientCredits(Refusal):
 def evolve(credits_: Credits, event: Event) -> Credits:
     """The ledger after one more fact."""
     booked = replace(credits_, sides=_booked(credits_.sides, event))
+    booked = replace(booked, purchases=purchase.evolve(booked.purchases, event))
     match event:
-        case PurchaseRequested():
-            opened = {**booked.open_purchases, event.purchase_id: event}
-            booked = replace(booked, open_purchases=opened)
-        case CreditsPurchased() | PurchaseFailed():
-            booked = replace(booked, open_purchases=_without(booked.open_purchases, event))
         case Charged():
             booked = _with_used(booked, _allowance_of(event), +1)
         case ChargeRefunded():
@@ -191,6 +160,9 @@ def evolve(credits_: Credits, event: Event) -> Credits:
             )
             booked = replace(booked, auto_recharge=configured)
     return replace(booked, recharged=_is_recharged(credits_, booked, event))
+    recharged = _is_recharged(booked, event)
+    purchases = booked.purchases if recharged else purchase.crossed(booked.purchases)
+    return replace(booked, purchases=purchases, recharged=recharged)
 
 
 def postings(event: Event) -> tuple[tuple[Side, int], ...]:
@@ -213,12 +185,6 @@ def _booked(sides: dict[str, int], event: Event) -> dict[str, int]:
     for side, micro_usd in postings(event):
         moved[side] = moved.get(side, 0) + micro_usd
     return moved
-
-
-def _without(
-    purchases: dict[str, PurchaseRequested], event: CreditsPurchased | PurchaseFailed
-) -> dict[str, PurchaseRequested]:
-    return {key: each for key, each in purchases.items() if key != event.purchase_id}
 
 
 def _allowance_of(event: Charged) -> str | None:
@@ -303,39 +269,11 @@ def request_purchase(
     )
     if credits_.balance + requested.micro_usd > BALANCE_MICRO_USD_MAX:
         raise Invalid("credits", "would make the balance larger than can be kept")
-    if provider == "manual":
-        return [_paid(requested, at=at, month=month)]
-    if len(credits_.open_purchases) >= OPEN_PURCHASES_MAX:
+    if provider == MANUAL:
+        return [paid(requested, at=at, month=month)]
+    if credits_.purchases.are_too_many:
         raise Invalid("credits", "too many purchases wait for the provider")
     return [requested]
-
-
-def confirm_purchase(
-    credits_: Credits, purchase_id: str, *, at: datetime, month: str
-) -> list[Event]:
-    """The provider has the money. Said again, it changes nothing. Spec L5."""
-    requested = credits_.open_purchases.get(purchase_id)
-    return [] if requested is None else [_paid(requested, at=at, month=month)]
-
-
-def fail_purchase(credits_: Credits, purchase_id: str, *, reason: str, at: datetime) -> list[Event]:
-    """The provider will not have the money. Said again, or too late, it changes nothing."""
-    if purchase_id not in credits_.open_purchases:
-        return []
-    return [PurchaseFailed(purchase_id=purchase_id, reason=reason, at=at)]
-
-
-def _paid(requested: PurchaseRequested, *, at: datetime, month: str) -> CreditsPurchased:
-    return CreditsPurchased(
-        purchase_id=requested.purchase_id,
-        credits=requested.credits,
-        micro_usd=requested.micro_usd,
-        provider=requested.provider,
-        at=at,
-        month=month,
-        recharge=requested.recharge,
-        user_id=requested.user_id,
-    )
 
 
 def recharge(
@@ -355,6 +293,7 @@ def recharge(
     if configured is None or not configured.enabled or credits_.recharged:
         return []
     if credits_.balance > configured.threshold_micro_usd and credits_.balance >= needed_micro_usd:
+    if configured is None or credits_.recharged or not needs_recharge(credits_):
         return []
     return request_purchase(
         credits_,
@@ -365,6 +304,14 @@ def recharge(
         month=month,
         recharge=True,
     )
+
+
+def needs_recharge(credits_: Credits) -> bool:
+    """Whether the balance has fallen so low that credits are to be bought, and can be."""
+    configured = credits_.auto_recharge
+    if configured is None or not configured.enabled or credits_.purchases.are_too_many:
+        return False
+    return credits_.balance <= configured.threshold_micro_usd
 
 
 def configure_auto_recharge(

@@ -245,6 +245,9 @@ class Directory(Protocol):
     async def keys(self, number: int) -> Keys:
         """An organisation's keys."""
 
+    async def organisation(self, org_id: str) -> Org | None:
+        """Find an organisation by its id."""
+
     async def key_holder(self, key_id: str) -> KeyHolder | None:
         """Who an API key belongs to."""
 

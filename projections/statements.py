@@ -11,22 +11,21 @@ from domain import ledger
 from domain.chat import MessageFailed, ReceiptReceived, ReplyRequested
 from domain.conversation import ChargeVoided, ConversationStarted
 from domain.event import Event, Recorded
-from domain.ledger import (
-    BalanceAdjusted,
-    Charged,
-    ChargeRefunded,
+from domain.ledger import BalanceAdjusted, Charged, ChargeRefunded
+from domain.pricing import Inputs, Price
+from domain.purchase import (
     CreditsPurchased,
+    PurchaseDeferred,
     PurchaseFailed,
     PurchaseRequested,
 )
-from domain.pricing import Inputs, Price
 from projections import named_sql
 from projections.bulk import arrays
 from projections.projection import Connection
 
 SQL = named_sql.load(__file__)
 
-_PURCHASES = (PurchaseRequested, CreditsPurchased, PurchaseFailed)
+_PURCHASES = (PurchaseRequested, PurchaseDeferred, CreditsPurchased, PurchaseFailed)
 _FOLDED = (
     Charged,
     ChargeRefunded,
@@ -202,8 +201,10 @@ def _message(position: int, chat_id: str, event: ReplyRequested) -> tuple[Any, .
 def _purchase(recorded: Recorded, business_account: str) -> tuple[str, dict[str, Any]]:
     """The name of the statement that notes it, and its parameters."""
     event: Event = recorded.event
-    if isinstance(event, PurchaseFailed):
-        return "note_failed_purchase", {"purchase_id": event.purchase_id, "reason": event.reason}
+    if isinstance(event, PurchaseFailed | PurchaseDeferred):
+        state = "failed" if isinstance(event, PurchaseFailed) else "pending"
+        told = {"purchase_id": event.purchase_id, "state": state, "reason": event.reason}
+        return "note_unpaid_purchase", told
     assert isinstance(event, PurchaseRequested | CreditsPurchased)
     return "note_purchase", {
         "business_account": business_account,

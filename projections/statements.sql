@@ -118,15 +118,16 @@ UPDATE statements_lines AS line SET refunded_position = refund.position
  WHERE line.org = %(org)s AND line.kind = 'charge' AND line.subject = refund.charge_id
 
 -- note_purchase --
--- A purchase that was asked for keeps its place when it is paid.
+-- A purchase that was asked for keeps its place when it is paid, also after it had failed.
 INSERT INTO statements_purchases (org, business_account, purchase_id, position, at, state,
        credits, micro_usd, provider, recharge, user_id)
 VALUES (%(org)s, %(business_account)s, %(purchase_id)s, %(position)s, %(at)s, %(state)s,
         %(credits)s, %(micro_usd)s, %(provider)s, %(recharge)s, %(user_id)s)
-ON CONFLICT (org, purchase_id) DO UPDATE SET state = excluded.state
+ON CONFLICT (org, purchase_id) DO UPDATE SET state = excluded.state, reason = NULL
 
--- note_failed_purchase --
-UPDATE statements_purchases SET state = 'failed', reason = %(reason)s
+-- note_unpaid_purchase --
+-- Why it failed, or why it still waits.
+UPDATE statements_purchases SET state = %(state)s, reason = %(reason)s
  WHERE org = %(org)s AND purchase_id = %(purchase_id)s
 
 -- add_conversations --

@@ -15,6 +15,7 @@ from domain import (
     delivery,
     ledger,
     organisation,
+    purchase,
     reader,
     template,
     watermark,
@@ -95,13 +96,23 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     ),
     conversation.MessageCharged: lambda e: f"{e.message_id} has a price of its own.",
     conversation.ChargeVoided: lambda e: f"All that {e.charge_id} was charged for was refused.",
-    ledger.PurchaseRequested: lambda e: (
+    purchase.PurchaseRequested: lambda e: (
         f"{_recharge(e)}{e.credits} credits are to be bought for {usd(e.micro_usd)} ({e.provider})."
     ),
-    ledger.CreditsPurchased: lambda e: (
+    purchase.CreditsPurchased: lambda e: (
         f"{_recharge(e)}{e.credits} credits were bought for {usd(e.micro_usd)} ({e.provider})."
     ),
-    ledger.PurchaseFailed: lambda e: f"Purchase {e.purchase_id} failed: {e.reason}.",
+    purchase.PurchaseDeferred: lambda e: (
+        f"Purchase {e.purchase_id} waits after try {e.tries}: {e.reason};"
+        f" the next is at {e.retry_at:%Y-%m-%d %H:%M:%S}."
+    ),
+    purchase.PurchaseFailed: lambda e: (
+        f"Purchase {e.purchase_id} failed: {e.reason}."
+        + (f" It is asked for anew at {e.retry_at:%Y-%m-%d %H:%M:%S}." if e.retry_at else "")
+    ),
+    purchase.RechargeLapsed: lambda e: (
+        f"The failed recharge {e.purchase_id} is not asked for anew: it is no longer needed."
+    ),
     ledger.Charged: lambda e: (
         f"A {e.inputs.category} {e.price.unit} ({e.country or 'country unknown'}) in chat"
         f" {e.chat_id} {_price(e)} by {e.rule} and {e.card}."
@@ -153,7 +164,7 @@ def _price(charged: ledger.Charged) -> str:
     return "was free" if charged.price.allowance else f"cost {usd(charged.price.micro_usd)}"
 
 
-def _recharge(event: ledger.PurchaseRequested | ledger.CreditsPurchased) -> str:
+def _recharge(event: purchase.PurchaseRequested | purchase.CreditsPurchased) -> str:
     return "By themselves, " if event.recharge else ""
 
 

@@ -101,6 +101,7 @@ async def test_a_manual_purchase_is_paid_and_spendable_at_once(trunkline: Trunkl
         "credits": "0.000",
         "free_conversations_left": 1000,
         "auto_recharge": None,
+        "failed_recharge": None,
     }
     bought = await here.buy(25)
     assert {**bought, "id": None} == {

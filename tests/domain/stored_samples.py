@@ -69,9 +69,6 @@ from domain.ledger import (
     Charge,
     Charged,
     ChargeRefunded,
-    CreditsPurchased,
-    PurchaseFailed,
-    PurchaseRequested,
 )
 from domain.organisation import (
     ApiKeyCreated,
@@ -89,6 +86,13 @@ from domain.organisation import (
 )
 from domain.parent import Candidate
 from domain.pricing import Inputs, Price
+from domain.purchase import (
+    CreditsPurchased,
+    PurchaseDeferred,
+    PurchaseFailed,
+    PurchaseRequested,
+    RechargeLapsed,
+)
 from domain.rate_card import Rate, RateCard
 from domain.reader import ChatVisited, ServiceVisited
 from domain.template import TemplateDefined, TemplateStateChanged
@@ -292,6 +296,15 @@ SAMPLES: dict[tuple[str, int], Event] = {
         recharge=True,
         user_id=ADMIN,
     ),
+    ("credits.purchase_deferred", 1): PurchaseDeferred(
+        purchase_id=PURCHASE,
+        tries=1,
+        reason="processing",
+        at=AT,
+        retry_at=LATER,
+        payment_id="pi_3MtwBwLkdIwHu7ix28a3tqPa",
+    ),
+    ("credits.recharge_lapsed", 1): RechargeLapsed(purchase_id=PURCHASE, at=LATER),
     ("credits.purchase_failed", 1): PurchaseFailed(
         purchase_id=PURCHASE, reason="card_declined", at=LATER
     ),

@@ -15,12 +15,10 @@ from domain.ledger import (
     Charged,
     ChargeRefunded,
     Credits,
-    CreditsPurchased,
     InsufficientCredits,
-    PurchaseFailed,
-    PurchaseRequested,
 )
 from domain.pricing import Inputs, Price
+from domain.purchase import CreditsPurchased
 from domain.refusal import Invalid
 from tests.scenario import fold, given
 
@@ -107,42 +105,6 @@ def test_l5_a_manual_purchase_is_booked_at_once() -> None:
 def test_l5_a_number_of_credits_that_nobody_can_mean_is_refused(count: int) -> None:
     with pytest.raises(Invalid):
         buy(Credits(), count)
-
-
-def test_l5_a_providers_purchase_waits_and_is_booked_once() -> None:
-    requested = PurchaseRequested(
-        purchase_id="p", credits=2, micro_usd=4_000_000, provider="stripe", at=AT, user_id="ada"
-    )
-    paid = CreditsPurchased(
-        purchase_id="p", credits=2, micro_usd=4_000_000, provider="stripe", user_id="ada", **WHEN
-    )
-    story = given().when(
-        ledger.request_purchase,
-        purchase_id="p",
-        credits_bought=2,
-        provider="stripe",
-        user_id="ada",
-        **WHEN,
-    )
-    waiting = story.then(requested)
-    assert fold(Credits, *waiting.events).balance == 0
-    done = waiting.when(ledger.confirm_purchase, purchase_id="p", **WHEN).then(paid)
-    done.when(ledger.confirm_purchase, purchase_id="p", **WHEN).then_nothing()
-    done.when(ledger.fail_purchase, purchase_id="p", reason="late", at=AT).then_nothing()
-    assert fold(Credits, *done.events) == Credits(
-        sides={"payments": -4_000_000, "balance": 4_000_000}
-    )
-
-
-def test_l5_a_failed_purchase_books_nothing_and_is_not_booked_later() -> None:
-    requested = PurchaseRequested(
-        purchase_id="p", credits=2, micro_usd=4_000_000, provider="stripe", at=AT
-    )
-    failed = PurchaseFailed(purchase_id="p", reason="card_declined", at=AT)
-    story = given(requested).when(
-        ledger.fail_purchase, purchase_id="p", reason="card_declined", at=AT
-    )
-    story.then(failed).when(ledger.confirm_purchase, purchase_id="p", **WHEN).then_nothing()
 
 
 # Charging and giving back.

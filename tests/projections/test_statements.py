@@ -9,9 +9,10 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
-from domain import chosen_rules, ledger
+from domain import chosen_rules, ledger, payment
 from domain.chosen_rules import DEFAULT_PRICING
 from domain.ledger import InsufficientCredits
+from domain.payment import PaymentAnswer, PaymentRefused, PaymentTaken, PaymentUnsettled
 from domain.rate_card import ANY, Rate, RateCard
 from projections import statements_queries as queries
 from projections.statements import Statements
@@ -156,7 +157,7 @@ async def test_l5_a_purchase_keeps_its_place_when_it_is_paid_or_fails(
     connection: psycopg.AsyncConnection,
 ) -> None:
     world = World()
-    for purchase_id in ("one", "two"):
+    for purchase_id in ("one", "two", "three"):
         requested = ledger.request_purchase(
             world.ledger,
             purchase_id=purchase_id,
@@ -167,13 +168,19 @@ async def test_l5_a_purchase_keeps_its_place_when_it_is_paid_or_fails(
             user_id="ada",
         )
         world.record(LEDGER, *requested)
-    paid = ledger.confirm_purchase(world.ledger, "one", at=world.now, month="2026-10")
-    failed = ledger.fail_purchase(world.ledger, "two", reason="card_declined", at=world.now)
-    world.record(LEDGER, *paid, *failed)
+    answers: dict[str, PaymentAnswer] = {
+        "one": PaymentTaken(micro_usd=10_000_000),
+        "two": PaymentRefused(reason="card_declined"),
+        "three": PaymentUnsettled(reason="rate_limited"),
+    }
+    for name, answer in answers.items():
+        told = {"at": world.now, "month": "2026-10", "tries": 0}
+        world.record(LEDGER, *payment.record_answer(world.ledger, name, answer, **told))
     async with connection.transaction(force_rollback=True):
         await project(connection, world, size=1)
         rows = await queries.purchases(connection, org=1, limit=10)
     assert [(each.purchase_id, each.state, each.reason) for each in rows] == [
+        ("three", "pending", "rate_limited"),
         ("two", "failed", "card_declined"),
         ("one", "paid", None),
     ]
