@@ -159,8 +159,7 @@ def evolve(credits_: Credits, event: Event) -> Credits:
                 credits=event.credits,
             )
             booked = replace(booked, auto_recharge=configured)
-    return replace(booked, recharged=_is_recharged(credits_, booked, event))
-    recharged = _is_recharged(booked, event)
+    recharged = _is_recharged(credits_, booked, event)
     purchases = booked.purchases if recharged else purchase.crossed(booked.purchases)
     return replace(booked, purchases=purchases, recharged=recharged)
 
@@ -290,10 +289,9 @@ def recharge(
     A price that is not covered counts as such: refused, it would never bring the balance down.
     """
     configured = credits_.auto_recharge
-    if configured is None or not configured.enabled or credits_.recharged:
+    if configured is None or credits_.recharged:
         return []
-    if credits_.balance > configured.threshold_micro_usd and credits_.balance >= needed_micro_usd:
-    if configured is None or credits_.recharged or not needs_recharge(credits_):
+    if not needs_recharge(credits_, needed_micro_usd=needed_micro_usd):
         return []
     return request_purchase(
         credits_,
@@ -306,12 +304,13 @@ def recharge(
     )
 
 
-def needs_recharge(credits_: Credits) -> bool:
+def needs_recharge(credits_: Credits, *, needed_micro_usd: int = 0) -> bool:
     """Whether the balance has fallen so low that credits are to be bought, and can be."""
     configured = credits_.auto_recharge
     if configured is None or not configured.enabled or credits_.purchases.are_too_many:
         return False
-    return credits_.balance <= configured.threshold_micro_usd
+    is_low = credits_.balance <= configured.threshold_micro_usd
+    return is_low or credits_.balance < needed_micro_usd
 
 
 def configure_auto_recharge(
