@@ -36,6 +36,7 @@ from api.commands.quotes import Quotes
 from api.commands.replies import Replies
 from api.feeds import Feeds
 from api.names import Names
+from api.payment_queue import ProjectedPayments
 from api.problems import EXCEPTION_HANDLERS
 from api.rate_cards import RateCards
 from api.reading import Reading
@@ -93,6 +94,7 @@ class Parts:
     directory: Directory
     clock: Clock
     webhooks: Webhooks
+    payment_queue: ProjectedPayments
 
 
 def create_app(parts: Parts) -> Litestar:

@@ -7,6 +7,7 @@ import psycopg
 from litestar import Response, get
 
 from api.parts import Part
+from api.payment_queue import ProjectedPayments
 from api.reading import Reading
 from api.webhooks import Webhooks
 from projections.standing import Standing, Standings
@@ -53,6 +54,10 @@ _OF_BUILDS = (
 @get("/metrics", media_type="text/plain; version=0.0.4")
 async def get_metrics(webhooks: Part[Webhooks], standings: Part[Standings]) -> Response[str]:
     """Prometheus: refused webhooks by platform; how far projections are behind the log."""
+async def get_metrics(
+    webhooks: Part[Webhooks], payment_queue: Part[ProjectedPayments]
+) -> Response[str]:
+    """Prometheus: refused webhooks by platform, and what waits for money."""
     lines = [
         "# HELP trunkline_webhooks_refused_total Deliveries that were not authentic.",
         "# TYPE trunkline_webhooks_refused_total counter",
@@ -66,6 +71,15 @@ async def get_metrics(webhooks: Part[Webhooks], standings: Part[Standings]) -> R
     for name, meaning, field in _OF_BUILDS:
         lines += [f"# HELP {name} {meaning}", f"# TYPE {name} gauge"]
         lines += [f"{name}{{{_labels(each)}}} {getattr(each, field)}" for each in builds]
+    counts = await payment_queue.counts()
+    lines += [
+        "# HELP trunkline_purchases_waiting Purchases that no provider has settled yet.",
+        "# TYPE trunkline_purchases_waiting gauge",
+        f"trunkline_purchases_waiting {counts.waiting}",
+        "# HELP trunkline_recharges_failed Business accounts whose newest recharge failed.",
+        "# TYPE trunkline_recharges_failed gauge",
+        f"trunkline_recharges_failed {counts.failed_recharges}",
+    ]
     return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
 
 

@@ -15,6 +15,7 @@ from litestar import Litestar
 from adapters.dispatcher import Dispatcher, Verifier
 from adapters.line.platform import Line
 from adapters.messenger.platform import Messenger
+from adapters.payer import Payer
 from adapters.postgres.bell import Bell
 from adapters.postgres.connections import Connection, Pool, assume, pool
 from adapters.postgres.directory import SYSTEM, Directory
@@ -26,6 +27,7 @@ from adapters.postgres.snapshots import PostgresSnapshots
 from adapters.postgres.verification import Verification, verify
 from adapters.telegram.platform import Telegram
 from adapters.wechat.platform import WeChat
+from adapters.stripe.provider import Stripe, stripe_providers
 from adapters.whatsapp.client import CloudApi
 from adapters.whatsapp.exchange import new_http_client
 from adapters.whatsapp.fake import FakeCloudApi
@@ -45,6 +47,7 @@ from api.commands.dispatching import Dispatching
 from api.commands.execute import Executor
 from api.commands.inbound import Inbound
 from api.commands.organisations import Organisations
+from api.commands.payments import Payments
 from api.commands.people import People
 from api.commands.quotes import Quotes
 from api.commands.replies import Replies
@@ -52,6 +55,7 @@ from api.commands.states import States
 from api.feeds import Feeds
 from api.names import Names
 from api.outbox import ProjectedOutbox
+from api.payment_queue import ProjectedPayments
 from api.reading import Reading
 from api.rebuilding import RebuildJob, comparison_of
 from api.settings import Settings, SettingsError, master_key
@@ -68,6 +72,7 @@ from projections.comparison import TableComparison
 from projections.inbox import Inbox
 from projections.jobs import JobError
 from projections.outbox import Outbox
+from projections.payments import Payments as PaymentsProjection
 from projections.projection import Projection
 from projections.rebuild import Report
 from projections.runner import ProjectionRunner
@@ -86,6 +91,7 @@ PROJECTIONS: Sequence[Projection] = (
     Outbox(),
     Verifications(),
     Statements(),
+    PaymentsProjection(),
 )
 
 PURGE_SECONDS = 3600.0
@@ -259,6 +265,17 @@ def application(parts: Core) -> Litestar:
             directory=parts.directory,
             clock=parts.clock,
             webhooks=_webhooks(parts),
+            webhooks=Webhooks(
+                whatsapp=WhatsApp(
+                    app_secrets=settings.meta_app_secrets,
+                    verify_token=settings.meta_verify_token,
+                ),
+                stripe=Stripe(secrets=settings.stripe_webhook_secrets),
+                inbound=parts.inbound,
+                payments=Payments(parts.context),
+                clock=parts.clock,
+            ),
+            payment_queue=ProjectedPayments(LiveBuilds(parts.projectors, PROJECTIONS)),
         )
     )
 
@@ -288,11 +305,12 @@ async def projecting(parts: Core) -> AsyncIterator[ProjectionRunner]:
 
 @asynccontextmanager
 async def dispatching(parts: Core) -> AsyncIterator[None]:
-    """Messages are sent and credentials checked until the end."""
+    """Messages are sent, credentials checked and purchases paid until the end."""
     async with new_http_client() as client:
         platforms = {"whatsapp": CloudApi(client, base_address=parts.settings.whatsapp_api_base)}
         live = LiveBuilds(parts.projectors, PROJECTIONS)
         outbox = ProjectedOutbox(live, parts.directory, parts.context.credentials)
+        outbox = ProjectedOutbox(live, parts.directory)
         dispatcher = Dispatcher(
             outbox,
             parts.dispatching,
@@ -302,7 +320,14 @@ async def dispatching(parts: Core) -> AsyncIterator[None]:
             name=new_id(),
         )
         verifier = Verifier(outbox, parts.dispatching, platforms, parts.bell.listener())
-        async with _running(dispatcher.run()), _running(verifier.run()):
+        payer = Payer(
+            ProjectedPayments(live),
+            Payments(parts.context),
+            stripe_providers(client, parts.settings),
+            parts.bell.listener(),
+            parts.clock,
+        )
+        async with _running(dispatcher.run()), _running(verifier.run()), _running(payer.run()):
             yield
 
 

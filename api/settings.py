@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 MASTER_KEY_BYTES = 32
-PAYMENT_PROVIDERS = ("manual",)
+PAYMENT_PROVIDERS = ("manual", "stripe")
+NEEDED_BY_STRIPE = (
+    "stripe_secret_key",
+    "stripe_customer",
+    "stripe_payment_method",
+    "stripe_webhook_secrets",
+)
 
 
 class SettingsError(Exception):
@@ -137,9 +143,34 @@ class Settings:
     )
     payment_provider: str = _variable(
         "TRUNKLINE_PAYMENT_PROVIDER",
-        "Who takes the money for credits: manual (an admin's purchase is the confirmation).",
+        "Who takes the money for credits: manual (an admin's purchase confirms itself) or stripe.",
         default="manual",
         read=_provider,
+    )
+    stripe_secret_key: str | None = _variable(
+        "TRUNKLINE_STRIPE_SECRET_KEY",
+        "Stripe's secret or restricted key; it needs to write PaymentIntents only.",
+        secret=True,
+    )
+    stripe_customer: str | None = _variable(
+        "TRUNKLINE_STRIPE_CUSTOMER",
+        "Stripe's customer who pays for credits (cus_…).",
+    )
+    stripe_payment_method: str | None = _variable(
+        "TRUNKLINE_STRIPE_PAYMENT_METHOD",
+        "What that customer pays with, set up for use off session (pm_…).",
+    )
+    stripe_webhook_secrets: tuple[str, ...] = _variable(
+        "TRUNKLINE_STRIPE_WEBHOOK_SECRET",
+        "Signs Stripe's webhooks (whsec_…); two, comma-separated, during a change.",
+        default=(),
+        read=_list,
+        secret=True,
+    )
+    stripe_api_base: str = _variable(
+        "TRUNKLINE_STRIPE_API_BASE",
+        "Where Stripe's API is called.",
+        default="https://api.stripe.com",
     )
     public_url: str | None = _variable(
         "TRUNKLINE_PUBLIC_URL",
@@ -180,7 +211,13 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
             except ValueError as error:
                 name = each.metadata["variable"]
                 raise SettingsError(f"{name} cannot be used: {error}.") from error
-    return Settings(**values)
+    settings = Settings(**values)
+    missing = [name for name in NEEDED_BY_STRIPE if not getattr(settings, name)]
+    if settings.payment_provider == "stripe" and missing:
+        variables = {each.name: each.metadata["variable"] for each in fields(Settings)}
+        names = ", ".join(variables[name] for name in missing)
+        raise SettingsError(f"TRUNKLINE_PAYMENT_PROVIDER=stripe needs {names}.")
+    return settings
 
 
 def describe(settings: Settings, environment: Mapping[str, str] = os.environ) -> list[Described]:

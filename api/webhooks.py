@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from litestar import Request, Response, get, post
@@ -9,9 +10,12 @@ from litestar.params import FromPath
 
 from api.commands.credentials import AccountCredentials, Live
 from api.commands.inbound import Inbound
+from api.commands.payments import Payments
 from api.parts import Part
 from api.problems import TooLarge, WebhookRefused
 from domain.inbound import AnyOccurrence
+from domain.inbound import AnyOccurrence, NotUnderstood
+from domain.payment import PaymentNotice
 from domain.ports import Clock
 from domain.refusal import Forbidden
 from domain.webhook import Delivery
@@ -55,6 +59,22 @@ class ShakesHands(AccountWebhook, Protocol):
 
 
 @dataclass(kw_only=True)
+class PaymentWebhook(Protocol):
+    """A payment provider's, as its adapter reads it."""
+
+    provider: str
+
+    def verify(self, body: bytes, signatures: Sequence[bytes], *, now: datetime) -> bool:
+        """Whether the body was signed with our secret, not long ago."""
+
+    def parse(self, body: bytes) -> PaymentNotice | NotUnderstood:
+        """What it says of a purchase, or that it says nothing of one."""
+
+    def not_understood(self, body: bytes) -> NotUnderstood:
+        """The body as one that says nothing of ours."""
+
+
+@dataclass
 class Webhooks:
     """All that these handlers need, in one part: several are resolved by a task group each time,
     which took a quarter of the time of a delivery."""
@@ -66,6 +86,9 @@ class Webhooks:
     wechat: ShakesHands
     credentials: AccountCredentials
     inbound: Inbound
+    stripe: PaymentWebhook
+    inbound: Inbound
+    payments: Payments
     clock: Clock
     refused: dict[str, int] = field(default_factory=dict)  # By platform: all that refusals leave.
 
@@ -195,6 +218,30 @@ def _delivery(
 
 
 async def _body(request: AnyRequest, bytes_max: int) -> bytes:
+@post("/webhooks/stripe", opt={"raw_body": True}, status_code=200, media_type="text/plain")
+async def receive_stripe(
+    request: Request[Any, Any, Any], webhooks: Part[Webhooks]
+) -> Response[str]:
+    """What became of a payment: acknowledged only when it is durable. Spec L5.
+
+    What is authentic and concerns no purchase of ours is acknowledged too, and kept.
+    """
+    stripe = webhooks.stripe
+    body = await _body(request)
+    signatures = [value for name, value in request.scope["headers"] if name == b"stripe-signature"]
+    if not stripe.verify(body, signatures, now=webhooks.clock.now()):
+        webhooks.count_refusal(stripe.provider)
+        raise WebhookRefused
+    said = stripe.parse(body)
+    if isinstance(said, PaymentNotice):
+        if await webhooks.payments.notice(said):
+            return Response("", media_type="text/plain")
+        said = stripe.not_understood(body)
+    await webhooks.inbound.receive(stripe.provider, [said])
+    return Response("", media_type="text/plain")
+
+
+async def _body(request: Request[Any, Any, Any]) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
@@ -215,3 +262,4 @@ HANDLERS = (
     verify_wechat,
     receive_wechat,
 )
+HANDLERS = (verify_whatsapp, receive_whatsapp, receive_stripe)

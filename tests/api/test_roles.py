@@ -98,6 +98,7 @@ TABLE = {
     "POST /webhooks/telegram/{account_id}": "401 401 401 401 401 401 401 401",
     "GET /webhooks/wechat/{account_id}": "401 401 401 401 401 401 401 401",
     "POST /webhooks/wechat/{account_id}": "401 401 401 401 401 401 401 401",
+    "POST /webhooks/stripe": "401 401 401 401 401 401 401 401",
 }
 
 
@@ -209,3 +210,4 @@ async def test_all_but_the_public_operations_demand_a_key():
     # These have proofs of their own, and the same status for those who have none.
     signed = {each for each in public if each.startswith("POST /webhooks/")}
     assert keyless == public - signed - {"GET /webhooks/wechat/{account_id}"}
+    assert keyless == public - {"POST /webhooks/whatsapp", "POST /webhooks/stripe"}
