@@ -16,11 +16,14 @@ from hypothesis.stateful import (
 )
 from msgspec.structs import replace
 
-from domain import chosen_rules, ledger, pricing
+from domain import chosen_rules, ledger, payment, pricing
 from domain.chat import ReplyRequested
 from domain.chosen_rules import DEFAULT_PRICING
 from domain.conversation import ConversationStarted
+from domain.event import Event
 from domain.ledger import Charged, ChargeRefunded, Credits, InsufficientCredits
+from domain.payment import PaymentAnswer, PaymentRefused, PaymentTaken, PaymentUnsettled
+from domain.purchase import CreditsPurchased, PurchaseRequested
 from domain.rate_card import ANY, Rate, RateCard
 from domain.recount import Recount
 from domain.rules import RULES
@@ -175,6 +178,100 @@ class Happenings(RuleBasedStateMachine):
                 recharged = False
 
 
+class ThroughAProvider(Happenings):
+    """Purchases that a provider settles: late, twice, by answer and webhook, or never (L5)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world.billing.provider = "stripe"
+        self.taken: set[str] = set()  # What the provider has the money for.
+
+    def buy(self, credits_: int) -> None:
+        self._ask(
+            ledger.request_purchase(
+                self.world.ledger,
+                purchase_id=next(self.world.ids),
+                credits_bought=credits_,
+                provider="manual" if not self.world.of(CreditsPurchased) else "stripe",
+                at=self.world.now,
+                month=f"{self.world.now:%Y-%m}",
+            )
+        )
+
+    buy_more = rule(credits_=st.integers(1, 2))(buy)
+
+    def _ask(self, events: list[Event]) -> None:
+        self.world.record(LEDGER, *events)
+
+    @precondition(lambda self: self.world.of(PurchaseRequested))
+    @rule(data=st.data(), answer=st.sampled_from(["taken", "declined", "lost", "given up"]))
+    def answer_or_webhook(self, data: st.DataObject, answer: str) -> None:
+        """Of any purchase ever, again and again; what was taken stays taken."""
+        requests = {each.purchase_id: each for each in self.world.of(PurchaseRequested)}
+        purchase_id = data.draw(st.sampled_from(sorted(requests)))
+        micro_usd = requests[purchase_id].micro_usd
+        said: PaymentAnswer = {
+            "taken": PaymentTaken(micro_usd=micro_usd),
+            "declined": PaymentRefused(reason="declined", may_ask_anew=True),
+            "lost": PaymentUnsettled(reason="lost"),
+            "given up": PaymentRefused(reason="given_up"),
+        }[answer]
+        waiting = self.world.ledger.purchases.waiting.get(purchase_id)
+        if self.world.ledger.purchases.payable(purchase_id) and answer == "taken":
+            self.taken.add(purchase_id)
+        self._ask(
+            payment.record_answer(
+                self.world.ledger,
+                purchase_id,
+                said,
+                at=self.world.now,
+                month=f"{self.world.now:%Y-%m}",
+                tries=waiting.tries if waiting else 0,
+            )
+        )
+
+    @rule()
+    def ask_anew(self) -> None:
+        failed = self.world.ledger.purchases.failed_recharge
+        if failed is not None:
+            self._ask(
+                payment.recharge_anew(
+                    self.world.ledger,
+                    failed.purchase_id,
+                    purchase_id=next(self.world.ids),
+                    provider="stripe",
+                    at=self.world.now,
+                    month=f"{self.world.now:%Y-%m}",
+                )
+            )
+
+    @invariant()
+    def what_was_taken_is_booked_once_and_nothing_else(self) -> None:
+        booked = Counter(
+            each.purchase_id
+            for each in self.world.of(CreditsPurchased)
+            if each.provider == "stripe"
+        )
+        assert booked == dict.fromkeys(self.taken, 1)
+
+    @invariant()
+    def one_recharge_for_each_crossing(self) -> None:
+        """L5: at most one is asked for at a time, and four times where all are refused."""
+        state, asked = Credits(), 0
+        for each in self.world.log:
+            if each.stream != LEDGER:
+                continue
+            if isinstance(each.event, PurchaseRequested) and each.event.recharge:
+                failed = state.purchases.failed_recharge
+                assert asked == 0 or (failed is not None and failed.retry_at is not None)
+                asked += 1
+                assert asked <= 4
+            state = ledger.evolve(state, each.event)
+            configured = state.auto_recharge
+            if configured is None or state.balance > configured.threshold_micro_usd:
+                asked = 0
+
+
 class UnderOneRule(Happenings):
     """A replay under the rule that held gives the bill again (L6)."""
 
@@ -259,14 +356,16 @@ def naive_charges(world: World) -> dict[str, int]:
     return net
 
 
+# Five machines: in the long profile 100,000 operations together, else as many as take 20 seconds.
 BUDGET = settings(
-    max_examples=1_000 if LONG else 60,
+    max_examples=200 if LONG else 90,
     stateful_step_count=100 if LONG else 50,
     deadline=None,
 )
-for machine in (ByConversation, ByTemplate, ByMessage, ByAnyRule):
+for machine in (ByConversation, ByTemplate, ByMessage, ByAnyRule, ThroughAProvider):
     machine.TestCase.settings = BUDGET
 TestByConversation = ByConversation.TestCase
 TestByTemplate = ByTemplate.TestCase
 TestByMessage = ByMessage.TestCase
 TestByAnyRule = ByAnyRule.TestCase
+TestThroughAProvider = ThroughAProvider.TestCase
