@@ -358,7 +358,7 @@ def naive_charges(world: World) -> dict[str, int]:
 
 # Five machines: in the long profile 100,000 operations together, else as many as take 20 seconds.
 BUDGET = settings(
-    max_examples=200 if LONG else 90,
+    max_examples=225 if LONG else 90,
     stateful_step_count=100 if LONG else 50,
     deadline=None,
 )
