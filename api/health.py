@@ -1,5 +1,6 @@
 """For operators: /healthz, /readyz, /metrics."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from api.parts import Part
 from api.payment_queue import ProjectedPayments
 from api.reading import Reading
 from api.webhooks import Webhooks
+from projections.payments import Counts
 from projections.standing import Standing, Standings
 
 
@@ -52,12 +54,10 @@ _OF_BUILDS = (
 
 
 @get("/metrics", media_type="text/plain; version=0.0.4")
-async def get_metrics(webhooks: Part[Webhooks], standings: Part[Standings]) -> Response[str]:
-    """Prometheus: refused webhooks by platform; how far projections are behind the log."""
 async def get_metrics(
-    webhooks: Part[Webhooks], payment_queue: Part[ProjectedPayments]
+    webhooks: Part[Webhooks], standings: Part[Standings], payment_queue: Part[ProjectedPayments]
 ) -> Response[str]:
-    """Prometheus: refused webhooks by platform, and what waits for money."""
+    """Prometheus: refused webhooks, how far projections are behind, what waits for money."""
     lines = [
         "# HELP trunkline_webhooks_refused_total Deliveries that were not authentic.",
         "# TYPE trunkline_webhooks_refused_total counter",
@@ -65,14 +65,23 @@ async def get_metrics(
     for platform, count in sorted(webhooks.refused.items()):
         lines.append(f'trunkline_webhooks_refused_total{{platform="{platform}"}} {count}')
     try:
-        builds = await standings.now()
+        lines += _of_builds(await standings.now())
+        lines += _of_payments(await payment_queue.counts())
     except psycopg.OperationalError:
-        builds = []  # What is known without the database is told without it.
+        pass  # What is known without the database is told without it.
+    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+
+def _of_builds(builds: Sequence[Standing]) -> list[str]:
+    lines = []
     for name, meaning, field in _OF_BUILDS:
         lines += [f"# HELP {name} {meaning}", f"# TYPE {name} gauge"]
         lines += [f"{name}{{{_labels(each)}}} {getattr(each, field)}" for each in builds]
-    counts = await payment_queue.counts()
-    lines += [
+    return lines
+
+
+def _of_payments(counts: Counts) -> list[str]:
+    return [
         "# HELP trunkline_purchases_waiting Purchases that no provider has settled yet.",
         "# TYPE trunkline_purchases_waiting gauge",
         f"trunkline_purchases_waiting {counts.waiting}",
@@ -80,7 +89,6 @@ async def get_metrics(
         "# TYPE trunkline_recharges_failed gauge",
         f"trunkline_recharges_failed {counts.failed_recharges}",
     ]
-    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
 
 
 def _labels(build: Standing) -> str:

@@ -25,9 +25,9 @@ from adapters.postgres.log import PostgresLog
 from adapters.postgres.requests import PostgresAddresses, PostgresRequests
 from adapters.postgres.snapshots import PostgresSnapshots
 from adapters.postgres.verification import Verification, verify
+from adapters.stripe.provider import Stripe, stripe_providers
 from adapters.telegram.platform import Telegram
 from adapters.wechat.platform import WeChat
-from adapters.stripe.provider import Stripe, stripe_providers
 from adapters.whatsapp.client import CloudApi
 from adapters.whatsapp.exchange import new_http_client
 from adapters.whatsapp.fake import FakeCloudApi
@@ -265,16 +265,6 @@ def application(parts: Core) -> Litestar:
             directory=parts.directory,
             clock=parts.clock,
             webhooks=_webhooks(parts),
-            webhooks=Webhooks(
-                whatsapp=WhatsApp(
-                    app_secrets=settings.meta_app_secrets,
-                    verify_token=settings.meta_verify_token,
-                ),
-                stripe=Stripe(secrets=settings.stripe_webhook_secrets),
-                inbound=parts.inbound,
-                payments=Payments(parts.context),
-                clock=parts.clock,
-            ),
             payment_queue=ProjectedPayments(LiveBuilds(parts.projectors, PROJECTIONS)),
         )
     )
@@ -289,8 +279,10 @@ def _webhooks(parts: Core) -> Webhooks:
         line=Line(),
         telegram=Telegram(),
         wechat=WeChat(clock_tolerance_seconds=settings.wechat_clock_tolerance_seconds),
+        stripe=Stripe(secrets=settings.stripe_webhook_secrets),
         credentials=parts.context.credentials,
         inbound=parts.inbound,
+        payments=Payments(parts.context),
         clock=parts.clock,
     )
 
@@ -310,7 +302,6 @@ async def dispatching(parts: Core) -> AsyncIterator[None]:
         platforms = {"whatsapp": CloudApi(client, base_address=parts.settings.whatsapp_api_base)}
         live = LiveBuilds(parts.projectors, PROJECTIONS)
         outbox = ProjectedOutbox(live, parts.directory, parts.context.credentials)
-        outbox = ProjectedOutbox(live, parts.directory)
         dispatcher = Dispatcher(
             outbox,
             parts.dispatching,

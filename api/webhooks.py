@@ -13,7 +13,6 @@ from api.commands.inbound import Inbound
 from api.commands.payments import Payments
 from api.parts import Part
 from api.problems import TooLarge, WebhookRefused
-from domain.inbound import AnyOccurrence
 from domain.inbound import AnyOccurrence, NotUnderstood
 from domain.payment import PaymentNotice
 from domain.ports import Clock
@@ -58,7 +57,6 @@ class ShakesHands(AccountWebhook, Protocol):
         """What to answer; None if it is not authentic."""
 
 
-@dataclass(kw_only=True)
 class PaymentWebhook(Protocol):
     """A payment provider's, as its adapter reads it."""
 
@@ -74,7 +72,7 @@ class PaymentWebhook(Protocol):
         """The body as one that says nothing of ours."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Webhooks:
     """All that these handlers need, in one part: several are resolved by a task group each time,
     which took a quarter of the time of a delivery."""
@@ -84,9 +82,8 @@ class Webhooks:
     line: AccountWebhook
     telegram: AccountWebhook
     wechat: ShakesHands
-    credentials: AccountCredentials
-    inbound: Inbound
     stripe: PaymentWebhook
+    credentials: AccountCredentials
     inbound: Inbound
     payments: Payments
     clock: Clock
@@ -217,21 +214,20 @@ def _delivery(
     )
 
 
-async def _body(request: AnyRequest, bytes_max: int) -> bytes:
+# A payment provider.
+
+
 @post("/webhooks/stripe", opt={"raw_body": True}, status_code=200, media_type="text/plain")
-async def receive_stripe(
-    request: Request[Any, Any, Any], webhooks: Part[Webhooks]
-) -> Response[str]:
+async def receive_stripe(request: AnyRequest, webhooks: Part[Webhooks]) -> Response[str]:
     """What became of a payment: acknowledged only when it is durable. Spec L5.
 
     What is authentic and concerns no purchase of ours is acknowledged too, and kept.
     """
     stripe = webhooks.stripe
-    body = await _body(request)
+    body = await _body(request, META_BODY_BYTES_MAX)
     signatures = [value for name, value in request.scope["headers"] if name == b"stripe-signature"]
     if not stripe.verify(body, signatures, now=webhooks.clock.now()):
-        webhooks.count_refusal(stripe.provider)
-        raise WebhookRefused
+        raise webhooks.refuse(stripe.provider)
     said = stripe.parse(body)
     if isinstance(said, PaymentNotice):
         if await webhooks.payments.notice(said):
@@ -241,7 +237,7 @@ async def receive_stripe(
     return Response("", media_type="text/plain")
 
 
-async def _body(request: Request[Any, Any, Any]) -> bytes:
+async def _body(request: AnyRequest, bytes_max: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
@@ -261,5 +257,5 @@ HANDLERS = (
     receive_telegram,
     verify_wechat,
     receive_wechat,
+    receive_stripe,
 )
-HANDLERS = (verify_whatsapp, receive_whatsapp, receive_stripe)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from adapters.stripe.payment_intent import PaymentIntent, reason_of, received, refused
-from adapters.whatsapp.tolerant import NotJson, decode
+from adapters.tolerant import NotJson, decode
 from domain.inbound import NotUnderstood
 from domain.payment import PaymentNotice, PaymentRefused, PaymentTaken
 

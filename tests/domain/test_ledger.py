@@ -18,7 +18,7 @@ from domain.ledger import (
     InsufficientCredits,
 )
 from domain.pricing import Inputs, Price
-from domain.purchase import CreditsPurchased
+from domain.purchase import CreditsPurchased, PurchaseRequested
 from domain.refusal import Invalid
 from tests.scenario import fold, given
 
