@@ -14,7 +14,7 @@ from domain.account import Account
 from domain.chat import Chat, ReplyRequested
 from domain.chosen_rules import ChosenRules, PricingChosen
 from domain.contact import Contact
-from domain.conversation import ChargeVoided, ConversationStarted, MessageCharged
+from domain.conversation import ChargeVoided, Conversation, ConversationStarted, MessageCharged
 from domain.event import Event
 from domain.identifiers import NewId
 from domain.ledger import Charged, Credits, InsufficientCredits
@@ -94,11 +94,9 @@ class Billing:
         current = chat.billing.at(requested.at)
         if current is not None and current.is_charged:
             return [_billed(chat, requested, current.conversation_id)]
-        if not self._enabled:
-            return [requested]
-        business_account = _business_account(unit, chat)
+        business_account = the_payer(unit, chat)
         chosen = pricing_of(unit, business_account, at=requested.at)
-        if not bills(chosen.card, chat.platform):
+        if not self.prices(current, chosen, chat.platform):
             return [requested]
         opening = requested.message_id if current is None else current.conversation_id
         answered = _billed(chat, requested, opening)
@@ -107,6 +105,11 @@ class Billing:
         if charged is not None:
             self._charge(unit, business_account, charged)
         return [*priced.begun(charged, opens=current is None), answered]
+
+    def prices(self, current: Conversation | None, chosen: PricingChosen, platform: str) -> bool:
+        """Whether an answer is priced at all; inside a conversation that is charged it is not."""
+        is_paid_for = current is not None and current.is_charged
+        return self._enabled and not is_paid_for and bills(chosen.card, platform)
 
     def _charge(self, unit: Unit, business_account: str, charged: Charged) -> None:
         """Book a charge, and what has to be bought before it and after it. Spec L4, L5."""
@@ -177,7 +180,8 @@ def _billed(chat: Chat, requested: ReplyRequested, conversation: str) -> ReplyRe
     return msgspec.structs.replace(requested, conversation=conversation, in_window=in_window)
 
 
-def _business_account(unit: Unit, chat: Chat) -> str:
+def the_payer(unit: Unit, chat: Chat) -> str:
+    """Whom the platform bills for a chat."""
     stream = accounts.stream_of(chat.platform, chat.account_id)
     return business_account_of(unit.state(stream, Account), chat.account_id)
 

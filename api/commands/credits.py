@@ -1,5 +1,6 @@
 """Buying credits, and choosing how answers are priced (L2, L5, L7)."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -170,13 +171,24 @@ def the_business_account(unit: Unit, account_id: str) -> str:
 
     The id of a business account itself is taken too, once it has a ledger.
     """
-    for platform in DEFAULT_WINDOW_RULES:
-        account = unit.state(accounts.stream_of(platform, account_id), Account)
-        if account.channels:
-            return business_account_of(account, account_id)
+    for _, account in _accounts_named(unit, account_id):
+        return business_account_of(account, account_id)
     if credits_of(unit, account_id) == Credits():
         raise NotFound("There is no such account in this organisation.")
     return account_id
+
+
+def platform_of(unit: Unit, account_id: str) -> str:
+    """The platform of an account of this org; of a business account, the one that is billed. L2."""
+    return next((platform for platform, _ in _accounts_named(unit, account_id)), "whatsapp")
+
+
+def _accounts_named(unit: Unit, account_id: str) -> Iterator[tuple[str, Account]]:
+    """The accounts of this org that have this id, each with its platform."""
+    for platform in DEFAULT_WINDOW_RULES:
+        account = unit.state(accounts.stream_of(platform, account_id), Account)
+        if account.channels:
+            yield platform, account
 
 
 def _changed(present: AutoRecharge | None, changes: dict[str, Any]) -> AutoRecharge:

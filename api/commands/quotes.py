@@ -5,16 +5,17 @@ from typing import Literal
 
 import msgspec
 
-from api.commands.billing import credits_of, inputs_of, pricing_of
+from api.commands.billing import Billing, credits_of, inputs_of, pricing_of, the_payer
 from api.commands.context import Context, the_chat
-from api.commands.credits import the_business_account
+from api.commands.credits import platform_of, the_business_account
 from api.commands.unit import Unit
 from api.zones import zone_of
 from domain import contact as contacts
 from domain.contact import Contact
+from domain.conversation import Conversation
 from domain.ports import Org
 from domain.pricing import Price, month_of
-from domain.rate_card import bills
+from domain.refusal import NotFound
 from domain.rules import RULES
 from domain.windows import is_open, window_rule
 
@@ -53,26 +54,29 @@ class Quotes:
         self._context = context
 
     async def quote(self, org: Org, question: Question) -> Quote:
-        """Raises NotFound for an account or chat of nobody here."""
-        now = self._context.clock.now()
-        return await self._context.executor.look(org, lambda unit: _quote(unit, question, now))
+        """Raises NotFound for an account or chat of nobody here, or a chat of another account."""
+        now, billing = self._context.clock.now(), self._context.billing
+        return await self._context.executor.look(
+            org, lambda unit: _quote(unit, question, billing, now)
+        )
 
 
-def _quote(unit: Unit, question: Question, now: datetime) -> Quote:
+def _quote(unit: Unit, question: Question, billing: Billing, now: datetime) -> Quote:
     business_account = the_business_account(unit, question.account_id)
-    asked, platform = _as_the_chat_is(unit, question, now)
+    asked, platform, current = _as_the_chat_is(unit, question, now)
     chosen = pricing_of(unit, business_account, at=now)
     month = month_of(now, zone_of(chosen.time_zone))
     balance = credits_of(unit, business_account).balance
     price: Price | None = None
     rate = 0
-    if bills(chosen.card, platform):
+    is_priced = billing.prices(current, chosen, platform)
+    if is_priced:
         inputs = inputs_of(
             unit,
             business_account,
             chosen,
             platform=platform,
-            account_id=question.account_id,
+            account_id=asked.account_id,
             country=asked.country,
             category=asked.category,
             is_template=asked.is_template,
@@ -92,23 +96,28 @@ def _quote(unit: Unit, question: Question, now: datetime) -> Quote:
         card=chosen.card.name,
         rate_micro_usd=rate,
         country=asked.country,
-        opens_conversation=not asked.in_conversation,
+        opens_conversation=is_priced and not asked.in_conversation,
         balance_micro_usd=balance,
         covered=micro_usd <= balance,
     )
 
 
-def _as_the_chat_is(unit: Unit, question: Question, now: datetime) -> tuple[Question, str]:
+def _as_the_chat_is(
+    unit: Unit, question: Question, now: datetime
+) -> tuple[Question, str, Conversation | None]:
+    """The question, its platform, and the conversation that is open."""
     if question.chat_id is None:
-        return question, "whatsapp"
+        return question, platform_of(unit, question.account_id), None
     chat = the_chat(unit, question.chat_id)
+    if question.account_id not in (chat.account_id, the_payer(unit, chat)):
+        raise NotFound("There is no such chat.")
     known = unit.state(contacts.stream_of(chat.contact_id), Contact).country
-    window = window_rule(chat.platform)
+    window, current = window_rule(chat.platform), chat.billing.at(now)
     asked = msgspec.structs.replace(
         question,
         account_id=chat.account_id,
         country=known,
-        in_conversation=chat.billing.at(now) is not None,
+        in_conversation=current is not None,
         in_window=is_open(window, chat.last_customer_message_at, now=now),
     )
-    return asked, chat.platform
+    return asked, chat.platform, current

@@ -8,6 +8,7 @@ import pytest
 
 from adapters.whatsapp.fake_behaviour import fails
 from api.commands.context import Actor
+from api.commands.quotes import Question, Quotes
 from api.commands.replies import Replies, Start, TemplateReply
 from api.main import Core, core
 from domain.ledger import InsufficientCredits
@@ -690,3 +691,53 @@ async def test_a_quote_says_what_a_message_would_cost_and_writes_nothing(trunkli
     await here.admin.reply("crm", chat, "hello")
     of_chat = await here.admin.post("/v1/quotes", {**asked, "chat_id": chat})
     assert (of_chat["unit"], of_chat["opens_conversation"]) == (None, False)
+
+
+async def test_a_quote_of_a_chat_is_of_its_own_account(trunkline: Trunkline):
+    """Section 7: a chat of another account is not found."""
+    here, other = await shop(trunkline), trunkline.account()
+    chat = await here.hear()
+    await here.admin.connect("crm", other, business_account_id=here.payer)
+    asked = {"chat_id": chat}
+    await here.admin.post("/v1/quotes", {**asked, "account_id": other}, expect=404)
+    await here.admin.post("/v1/quotes", {**asked, "account_id": here.account})
+    await here.admin.reply("crm", chat, "hello")
+    await here.admin.post("/v1/quotes", {**asked, "account_id": here.payer})
+
+
+async def test_a_quote_inside_a_charged_conversation_is_nothing_under_any_rule(
+    trunkline: Trunkline,
+):
+    """Spec L1: it was paid as a whole, before the rule changed."""
+    here = await shop(trunkline, bought=1)
+    chat = (await here.start(1))["chat_id"]
+    await here.admin.put("/v1/rules/pricing", {"rule": "per-message/2025-07"})
+    asked = {"account_id": here.account, "kind": "template", "category": "marketing"}
+    inside = await here.admin.post("/v1/quotes", {**asked, "chat_id": chat})
+    assert (inside["micro_usd"], inside["unit"], inside["opens_conversation"]) == (0, None, False)
+    elsewhere = await here.admin.post("/v1/quotes", asked)
+    assert (elsewhere["micro_usd"], elsewhere["unit"]) == (8_000, "message")
+    before = await here.balance()
+    await here.admin.post(f"/v1/services/crm/chats/{chat}/messages", SEND, expect=202)
+    assert await here.balance() == before
+
+
+async def test_with_billing_off_a_quote_is_nothing(trunkline: Trunkline):
+    """Spec L7: TRUNKLINE_BILLING=off."""
+    here = await shop(trunkline)
+    question = Question(
+        account_id=here.account,
+        chat_id=None,
+        is_template=True,
+        category="marketing",
+        country="JP",
+        in_conversation=False,
+        in_window=False,
+    )
+    off = replace(trunkline.settings, billing=False)
+    async with core(off, trunkline.database) as parts:
+        org = await parts.directory.organisation(here.admin.organization_id)
+        assert org is not None
+        quote = await Quotes(parts.context).quote(org, question)
+    assert (quote.micro_usd, quote.unit, quote.opens_conversation) == (0, None, False)
+    assert quote.covered
