@@ -59,9 +59,17 @@ class Listener:
         return self._grown.take()
 
     async def wait(self, timeout: float) -> bool:
-        """Return at the next ring, or after `timeout` seconds; whether it rang."""
+        """Return at the next ring, or after `timeout` seconds; whether it rang.
+
+        Raises CancelledError also for a cancellation that was lost on the way here: until Python
+        3.12 asyncio.wait_for, with which the pool waits, drops one that comes with its result.
+        """
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._rung.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._rung.wait()
         rang = self._rung.is_set()
         self._rung.clear()
         return rang

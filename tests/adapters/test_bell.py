@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -51,6 +52,27 @@ async def test_a_ring_wakes_who_waits(bells: tuple[Bell, Bell]):
     await asyncio.sleep(0)
     bells[0].ring()
     assert await asyncio.wait_for(waiting, 0.1)
+
+
+async def test_who_was_cancelled_does_not_wait_any_more():
+    """A follower that is not told to stop would hold up the end of its process for ever."""
+    listener = Bell("").listener()
+
+    async def follow(cancellation_is_lost: bool) -> None:
+        if cancellation_is_lost:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+        while True:
+            await listener.wait(60)
+
+    for cancellation_is_lost in (True, False):
+        following = asyncio.create_task(follow(cancellation_is_lost))
+        await asyncio.sleep(0)
+        listener.ring()  # At the same moment.
+        following.cancel()
+        done, _ = await asyncio.wait([following], timeout=1)
+        assert done == {following}
+        assert following.cancelled()
 
 
 async def test_another_process_hears_it_within_moments(bells: tuple[Bell, Bell]):
