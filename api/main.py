@@ -20,7 +20,7 @@ from adapters.postgres.bell import Bell
 from adapters.postgres.connections import Connection, Pool, assume, pool
 from adapters.postgres.directory import SYSTEM, Directory
 from adapters.postgres.embedded import EmbeddedPostgresError, embedded_postgres
-from adapters.postgres.keys import MasterKey
+from adapters.postgres.keys import MasterKey, OrgKeys
 from adapters.postgres.log import PostgresLog
 from adapters.postgres.requests import PostgresAddresses, PostgresRequests
 from adapters.postgres.snapshots import PostgresSnapshots
@@ -63,7 +63,7 @@ from api.showing import Showing
 from api.stream import SHOWN
 from api.webhooks import Webhooks
 from domain.identifiers import identifier
-from domain.ports import Clock, Org
+from domain.ports import Clock, Org, Unreadable
 from migrations.apply import MigrationError, migrate
 from migrations.builds import StillRead, Workshop
 from projections.builds import Build, LiveBuilds
@@ -211,6 +211,7 @@ async def core(
         reading = Reading(LiveBuilds(readers, PROJECTIONS))
         feeds = Feeds(log, reading, bell.listener(), SHOWN)
         await stack.enter_async_context(_running(feeds.run()))
+        system_keys = await _keys_of_the_installation(directory, system)
         yield Core(
             settings=settings,
             database_url=where.url,
@@ -226,6 +227,17 @@ async def core(
             bell=bell,
             clock=clock,
         )
+
+
+async def _keys_of_the_installation(directory: Directory, system: Org) -> OrgKeys:
+    """What the master key must open, or it opens nothing. Raises SettingsError."""
+    try:
+        return await directory.keys(system.number)
+    except Unreadable as error:
+        raise SettingsError(
+            "The master key does not open this database, which was made with another one. Set"
+            " TRUNKLINE_MASTER_KEY to that one."
+        ) from error
 
 
 async def _open(stack: AsyncExitStack, opened: Pool) -> Pool:

@@ -13,7 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.main import Core, Database, application, core, dispatching, projecting, purging
-from api.settings import Settings
+from api.settings import Settings, SettingsError
 
 Role = Literal["all", "api", "projector", "dispatcher"]
 
@@ -141,7 +141,14 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((host, port))
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise SettingsError(
+            f"Cannot listen at {host}, port {port}: {error.strerror}."
+            " Choose another with --host and --port; port 0 takes a free one."
+        ) from error
     listening.listen(2048)
     listening.setblocking(False)
     return listening

@@ -1,12 +1,16 @@
 """Configuration: environment variables, each with its meaning and where its value came from."""
 
 import base64
+import binascii
 import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 
 MASTER_KEY_BYTES = 32
 PAYMENT_PROVIDERS = ("manual", "stripe")
@@ -41,10 +45,17 @@ def _provider(value: str) -> str:
 
 
 def _number(value: str) -> int:
-    number = int(value)
-    if number < 0:
-        raise ValueError("expected a number that is not negative")
-    return number
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError("expected a whole number that is not negative")
+    return int(value)
+
+
+def _database(value: str) -> str:
+    try:
+        conninfo_to_dict(value)
+    except ProgrammingError as error:
+        raise ValueError("expected an address such as postgresql://user@host/name") from error
+    return value
 
 
 def _list(value: str) -> tuple[str, ...]:
@@ -52,9 +63,12 @@ def _list(value: str) -> tuple[str, ...]:
 
 
 def _key(value: str) -> bytes:
-    key = base64.b64decode(value, validate=True)
+    try:
+        key = base64.b64decode(value, validate=True)
+    except binascii.Error:
+        key = b""
     if len(key) != MASTER_KEY_BYTES:
-        raise ValueError("expected 32 bytes in base64")
+        raise ValueError(f"expected {MASTER_KEY_BYTES} bytes in base64")
     return key
 
 
@@ -83,11 +97,13 @@ class Settings:
     database_url: str | None = _variable(
         "TRUNKLINE_DATABASE_URL",
         "PostgreSQL to use; without it an embedded one runs under TRUNKLINE_HOME.",
+        read=_database,
         secret=True,
     )
     migration_database_url: str | None = _variable(
         "TRUNKLINE_MIGRATION_DATABASE_URL",
         "Address of the database's owner, for `trunkline migrate`, where it differs.",
+        read=_database,
         secret=True,
     )
     postgres_bin: Path | None = _variable(
@@ -261,7 +277,17 @@ def master_key(settings: Settings, *, embedded: bool) -> bytes:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        return _key(path.read_text().strip())
+        return _kept(path)
     with os.fdopen(descriptor, "w") as file:
         file.write(base64.b64encode(secrets.token_bytes(MASTER_KEY_BYTES)).decode())
-    return _key(path.read_text().strip())
+    return _kept(path)
+
+
+def _kept(path: Path) -> bytes:
+    try:
+        return _key(path.read_text().strip())
+    except ValueError as error:
+        raise SettingsError(
+            f"{path} does not hold a master key: {error}. Bring it back from a backup:"
+            " without it nothing that is sealed can be read."
+        ) from error

@@ -13,13 +13,16 @@ import psycopg
 import uvloop
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from api import settings as configuration
 from api.main import OPERATOR_ERRORS, database, found_organisation
 from api.server import Role, serve
 
+NAME_LENGTH_MAX = 200
+
 console = Console()
-errors = Console(stderr=True, highlight=False)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def clearly(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,15 +33,21 @@ def clearly(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*args, **kwargs)
         except OPERATOR_ERRORS as error:
-            errors.print(f"[red]trunkline:[/red] {error}")
+            _say(str(error))
         except psycopg.OperationalError as error:
-            errors.print(f"[red]trunkline:[/red] The database cannot be reached: {error}")
-            errors.print("Look at TRUNKLINE_DATABASE_URL (trunkline config lists everything).")
+            _say(f"The database cannot be reached: {error}")
+            _say("Look at TRUNKLINE_DATABASE_URL (trunkline config lists everything).")
+        except BrokenPipeError:
+            raise  # Whoever read us has read enough: click ends without a word.
         except OSError as error:
-            errors.print(f"[red]trunkline:[/red] {error}")
+            _say(str(error))
         sys.exit(1)
 
     return run
+
+
+def _say(text: str) -> None:
+    errors.print("[red]trunkline:[/red]", Text(text))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -94,13 +103,20 @@ def migrate_command() -> None:
         click.echo("The database is up to date.")
 
 
+def _printable(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
+    """The rules of a name are those of the API."""
+    if not name.strip() or not name.isprintable() or len(name) > NAME_LENGTH_MAX:
+        raise click.BadParameter(f"must be printable, 1 to {NAME_LENGTH_MAX} characters")
+    return name
+
+
 @main.group("org")
 def org_group() -> None:
     """Organisations of this installation."""
 
 
 @org_group.command("create")
-@click.argument("name")
+@click.argument("name", callback=_printable)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @clearly
 def create_org_command(name: str, as_json: bool) -> None:
@@ -127,8 +143,13 @@ def config_command(as_json: bool) -> None:
         click.echo(json.dumps([vars(each) for each in described], indent=2))
         return
     table = Table(box=None, header_style="bold")
-    for title in ("Variable", "Value", "From", "Meaning"):
-        table.add_column(title, overflow="fold")
+    for title, no_wrap in (
+        ("Variable", True),
+        ("Value", False),
+        ("From", True),
+        ("Meaning", False),
+    ):
+        table.add_column(title, overflow="fold", no_wrap=no_wrap)
     for each in described:
         table.add_row(each.variable, each.value, each.source, each.meaning)
     console.print(table)
