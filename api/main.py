@@ -1,11 +1,9 @@
 """The composition root: the only file that knows everyone."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -61,8 +59,8 @@ from api.rebuilding import RebuildJob, comparison_of
 from api.settings import Settings, SettingsError, master_key
 from api.showing import Showing
 from api.stream import SHOWN
+from api.system import SystemClock, new_id
 from api.webhooks import Webhooks
-from domain.identifiers import identifier
 from domain.ports import Clock, Org, Unreadable
 from migrations.apply import MigrationError, migrate
 from migrations.builds import StillRead, Workshop
@@ -98,19 +96,6 @@ PURGE_SECONDS = 3600.0
 
 # What an operator can mend; the texts say how.
 OPERATOR_ERRORS = (SettingsError, MigrationError, EmbeddedPostgresError, JobError, StillRead)
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now(self) -> datetime:
-        """The time, in UTC."""
-        return datetime.now(UTC)
-
-
-def new_id() -> str:
-    """A random identifier."""
-    return identifier(secrets.token_bytes(16))
 
 
 @dataclass(frozen=True)
@@ -207,7 +192,6 @@ async def core(
         )
         system = await directory.create_organisation(SYSTEM)
         inbound = Inbound(executor, people, directory, clock, new_id, system=system)
-        system_keys = await directory.keys(system.number)
         reading = Reading(LiveBuilds(readers, PROJECTIONS))
         feeds = Feeds(log, reading, bell.listener(), SHOWN)
         await stack.enter_async_context(_running(feeds.run()))

@@ -15,8 +15,9 @@ from api.commands.channels import Channels, ConnectService
 from api.commands.context import Actor
 from api.commands.organisations import Organisations
 from api.commands.replies import Replies, TextReply, Write
-from api.main import Core, Database, core, found, new_id
+from api.main import Core, Database, core, found
 from api.settings import Settings
+from api.system import new_id
 from domain.inbound import Address, Content, MessageOccurred, Person
 from domain.organisation import ConfigureService
 from domain.rate_card import DEFAULT_CARD

@@ -20,7 +20,7 @@ from adapters.postgres.snapshots import PostgresSnapshots
 from api.commands.execute import Executor
 from api.commands.states import SNAPSHOT_EVENTS, States
 from api.commands.unit import Unit
-from api.main import SystemClock
+from api.system import SystemClock
 from domain.chat import Chat, MessageReceived
 from domain.event import Sealed
 from domain.ports import Org
