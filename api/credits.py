@@ -15,7 +15,7 @@ from api.parts import Part
 from api.reading import Reading
 from domain.ledger import AutoRecharge, Credits
 from domain.organisation import require_role
-from domain.pricing import FREE_PER_MONTH
+from domain.pricing import free_conversations_left
 from domain.purchase import CREDIT_MICRO_USD, CREDITS_PER_PURCHASE_MAX
 from domain.refusal import Invalid
 from projections.statements import Statements
@@ -73,7 +73,7 @@ class CreditsView(msgspec.Struct, kw_only=True):
     business_account_id: str
     balance_micro_usd: int
     credits: str
-    free_conversations_left: int
+    free_conversations_left: int | None  # None: the rule that prices it has no such allowance.
     auto_recharge: AutoRechargeView | None
     failed_recharge: FailedRechargeView | None
 
@@ -224,7 +224,7 @@ def _credits_view(account_id: str, books: Books) -> CreditsView:
         business_account_id=books.business_account,
         balance_micro_usd=books.credits.balance,
         credits=credits_of(books.credits.balance),
-        free_conversations_left=max(FREE_PER_MONTH - used, 0),
+        free_conversations_left=free_conversations_left(books.pricing.rule, used=used),
         auto_recharge=_recharge_view(configured) if configured else None,
         failed_recharge=_failed_recharge_view(books.credits),
     )

@@ -120,6 +120,9 @@ class Log(Protocol):
     async def version_at(self, org: Org, stream: str, *, position: int) -> int:
         """The stream's version as of a position of its org; 0 before it began."""
 
+    async def recorded_at(self, org: Org, *, position: int) -> datetime | None:
+        """When the event at a position of an org was written; None where there is none."""
+
     async def position(self, org: Org) -> int:
         """The position of the org's newest event; 0 for none."""
 

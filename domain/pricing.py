@@ -66,6 +66,11 @@ def service_message(inputs: Inputs) -> Price | None:
     return Price("message", inputs.rate_micro_usd)
 
 
+def free_conversations_left(rule: str, *, used: int) -> int | None:
+    """Of a business account's month; None under the rules that have no such allowance. L2, L7."""
+    return max(FREE_PER_MONTH - used, 0) if rule == DEFAULT_RULE else None
+
+
 def month_of(moment: datetime, zone: tzinfo) -> str:
     """The calendar month that a moment belongs to, as `2026-11`. Spec L2, L7."""
     return moment.astimezone(zone).strftime("%Y-%m")

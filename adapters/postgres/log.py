@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection
+from datetime import datetime
 
 from adapters.postgres.appender import CHANGES_EVENTS_MAX, NEVER, Appender, Change, changes
 from adapters.postgres.connections import Pool, lent
@@ -22,6 +23,7 @@ _VERSION_AT = (
     "SELECT version FROM events WHERE org = %s AND stream = %s AND position <= %s"
     " ORDER BY version DESC LIMIT 1"
 )
+_RECORDED_AT = "SELECT recorded_at FROM events WHERE org = %s AND position = %s"
 
 
 class PostgresLog:
@@ -149,3 +151,10 @@ class PostgresLog:
             cursor = await connection.execute(_VERSION_AT, [org.number, stream, position])
             row = await cursor.fetchone()
         return row[0] if row else 0
+
+    async def recorded_at(self, org: Org, *, position: int) -> datetime | None:
+        """When the event at a position of an org was written; None where there is none."""
+        async with lent(self._readers) as connection:
+            cursor = await connection.execute(_RECORDED_AT, [org.number, position])
+            row = await cursor.fetchone()
+        return row[0] if row else None

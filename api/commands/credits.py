@@ -15,8 +15,10 @@ from domain import account as accounts
 from domain import channel as channels
 from domain import chosen_rules, ledger
 from domain.account import Account
+from domain.aggregates import aggregate_of
 from domain.channel import Channel, require_parent
 from domain.chosen_rules import ChosenRules, PricingChosen
+from domain.event import Recorded
 from domain.ledger import AutoRecharge, Credits
 from domain.organisation import require_role, require_view
 from domain.ports import Org
@@ -57,20 +59,34 @@ class CreditAccounts:
         return await self._context.executor.look(org, look)
 
     async def books_as_of(self, org: Org, account_id: str, as_of: int | datetime) -> Books:
-        """The same as it was at a position or time. Spec E2."""
+        """The same as it was at a position or time, in the month of then. Spec E2."""
         present = await self.books(org, account_id)
-        stream = ledger.stream_of(present.business_account)
-        state = Credits()
-        moment = as_of if isinstance(as_of, datetime) else None
-        for each in await self._context.log.read_stream(org, stream):
-            if isinstance(as_of, int) and each.position <= as_of:
-                state, moment = ledger.evolve(state, each.event), each.recorded_at
-            elif isinstance(as_of, datetime) and each.recorded_at <= as_of:
-                state = ledger.evolve(state, each.event)
-        month = present.month
-        if moment is not None:
-            month = month_of(moment, zone_of(present.pricing.time_zone))
-        return msgspec.structs.replace(present, credits=state, month=month)
+        moment = await self._moment(org, as_of)
+
+        async def then(stream: str) -> Any:
+            state, evolve = aggregate_of(stream)
+            for each in await self._context.log.read_stream(org, stream):
+                if _is_of(each, as_of):
+                    state = evolve(state, each.event)
+            return state
+
+        chosen = await then(chosen_rules.STREAM)
+        pricing = chosen_rules.pricing_for(chosen, present.business_account, at=moment)
+        return Books(
+            business_account=present.business_account,
+            credits=await then(ledger.stream_of(present.business_account)),
+            pricing=pricing,
+            month=month_of(moment, zone_of(pricing.time_zone)),
+        )
+
+    async def _moment(self, org: Org, as_of: int | datetime) -> datetime:
+        """When that was; at the newest event and behind it, now."""
+        now = self._context.clock.now()
+        if isinstance(as_of, datetime):
+            return min(as_of, now)
+        if as_of >= await self._context.log.position(org):
+            return now
+        return await self._context.log.recorded_at(org, position=max(as_of, 1)) or now
 
     async def buy(self, actor: Actor, account_id: str, credits_bought: int) -> Outcome[None]:
         """Buy credits; `ids["purchase"]` of the outcome is the purchase. Spec L5."""
@@ -164,6 +180,13 @@ class CreditAccounts:
             unit.record(chosen_rules.STREAM, chosen_rules.choose_pricing(present, chosen))
 
         return await self._context.executor.execute(actor.org, decide, request=actor.request)
+
+
+def _is_of(recorded: Recorded, as_of: int | datetime) -> bool:
+    """Whether an event had been written by a position or time."""
+    if isinstance(as_of, int):
+        return recorded.position <= as_of
+    return recorded.recorded_at <= as_of
 
 
 def the_business_account(unit: Unit, account_id: str) -> str:

@@ -2,16 +2,21 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replace_fields
 
 from adapters.whatsapp.fake_behaviour import fails
 from api.commands.context import Actor
+from api.commands.credits import CreditAccounts
 from api.commands.quotes import Question, Quotes
 from api.commands.replies import Replies, Start, TemplateReply
 from api.main import Core, core
+from domain.chosen_rules import DEFAULT_PRICING
 from domain.ledger import InsufficientCredits
+from tests.adapters.log_scenario import TestClock
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import eventually
 from tests.api.test_accounts import verification
@@ -491,6 +496,52 @@ async def test_the_table_for_spreadsheets_holds_no_formula(trunkline: Trunkline)
     assert head.startswith("position,at,kind,micro_usd,free")
     assert len(rows) == 7
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
+
+
+async def test_the_free_conversations_are_those_of_the_rule_that_prices(trunkline: Trunkline):
+    """Spec L2, L7: only conversation/1 has such an allowance."""
+    here = await shop(trunkline)
+    for rule, left in (("per-message/2025-07", None), ("conversation/1", 1000)):
+        await here.admin.put("/v1/rules/pricing", {"rule": rule})
+        assert (await here.credits())["free_conversations_left"] == left
+
+
+async def test_books_as_they_were_have_the_month_of_then(trunkline: Trunkline):
+    """Spec E2, L7: of the position's own time, in the zone that held; at the head, of now."""
+    here, clock = await shop(trunkline), TestClock()
+    await here.admin.reply("crm", await here.hear(), "hello")
+    async with core(trunkline.settings, trunkline.database, clock=clock) as parts:
+        org = await parts.directory.organisation(here.admin.organization_id)
+        assert org is not None
+        accounts = CreditAccounts(parts.context)
+
+        async def month(as_of: int | datetime) -> tuple[str, int]:
+            books = await accounts.books_as_of(org, here.account, as_of)
+            return books.month, books.credits.used.get(books.month, 0)
+
+        async def choose(rule: str, zone: str) -> int:
+            actor = Actor(keys=await parts.directory.keys(org.number), user_id=here.admin.user_id)
+            chosen = replace_fields(
+                DEFAULT_PRICING, rule=rule, time_zone=zone, effective_from=clock.now()
+            )
+            return (await accounts.choose_pricing(actor, None, chosen)).position
+
+        answered = await parts.context.log.position(org)
+        answered_in = f"{trunkline.parts.clock.now():%Y-%m}"
+        clock.time = datetime(2031, 1, 31, 20, tzinfo=UTC)
+        assert await month(answered) == ("2031-01", 0), "the head"
+        in_utc = await choose("per-message/2025-07", "UTC")
+        clock.move(minutes=1)
+        in_tokyo = await choose("conversation/1", "Asia/Tokyo")
+        clock.time = datetime(2031, 6, 1, tzinfo=UTC)
+        head = await choose("per-message/2025-07", "UTC")
+        assert await month(answered) == (answered_in, 1)
+        assert await month(in_utc) == ("2031-01", 0)
+        assert await month(in_tokyo) == ("2031-02", 0)
+        assert await month(head) == await month(head + 5) == ("2031-06", 0)
+        assert await month(datetime(2031, 1, 31, 20, tzinfo=UTC)) == ("2031-01", 0)
+        assert await month(datetime(2999, 1, 1, tzinfo=UTC)) == ("2031-06", 0)
+        assert await month(0) == (answered_in, 0)
 
 
 # What if.

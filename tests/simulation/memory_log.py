@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -201,3 +202,11 @@ class MemoryLog(PostgresLog):
         await self._machine.ask_database()
         rows = self._database.streams[org.number, stream]
         return sum(row.position <= position for row in rows)
+
+    async def recorded_at(self, org: Org, *, position: int) -> datetime | None:
+        await self._machine.ask_database()
+        for (number, _), rows in self._database.streams.items():
+            for row in rows:
+                if (number, row.position) == (org.number, position):
+                    return row.recorded_at
+        return None

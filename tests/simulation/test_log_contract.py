@@ -74,6 +74,8 @@ async def test_whole_commands_are_written_in_order_and_read_back(logs: Logs):
     assert await log.position(org) == 5
     at = [await log.version_at(org, "chat:a", position=n) for n in (0, 1, 2, 4)]
     assert at == [0, 1, 1, 3]
+    assert await log.recorded_at(org, position=3) == later[0].recorded_at
+    assert [await log.recorded_at(org, position=n) for n in (0, 6)] == [None, None]
 
 
 async def test_every_stream_that_was_read_must_be_as_it_was_read(logs: Logs):
