@@ -7,11 +7,12 @@ from msgspec.structs import replace
 
 from domain import pricing
 from domain.event import Event, stored_as
-from domain.rate_card import DEFAULT_CARD, RateCard
+from domain.rate_card import DEFAULT_CARD, RateCard, digest_of
 from domain.refusal import Invalid
 
 STREAM = "rules"
 CHOICES_MAX = 500
+CARDS_MAX = 500
 UTC_NAME = "UTC"
 
 
@@ -39,6 +40,7 @@ class ChosenRules(msgspec.Struct, frozen=True, kw_only=True):
     """The choices, in the order in which they were made."""
 
     pricing: tuple[PricingChosen, ...] = ()
+    cards: dict[str, bytes] = {}  # Every card that was ever chosen: a digest of its rates.
 
 
 def evolve(rules: ChosenRules, event: Event) -> ChosenRules:
@@ -46,7 +48,8 @@ def evolve(rules: ChosenRules, event: Event) -> ChosenRules:
     match event:
         case PricingChosen():
             kept = [each for each in rules.pricing if _place(each) != _place(event)]
-            return replace(rules, pricing=(*kept, event))
+            cards = {**rules.cards, event.card.name: digest_of(event.card)}
+            return replace(rules, pricing=(*kept, event), cards=cards)
         case _:
             return rules
 
@@ -69,10 +72,16 @@ def pricing_for(rules: ChosenRules, business_account: str, *, at: datetime) -> P
 
 
 def choose_pricing(rules: ChosenRules, chosen: PricingChosen) -> list[Event]:
-    """Set a rule and a card from a date on. As it is already: no event."""
+    """Set a rule and a card from a date on. As it is already: no event. Spec L7."""
     for each in rules.pricing:
         if replace(each, user_id=None) == replace(chosen, user_id=None):
             return []
+    card = chosen.card
+    # A charge names its card, and by that its rates.
+    if rules.cards.get(card.name, digest_of(card)) != digest_of(card):
+        raise Invalid("card", f"{card.name} was chosen with other rates; give these another name")
+    if card.name not in rules.cards and len(rules.cards) >= CARDS_MAX:
+        raise Invalid("card", f"there are {CARDS_MAX} cards already")
     if len(rules.pricing) >= CHOICES_MAX:
         raise Invalid("effective_from", f"there are {CHOICES_MAX} choices already")
     return [chosen]

@@ -4,6 +4,7 @@ A rate holds for a country, a category and from a date on; `any` stands for what
 its own. Amounts are integer micro-USD.
 """
 
+import hashlib
 from collections.abc import Sequence
 from datetime import date
 
@@ -38,6 +39,12 @@ class RateCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 DEFAULT_CARD = RateCard(name="default/1", rates=(Rate(country=ANY, category=ANY, micro_usd=8_000),))
+
+
+def digest_of(card: RateCard) -> bytes:
+    """What two cards have in common that have the same rates, in any order."""
+    rates = sorted(msgspec.json.encode(rate) for rate in card.rates)
+    return hashlib.sha256(b"".join(rates)).digest()
 
 
 def bills(card: RateCard, platform: str) -> bool:

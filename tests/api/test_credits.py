@@ -713,6 +713,18 @@ async def test_a_pricing_that_could_not_price_is_refused(
     assert len(await here.admin.events()) == before
 
 
+async def test_a_card_keeps_its_rates(trunkline: Trunkline):
+    """Spec L7: the name that a charge carries says what it was priced by."""
+    here = await shop(trunkline)
+    rate = {"country": "any", "category": "any", "micro_usd": 300_000}
+    body = {"rule": "conversation/1", "card": "dear/1"}
+    await here.admin.put("/v1/rules/pricing", {**body, "rates": [rate]})
+    dearer = [{**rate, "micro_usd": 300_001}]
+    refused = await here.admin.put("/v1/rules/pricing", {**body, "rates": dearer}, expect=400)
+    assert [each["field"] for each in refused["errors"]] == ["card"]
+    await here.admin.put("/v1/rules/pricing", {**body, "card": "dear/2", "rates": dearer})
+
+
 async def test_a_quote_says_what_a_message_would_cost_and_writes_nothing(trunkline: Trunkline):
     here = await shop(trunkline, bought=1)
     chat = await here.hear()

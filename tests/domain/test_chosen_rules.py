@@ -10,6 +10,8 @@ from domain.chosen_rules import (
     choose_pricing,
     pricing_for,
 )
+from domain.rate_card import DEFAULT_CARD, Rate, RateCard
+from domain.refusal import Invalid
 from tests.domain.world import A_BIT, DAY, NOON
 from tests.scenario import fold, given
 
@@ -54,3 +56,33 @@ def test_l7_the_same_choice_again_is_no_event() -> None:
     given().when(choose_pricing, chosen=OWN).then(OWN).when(
         choose_pricing, chosen=replace(OWN, user_id="ada")
     ).then_nothing()
+
+
+JAPAN = Rate(country="JP", category="any", micro_usd=9_000)
+CARD = RateCard(name="acme/1", rates=(*DEFAULT_CARD.rates, JAPAN))
+OTHER = replace(CARD, rates=DEFAULT_CARD.rates)
+
+
+def test_l7_the_name_of_a_card_says_its_rates() -> None:
+    chosen, later = replace(OWN, card=CARD), NOON + 2 * DAY
+    refused = replace(OWN, card=OTHER, effective_from=later)
+    with pytest.raises(Invalid, match="acme/1 was chosen with other rates"):
+        choose_pricing(fold(ChosenRules, chosen), refused)
+    renamed = replace(refused, card=replace(OTHER, name="acme/2"))
+    turned = replace(chosen, card=replace(CARD, rates=CARD.rates[::-1]), effective_from=later)
+    for allowed in (renamed, turned):
+        given(chosen).when(choose_pricing, chosen=allowed).then(allowed)
+
+
+def test_l7_also_where_another_choice_has_taken_its_place() -> None:
+    chosen, corrected = replace(OWN, card=CARD), OWN
+    with pytest.raises(Invalid, match="card"):
+        choose_pricing(fold(ChosenRules, chosen, corrected), replace(OWN, card=OTHER))
+
+
+def test_an_organisation_has_a_bounded_number_of_cards() -> None:
+    chosen = [replace(OWN, card=replace(CARD, name=f"acme/{n}")) for n in range(500)]
+    rules = fold(ChosenRules, *chosen)
+    assert choose_pricing(rules, chosen[0]) == [chosen[0]]
+    with pytest.raises(Invalid, match="500 cards"):
+        choose_pricing(rules, replace(OWN, card=replace(CARD, name="acme/500")))
