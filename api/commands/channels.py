@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from api.commands.context import Actor, Context, the_channel, the_organisation
+from api.commands.context import Actor, Context, require_manages, the_channel, the_organisation
 from api.commands.execute import Outcome
 from api.commands.unit import Unit
 from domain import account as accounts
@@ -15,7 +15,7 @@ from domain.channel import Channel, Connect, require_eligible
 from domain.credentials import Credentials
 from domain.event import Event
 from domain.organisation import require_role, require_view
-from domain.refusal import AccountTaken, Invalid, NotParent
+from domain.refusal import AccountTaken, Invalid
 
 
 class ConnectService(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,7 +257,7 @@ class Channels:
         def look(unit: Unit) -> Channel:
             channel = _managed(unit, actor, channel_id, service)
             if given is not None:
-                _require_manages_account(unit, channel)
+                require_manages(unit, channel.platform, channel.account_id, service)
             return channel
 
         def decide(unit: Unit) -> None:
@@ -345,15 +345,3 @@ def _managed(unit: Unit, actor: Actor, channel_id: str, service: str) -> Channel
 
 def _changed(given: Credentials, actor: Actor) -> CredentialsChanged:
     return CredentialsChanged(fields=tuple(sorted(given)), user_id=actor.user_id)
-
-
-def _require_manages_account(unit: Unit, channel: Channel) -> None:
-    """Credentials are the shared channel's parent's or else the earliest separate one's. S2."""
-    account = unit.state(accounts.stream_of(channel.platform, channel.account_id), Account)
-    for channel_id in account.channels:
-        candidate = unit.state(channels.stream_of(channel_id), Channel)
-        if candidate.parent is None:
-            continue
-        if channel_id != channel.channel_id:
-            raise NotParent(parent=candidate.parent)
-        return

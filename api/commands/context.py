@@ -19,7 +19,7 @@ from domain.chat import Chat
 from domain.identifiers import NewId
 from domain.organisation import Organisation
 from domain.ports import Clock, Directory, Keys, Log, Org
-from domain.refusal import NotConnected, NotFound
+from domain.refusal import NotConnected, NotFound, NotParent
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,22 @@ def the_account(unit: Unit, platform: str, account_id: str) -> Account:
     if not account.channels:
         raise NotFound("There is no such account in this organisation.")
     return account
+
+
+def require_manages(unit: Unit, platform: str, account_id: str, service: str) -> None:
+    """Raises NotParent, with the manager's name, for any service but an account's manager.
+
+    Credentials and credits are the shared channel's parent's, or else the earliest separate
+    channel's. Spec S2, S12.
+    """
+    account = unit.state(accounts.stream_of(platform, account_id), Account)
+    for channel_id in account.channels:
+        parent = unit.state(channels.stream_of(channel_id), Channel).parent
+        if parent == service:
+            return
+        if parent is not None:
+            raise NotParent(parent=parent)
+    raise NotParent(parent=None)
 
 
 def channel_of(unit: Unit, chat: Chat, service: str) -> Channel:

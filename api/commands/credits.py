@@ -7,23 +7,21 @@ from typing import Any
 import msgspec
 
 from api.commands.billing import business_account_of, credits_of, month_at, pricing_of
-from api.commands.context import Actor, Context, the_organisation
+from api.commands.context import Actor, Context, require_manages, the_organisation
 from api.commands.execute import Outcome
 from api.commands.unit import Unit
 from api.zones import zone_of
 from domain import account as accounts
-from domain import channel as channels
 from domain import chosen_rules, ledger
 from domain.account import Account
 from domain.aggregates import aggregate_of
-from domain.channel import Channel, require_parent
 from domain.chosen_rules import ChosenRules, PricingChosen
 from domain.event import Recorded
 from domain.ledger import AutoRecharge, Credits
 from domain.organisation import require_role, require_view
 from domain.ports import Org
 from domain.pricing import month_of
-from domain.refusal import Invalid, NotFound, NotParent
+from domain.refusal import Invalid, NotFound
 from domain.windows import DEFAULT_WINDOW_RULES
 
 
@@ -123,7 +121,7 @@ class CreditAccounts:
             require_role(the_organisation(unit), actor.user_id, "admin")
             business_account = the_business_account(unit, account_id)
             require_view(the_organisation(unit), actor.user_id, service)
-            _require_manager(unit, account_id, service)
+            require_manages(unit, platform_of(unit, account_id), account_id, service)
             present = credits_of(unit, business_account)
             wanted = _changed(present.auto_recharge, changes)
             configured = ledger.configure_auto_recharge(
@@ -221,18 +219,3 @@ def _changed(present: AutoRecharge | None, changes: dict[str, Any]) -> AutoRecha
         if name not in changes:
             raise Invalid(name, "is needed the first time")
     return AutoRecharge(**changes)
-
-
-def _require_manager(unit: Unit, account_id: str, service: str) -> None:
-    """Credits are the shared channel's parent's or else the earliest separate one's. Spec S2."""
-    for platform in DEFAULT_WINDOW_RULES:
-        account = unit.state(accounts.stream_of(platform, account_id), Account)
-        for channel_id in account.channels:
-            channel = unit.state(channels.stream_of(channel_id), Channel)
-            if channel.parent is None:
-                continue
-            if channel.parent != service:
-                raise NotParent(parent=channel.parent)
-            require_parent(channel, service)
-            return
-    raise NotParent(parent=None)
