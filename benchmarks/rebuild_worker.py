@@ -20,7 +20,7 @@ from projections.inbox import Inbox
 from projections.pieces import Piece
 from projections.projection import Connection
 from projections.rebuild_worker import BATCH_EVENTS_MAX
-from projections.whole_streams import next_streams
+from projections.whole_streams import Pages
 
 
 async def connect(url: str, schema: str) -> Connection:
@@ -31,15 +31,15 @@ async def connect(url: str, schema: str) -> Connection:
     return connection
 
 
-async def fill(connection: Connection, piece: Piece) -> None:
+async def fill(connection: Connection, pages: Pages, piece: Piece) -> None:
     """Fill one slice of streams; each batch is one transaction."""
     is_last = False
     while not is_last:
-        async with connection.transaction():
-            streams, is_last = await next_streams(connection, piece, limit=BATCH_EVENTS_MAX)
-            if streams:
-                await Inbox.filling.fill(connection, piece.org, streams)
-                piece = replace(piece, reached=streams[-1][0].stream)
+        page = await pages.next(piece, limit=BATCH_EVENTS_MAX)
+        if page.streams:
+            async with connection.transaction():
+                await Inbox.filling.fill(connection, piece.org, page.streams)
+        piece, is_last = replace(piece, reached=page.reached), page.is_last
 
 
 def memory_peak_kib() -> int:
@@ -54,11 +54,13 @@ async def main(url: str, schema: str) -> None:
     gc.freeze()
     gc.set_threshold(100_000)
     connection = await connect(url, schema)
+    pages = Pages(await connect(url, schema), Inbox.filling.event_types)
     print("ready", flush=True)
     for line in iter(sys.stdin.readline, ""):
         org, position, first, last = line.split()
         await fill(
             connection,
+            pages,
             Piece(
                 stage=0,
                 org=int(org),
