@@ -96,6 +96,12 @@ def named_arrays(statement: str, columns: Mapping[str, Sequence[Any]]) -> dict[s
     return {name: _pack(types[name], values) for name, values in columns.items()}
 
 
+def columns_by_name(names: str, rows: Iterable[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    """The columns of rows, by the names of their fields in order; empty ones without rows."""
+    columns = list(map(list, zip(*rows, strict=True)))
+    return dict(zip(names.split(), columns or ([] for _ in names.split()), strict=True))
+
+
 def _pack(type_name: str, values: Sequence[Any]) -> Array:
     element, _, pack = _TYPES[type_name]
     array_type = _ARRAYS[type_name]

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from domain import account, channel, chat, contact
 from domain.event import Recorded
 from projections import named_sql
+from projections.bulk import columns_by_name
 from projections.projection import Connection
 
 SQL = named_sql.load(__file__)
@@ -154,7 +155,7 @@ async def fold(connection: Connection, org: int, batch: Sequence[Recorded]) -> N
     queues.settle_turns()
     await _load_stopped(connection, org, queues)
     for statement, names, rows in _changes(queues):
-        columns = _columns(names, rows)
+        columns = columns_by_name(names, rows)
         if any(columns.values()):
             await connection.execute(SQL[statement], {"org": org, **columns})
 
@@ -185,7 +186,7 @@ async def _load(connection: Connection, org: int, batch: Sequence[Recorded]) -> 
 async def _load_stopped(connection: Connection, org: int, queues: Queues) -> None:
     accounts = {(to.platform, to.account_id) for _, _, _, to in _new_messages(queues)}
     if accounts:
-        columns = _columns("platforms account_ids", accounts)
+        columns = columns_by_name("platforms account_ids", accounts)
         cursor = await connection.execute(SQL["load_accounts"], {"org": org, **columns})
         queues.stopped.update(await cursor.fetchall())
 
@@ -270,11 +271,6 @@ def _request(queues: Queues, request: Recorded, to: Destination) -> tuple[Any, .
 
 def _values(struct: msgspec.Struct) -> tuple[Any, ...]:
     return msgspec.structs.astuple(struct)
-
-
-def _columns(names: str, rows: Iterable[tuple[Any, ...]]) -> dict[str, list[Any]]:
-    columns = list(map(list, zip(*rows, strict=True)))
-    return dict(zip(names.split(), columns or ([] for _ in names.split()), strict=True))
 
 
 # What concerns a whole account or channel at once.

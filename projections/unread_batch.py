@@ -11,6 +11,7 @@ from domain import organisation as organisations
 from domain import reader as readers
 from domain.event import Recorded
 from projections import named_sql
+from projections.bulk import columns_by_name
 from projections.projection import Connection
 from projections.unread_counting import ChatCount, Counting, Lane, Reader, User
 
@@ -126,11 +127,14 @@ async def _load_readers(
         for channel_id in counting.channels.get((service, account), ())
     }
     for user_id, service, channel_id, ordinal, seen_in_chats in await _rows(
-        connection, org, "load_readers", **_columns("user_ids services channel_ids", lanes)
+        connection, org, "load_readers", **columns_by_name("user_ids services channel_ids", lanes)
     ):
         counting.readers[user_id, service, channel_id] = Reader(ordinal, seen_in_chats)
     for user_id, service, account, chat_id, messages in await _rows(
-        connection, org, "load_visits", **_columns("user_ids services accounts chat_ids", visits)
+        connection,
+        org,
+        "load_visits",
+        **columns_by_name("user_ids services accounts chat_ids", visits),
     ):
         counting.visits[user_id, service, account][chat_id] = messages
     earlier = {
@@ -141,7 +145,7 @@ async def _load_readers(
         < counting.chats[service, chat_id].stored_ordinal
     }
     for service, chat_id, ordinal, messages in await _rows(
-        connection, org, "load_earlier", **_columns("services chat_ids ordinals", earlier)
+        connection, org, "load_earlier", **columns_by_name("services chat_ids ordinals", earlier)
     ):
         counting.earlier[service, chat_id, ordinal] = messages
 
@@ -159,18 +163,13 @@ async def _rows(
     return await cursor.fetchall()
 
 
-def _columns(names: str, rows: Iterable[tuple[Any, ...]]) -> dict[str, list[Any]]:
-    columns = list(map(list, zip(*rows, strict=True)))
-    return dict(zip(names.split(), columns or ([] for _ in names.split()), strict=True))
-
-
 # Writing.
 
 
 async def save(connection: Connection, org: int, counting: Counting) -> None:
     """Write what the batch has changed, one statement a table."""
     for statement, names, rows in _changes(counting):
-        columns = _columns(names, rows)
+        columns = columns_by_name(names, rows)
         if any(columns.values()):
             await connection.execute(SQL[statement], {"org": org, **columns})
 
