@@ -293,6 +293,21 @@ def recharge(
         return []
     if not needs_recharge(credits_, needed_micro_usd=needed_micro_usd):
         return []
+    return request_recharge(
+        credits_, configured, purchase_id=purchase_id, provider=provider, at=at, month=month
+    )
+
+
+def request_recharge(
+    credits_: Credits,
+    configured: AutoRecharge,
+    *,
+    purchase_id: str,
+    provider: str,
+    at: datetime,
+    month: str,
+) -> list[Event]:
+    """Buy as much as was configured, as nobody's purchase. Spec L5."""
     return request_purchase(
         credits_,
         purchase_id=purchase_id,

@@ -243,12 +243,6 @@ def recharge_anew(
         return []
     if configured is None or not ledger.needs_recharge(credits_):
         return [RechargeLapsed(purchase_id=failed_purchase_id, at=at)]
-    return ledger.request_purchase(
-        credits_,
-        purchase_id=purchase_id,
-        credits_bought=configured.credits,
-        provider=provider,
-        at=at,
-        month=month,
-        recharge=True,
+    return ledger.request_recharge(
+        credits_, configured, purchase_id=purchase_id, provider=provider, at=at, month=month
     )
