@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from domain.credentials import Credentials, missing_to_send
 from domain.outbound import (
     AccountStopped,
     Deferred,
@@ -118,21 +119,22 @@ class Dispatcher:
         message = await self._outbox.open(due)
         if message is None:
             return Rejected(reason="erased", code=None, detail="")
-        token = await self._outbox.access_token(due.org, due.platform, due.account_id)
-        if token is None:
+        account = (due.org, due.platform, due.account_id)
+        credentials = await self._outbox.credentials(*account)
+        if missing_to_send(due.platform, credentials):
             return AccountStopped(reason="credentials_missing", code=None)
         try:
-            answer = await self._platforms[due.platform].send(message, access_token=token)
+            answer = await self._platforms[due.platform].send(message, credentials)
         except asyncio.CancelledError:  # By `_stop`; the last thing to do is to say so.
             return Unsettled(reason="stopped")
         except Exception:
             logger.exception("A platform's client failed", extra={"message_id": due.message_id})
             return Unsettled(reason="client_failed")
-        if isinstance(answer, AccountStopped):
-            present = await self._outbox.access_token(due.org, due.platform, due.account_id)
-            if present != token:  # It was said of credentials that have been replaced meanwhile.
-                return Deferred(reason=answer.reason)
-        return answer
+        if not isinstance(answer, AccountStopped):
+            return answer
+        # It may have been said of credentials that have been replaced meanwhile.
+        present = await self._outbox.credentials(*account)
+        return answer if present == credentials else Deferred(reason=answer.reason)
 
     async def _record(self, due: DueMessage, answer: SendAnswer) -> None:
         """The answer must reach the log, however long the log is away."""
@@ -197,14 +199,15 @@ class Verifier:
         not_before, pause = self._pauses.get(account, (0.0, VERIFICATION_PAUSE_FIRST_SECONDS))
         if now < not_before:
             return
-        token = await self._outbox.access_token(account.org, account.platform, account.account_id)
-        if token is None:
-            answer: Any = NotVerified(reason="access_token is missing")
+        credentials = await self._credentials_of(account)
+        missing = missing_to_send(account.platform, credentials)
+        if missing:
+            answer: Any = NotVerified(reason=f"{missing} is missing")
         else:
             platform = self._platforms[account.platform]
-            answer = await platform.verify(account.account_id, access_token=token)
-        present = await self._outbox.access_token(account.org, account.platform, account.account_id)
-        if present != token:  # They were replaced meanwhile, and are checked in the next round.
+            answer = await platform.verify(account.account_id, credentials)
+        # Those that replaced them meanwhile are checked in the next round.
+        if await self._credentials_of(account) != credentials:
             return
         if isinstance(answer, NotReached):
             longer = min(pause * 2, VERIFICATION_PAUSE_MAX_SECONDS)
@@ -212,6 +215,9 @@ class Verifier:
             return
         self._pauses.pop(account, None)
         await self._commands.record_verification(account, answer)
+
+    async def _credentials_of(self, account: WaitingAccount) -> Credentials:
+        return await self._outbox.credentials(account.org, account.platform, account.account_id)
 
 
 class Rounds:

@@ -1,19 +1,15 @@
 """The composition root: the only file that knows everyone."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import psycopg
 from litestar import Litestar
 
-from adapters.dispatcher import Dispatcher, Verifier
 from adapters.line.platform import Line
 from adapters.messenger.platform import Messenger
-from adapters.payer import Payer
 from adapters.postgres.bell import Bell
 from adapters.postgres.connections import Connection, Pool, assume, pool
 from adapters.postgres.directory import SYSTEM, Directory
@@ -23,11 +19,9 @@ from adapters.postgres.log import PostgresLog
 from adapters.postgres.requests import PostgresAddresses, PostgresRequests
 from adapters.postgres.snapshots import PostgresSnapshots
 from adapters.postgres.verification import Verification, verify
-from adapters.stripe.provider import Stripe, stripe_providers
+from adapters.stripe.provider import Stripe
 from adapters.telegram.platform import Telegram
 from adapters.wechat.platform import WeChat
-from adapters.whatsapp.client import CloudApi
-from adapters.whatsapp.exchange import new_http_client
 from adapters.whatsapp.fake import FakeCloudApi
 from adapters.whatsapp.fake_rules import FakeAccount
 from adapters.whatsapp.fake_webhooks import StatusPlan
@@ -52,14 +46,13 @@ from api.commands.replies import Replies
 from api.commands.states import States
 from api.feeds import Feeds
 from api.names import Names
-from api.outbox import ProjectedOutbox
 from api.payment_queue import ProjectedPayments
 from api.reading import Reading
 from api.rebuilding import RebuildJob, comparison_of
 from api.settings import Settings, SettingsError, master_key
 from api.showing import Showing
 from api.stream import SHOWN
-from api.system import SystemClock, new_id
+from api.system import SystemClock, new_id, running
 from api.webhooks import Webhooks
 from domain.ports import Clock, Org, Unreadable
 from migrations.apply import MigrationError, migrate
@@ -73,7 +66,6 @@ from projections.outbox import Outbox
 from projections.payments import Payments as PaymentsProjection
 from projections.projection import Projection
 from projections.rebuild import Report
-from projections.runner import ProjectionRunner
 from projections.standing import Standings
 from projections.statements import Statements
 from projections.unread import Unread
@@ -91,8 +83,6 @@ PROJECTIONS: Sequence[Projection] = (
     Statements(),
     PaymentsProjection(),
 )
-
-PURGE_SECONDS = 3600.0
 
 # What an operator can mend; the texts say how.
 OPERATOR_ERRORS = (SettingsError, MigrationError, EmbeddedPostgresError, JobError, StillRead)
@@ -178,7 +168,7 @@ async def core(
         people = People(addresses, new_id)
         keepers = await _open(stack, pool(where.url, "trunkline_append", size_max=1))
         snapshots = PostgresSnapshots(log, projectors, keepers, master)
-        await stack.enter_async_context(_running(snapshots.run()))
+        await stack.enter_async_context(running(snapshots.run()))
         executor = Executor(log, States(log, snapshots), PostgresRequests(projectors))
         context = Context(
             log=log,
@@ -194,7 +184,7 @@ async def core(
         inbound = Inbound(executor, people, directory, clock, new_id, system=system)
         reading = Reading(LiveBuilds(readers, PROJECTIONS))
         feeds = Feeds(log, reading, bell.listener(), SHOWN)
-        await stack.enter_async_context(_running(feeds.run()))
+        await stack.enter_async_context(running(feeds.run()))
         system_keys = await _keys_of_the_installation(directory, system)
         yield Core(
             settings=settings,
@@ -281,68 +271,6 @@ def _webhooks(parts: Core) -> Webhooks:
         payments=Payments(parts.context),
         clock=parts.clock,
     )
-
-
-@asynccontextmanager
-async def projecting(parts: Core) -> AsyncIterator[ProjectionRunner]:
-    """Projections that follow the log until the end."""
-    runner = ProjectionRunner(parts.projectors, PROJECTIONS, parts.bell.listener)
-    async with _running(runner.run()):
-        yield runner
-
-
-@asynccontextmanager
-async def dispatching(parts: Core) -> AsyncIterator[None]:
-    """Messages are sent, credentials checked and purchases paid until the end."""
-    async with new_http_client() as client:
-        platforms = {"whatsapp": CloudApi(client, base_address=parts.settings.whatsapp_api_base)}
-        live = LiveBuilds(parts.projectors, PROJECTIONS)
-        outbox = ProjectedOutbox(live, parts.directory, parts.context.credentials)
-        dispatcher = Dispatcher(
-            outbox,
-            parts.dispatching,
-            platforms,
-            parts.bell.listener(),
-            parts.clock,
-            name=new_id(),
-        )
-        verifier = Verifier(outbox, parts.dispatching, platforms, parts.bell.listener())
-        payer = Payer(
-            ProjectedPayments(live),
-            Payments(parts.context),
-            stripe_providers(client, parts.settings),
-            parts.bell.listener(),
-            parts.clock,
-        )
-        async with _running(dispatcher.run()), _running(verifier.run()), _running(payer.run()):
-            yield
-
-
-@asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-@asynccontextmanager
-async def purging(parts: Core) -> AsyncIterator[None]:
-    """What has a lifetime is removed once an hour, until the end."""
-    async with _running(_purge(parts)):
-        yield
-
-
-async def _purge(parts: Core) -> None:
-    while True:
-        async with await psycopg.AsyncConnection.connect(
-            parts.database_url, autocommit=True
-        ) as connection:
-            await assume(connection, "trunkline_append")
-            await connection.execute("SELECT purge_expired(%s)", [parts.clock.now()])
-        await asyncio.sleep(PURGE_SECONDS)
 
 
 async def found_organisation(settings: Settings, where: Database, name: str) -> dict[str, str]:

@@ -29,8 +29,8 @@ from projections.inbox_rows import MessageCursor
 AnyRequest = Request[Any, Any, Any]
 MessageView = VisibleMessage | MaskedMessage
 
-# The longest text that WhatsApp takes, in characters.
-TEXT_LENGTH_MAX = 4096
+# The longest text that any platform takes, in characters.
+TEXT_LENGTH_MAX = 5000
 POSITION_MAX = 2**63 - 1
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]

@@ -9,6 +9,7 @@ from api.commands.credentials import AccountCredentials
 from api.commands.reception import mark_of
 from domain import chat as chats
 from domain.chat import ReplyRequested
+from domain.credentials import Credentials
 from domain.inbound import Address, Content
 from domain.outbound import OutboundMessage
 from domain.ports import Directory, DueMessage, Unreadable, WaitingAccount
@@ -114,10 +115,9 @@ class ProjectedOutbox:
             for each in pending
         ]
 
-    async def access_token(self, org: int, platform: str, account_id: str) -> str | None:
-        """What the account's messages are sent with."""
-        current = await self._credentials.current(org, platform, account_id)
-        return current.get("access_token")
+    async def credentials(self, org: int, platform: str, account_id: str) -> Credentials:
+        """What the account's messages are sent with, as it is now; empty for no such account."""
+        return await self._credentials.current(org, platform, account_id)
 
 
 def _preferred(recipient: tuple[Address, ...]) -> tuple[Address, ...]:

@@ -12,7 +12,8 @@ from typing import Literal
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api.main import Core, Database, application, core, dispatching, projecting, purging
+from api.main import Core, Database, application, core
+from api.processes import dispatching, projecting, purging
 from api.settings import Settings, SettingsError
 
 Role = Literal["all", "api", "projector", "dispatcher"]

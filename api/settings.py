@@ -146,6 +146,26 @@ class Settings:
         "Where WhatsApp's API is called.",
         default="https://graph.facebook.com",
     )
+    messenger_api_base: str = _variable(
+        "TRUNKLINE_MESSENGER_API_BASE",
+        "Where Messenger's API is called.",
+        default="https://graph.facebook.com",
+    )
+    line_api_base: str = _variable(
+        "TRUNKLINE_LINE_API_BASE",
+        "Where LINE's API is called.",
+        default="https://api.line.me",
+    )
+    telegram_api_base: str = _variable(
+        "TRUNKLINE_TELEGRAM_API_BASE",
+        "Where Telegram's API is called.",
+        default="https://api.telegram.org",
+    )
+    wechat_api_base: str = _variable(
+        "TRUNKLINE_WECHAT_API_BASE",
+        "Where WeChat's API is called.",
+        default="https://api.weixin.qq.com",
+    )
     billing: bool = _variable(
         "TRUNKLINE_BILLING",
         "Whether answers are charged: on or off.",
@@ -204,6 +224,17 @@ class Settings:
         default=(),
         read=_list,
     )
+
+    @property
+    def api_bases(self) -> dict[str, str]:
+        """Where each platform's API is called."""
+        return {
+            "whatsapp": self.whatsapp_api_base,
+            "messenger": self.messenger_api_base,
+            "line": self.line_api_base,
+            "telegram": self.telegram_api_base,
+            "wechat": self.wechat_api_base,
+        }
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,15 @@ FORMS: Mapping[str, Mapping[str, Form]] = {
     },
 }
 
+# Without these nothing can be sent.
+NEEDED_TO_SEND: Mapping[str, Sequence[str]] = {
+    "whatsapp": ("access_token",),
+    "messenger": ("access_token",),
+    "line": ("access_token",),
+    "telegram": ("bot_token",),
+    "wechat": ("app_id", "app_secret"),
+}
+
 BASE_62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 WECHAT_TOKEN_LENGTH = 32
 WECHAT_KEY_LENGTH = 43
@@ -97,6 +106,12 @@ def require_whole(platform: str, credentials: Credentials) -> None:
     for name in ("app_id", "encoding_aes_key"):
         if name not in credentials:
             raise Invalid(f"credentials.{name}", "is needed in this mode")
+
+
+def missing_to_send(platform: str, credentials: Credentials) -> str | None:
+    """The name of a credential without which the account cannot send, if one is not there."""
+    needed = NEEDED_TO_SEND[platform]
+    return next((name for name in needed if not credentials.get(name)), None)
 
 
 def wechat_mode(credentials: Credentials) -> str:

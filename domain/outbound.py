@@ -1,8 +1,20 @@
 """What we ask a platform to send, and the ways in which it can answer."""
 
+from collections.abc import AsyncIterator, Callable
+
 import msgspec
 
 from domain.inbound import Address, Content
+
+
+class OutboundFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that goes with a message; each call of `read` reads it from its beginning."""
+
+    mime_type: str
+    byte_count: int
+    name: str | None
+    read: Callable[[], AsyncIterator[bytes]]
+    url: str | None = None  # Where the platform may fetch it for itself, for a while.
 
 
 class OutboundMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -11,8 +23,9 @@ class OutboundMessage(msgspec.Struct, frozen=True, kw_only=True):
     mark: str
     account_id: str
     recipient: tuple[Address, ...]  # The first that the platform takes is used.
-    kind: str  # text, template, …
+    kind: str  # text, template, location, image, …
     content: Content
+    file: OutboundFile | None = None
     quotes: str | None = None  # The platform's id of the message it answers.
 
 

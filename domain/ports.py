@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from domain.credentials import Credentials
 from domain.event import Event, Recorded, Sealed
 from domain.outbound import OutboundMessage, SendAnswer, VerificationAnswer
 
@@ -347,8 +348,8 @@ class Outbox(Protocol):
     async def unverified(self, platforms: Collection[str]) -> list[WaitingAccount]:
         """Accounts of these platforms whose credentials have not been checked yet."""
 
-    async def access_token(self, org: int, platform: str, account_id: str) -> str | None:
-        """What the account's messages are sent with."""
+    async def credentials(self, org: int, platform: str, account_id: str) -> Credentials:
+        """What the account's messages are sent with, as it is now; empty for no such account."""
 
 
 class DispatchCommands(Protocol):
@@ -375,11 +376,11 @@ class DispatchCommands(Protocol):
 class Platform(Protocol):
     """A platform's API."""
 
-    async def send(self, message: OutboundMessage, *, access_token: str) -> SendAnswer:
+    async def send(self, message: OutboundMessage, credentials: Credentials) -> SendAnswer:
         """Send one message, once. Whatever happens is an answer."""
 
-    async def verify(self, account_id: str, *, access_token: str) -> VerificationAnswer:
-        """Whether this token is good for this account."""
+    async def verify(self, account_id: str, credentials: Credentials) -> VerificationAnswer:
+        """Whether these are good for this account."""
 
 
 class Wakener(Protocol):

@@ -7,8 +7,8 @@ from urllib.parse import quote, urlencode
 import httpx
 import msgspec
 
+from adapters.exchange import NoReply, Reply, TimeLimits, exchange
 from adapters.stripe.payment_intent import MICRO_USD_PER_CENT, PaymentIntent, refused, settled
-from adapters.whatsapp.exchange import NoReply, Reply, TimeLimits, exchange
 from domain.payment import Payment, PaymentAnswer, PaymentRefused, PaymentUnsettled
 
 DEFAULT_BASE_ADDRESS = "https://api.stripe.com"

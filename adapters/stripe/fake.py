@@ -8,21 +8,26 @@ async with FakeStripe(webhook_url="http://127.0.0.1:8000/webhooks/stripe") as fa
     fake.charges                         # All money it took, doubles included.
 """
 
+import itertools
 import json
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from random import Random
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from adapters.stripe.fake_webhooks import RETRY_DELAYS_SECONDS, Courier, Delivery, WebhookPlan
-from adapters.whatsapp.fake_behaviour import Behaviour
-from adapters.whatsapp.fake_server import Answer, FakeServer, Request, json_answer
+from adapters.fakes.courier import Courier
+from adapters.fakes.fake import Fake
+from adapters.fakes.server import Answer, Request, json_answer
+from adapters.stripe.fake_webhooks import (
+    ANSWER_SECONDS_MAX,
+    RETRY_DELAYS_SECONDS,
+    WebhookPlan,
+    event,
+    signed,
+)
 
 SECRET_KEY = "sk_test_fake"  # noqa: S105 - It guards nothing.
 WEBHOOK_SECRET = "whsec_fake"  # noqa: S105 - It guards nothing.
@@ -63,7 +68,7 @@ class StripeRefusal(Exception):
         self.answer = json_answer({"error": {"type": kind, **error}}, status=status)
 
 
-class FakeStripe:
+class FakeStripe(Fake):
     """The fake, running between `async with` and its end; one `seed`, one course of events."""
 
     def __init__(
@@ -77,69 +82,28 @@ class FakeStripe:
         retry_delays_seconds: Sequence[float] = RETRY_DELAYS_SECONDS,
     ) -> None:
         self.charges: list[Charge] = []
-        self.requests: list[Request] = []
         self.cards = dict(CARDS)
         self.plan = plan or WebhookPlan()
         self._random = Random(seed)  # noqa: S311 - A plan that can be repeated, not a secret.
-        self._script: deque[Behaviour] = deque()
         self._intents: dict[str, JsonObject] = {}
         self._keys: dict[str, tuple[bytes, Answer]] = {}
-        self._server = FakeServer(self._handle)
-        self._courier = Courier(
-            webhook_secret=webhook_secret,
+        self._numbers = itertools.count(1)
+        self._now = now
+        secret = webhook_secret.encode()
+        courier = Courier(
             webhook_url=webhook_url,
-            now=now,
+            sign=lambda body: signed(body, secret, at=int(now().timestamp())),
             retry_delays_seconds=retry_delays_seconds,
+            answer_seconds_max=ANSWER_SECONDS_MAX,
         )
-
-    async def __aenter__(self) -> Self:
-        await self._server.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._courier.aclose()
-        await self._server.stop()
-
-    @property
-    def base_url(self) -> str:
-        """What stands in for https://api.stripe.com."""
-        return self._server.base_url
-
-    @property
-    def deliveries(self) -> list[Delivery]:
-        """Every webhook so far, with what was answered to it."""
-        return self._courier.deliveries
+        super().__init__(courier)
 
     # What a test does to it.
 
-    def next_requests(self, *behaviours: Behaviour) -> None:
-        """What the next requests meet, one each; after that all is as usual."""
-        self._script.extend(behaviours)
-
-    async def go_down(self) -> None:
-        """Refuse connections until `come_back`."""
-        await self._server.stop()
-
-    async def come_back(self) -> None:
-        """Serve again, at the same address."""
-        await self._server.start()
-
-    async def settled(self) -> None:
-        """Wait until every webhook is acknowledged or given up."""
-        await self._courier.settled()
-
-    def deliver_to(self, webhook_url: str | None) -> None:
-        """Where webhooks go from now on; None: nowhere."""
-        self._courier.webhook_url = webhook_url
-
     def send(self, kind: str, intent: JsonObject, *, after_seconds: float = 0.0) -> None:
         """Post an event about a payment, whatever the payment says."""
-        self._courier.post(kind, intent, after_seconds=after_seconds)
+        body = event(next(self._numbers), kind, intent, at=self._now())
+        self._courier.post(body, after_seconds=after_seconds)
 
     def intent_of(self, purchase_id: str) -> JsonObject:
         """The newest payment of a purchase."""
@@ -158,13 +122,8 @@ class FakeStripe:
 
     # What it answers.
 
-    def _handle(self, request: Request) -> Answer:
-        self.requests.append(request)
-        behaviour = self._script.popleft() if self._script else None
-        usual = partial(self._usual_answer, request)
-        return behaviour(usual) if behaviour is not None else usual()
-
-    def _usual_answer(self, request: Request) -> Answer:
+    def answer(self, request: Request) -> Answer:
+        """What Stripe answers."""
         try:
             if request.headers.get("authorization") != f"Bearer {SECRET_KEY}":
                 raise StripeRefusal(401, "invalid_request_error", message="Invalid API Key.")

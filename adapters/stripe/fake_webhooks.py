@@ -1,14 +1,10 @@
-"""The fake Stripe's webhooks: signed anew at every try, repeated, and out of order."""
+"""What the fake Stripe says by webhook: repeated, and out of order."""
 
-import asyncio
-import itertools
 import json
-from collections.abc import Callable, Sequence
 from datetime import datetime
 from random import Random
 from typing import Any
 
-import httpx
 import msgspec
 
 from adapters.stripe.webhook import sign
@@ -45,80 +41,16 @@ class WebhookPlan(msgspec.Struct, frozen=True, kw_only=True):
         return [((place + 1) * self.delay_seconds, each) for place, each in enumerate(kinds)]
 
 
-class Delivery(msgspec.Struct, kw_only=True):
-    """One webhook and what became of it: an HTTP status for each try, None for no answer."""
-
-    kind: str
-    body: bytes
-    answers: list[int | None] = []
-
-    @property
-    def is_done(self) -> bool:
-        """Whether it was acknowledged."""
-        return bool(self.answers) and self.answers[-1] == 200
-
-
-class Courier:
-    """Posts webhooks to one address until they are acknowledged."""
-
-    def __init__(
-        self,
-        *,
-        webhook_secret: str,
-        webhook_url: str | None,
-        now: Callable[[], datetime],
-        retry_delays_seconds: Sequence[float],
-    ) -> None:
-        self.webhook_url = webhook_url
-        self.deliveries: list[Delivery] = []
-        self._secret = webhook_secret.encode()
-        self._now = now
-        self._retry_delays_seconds = tuple(retry_delays_seconds)
-        self._client = httpx.AsyncClient(trust_env=False, timeout=ANSWER_SECONDS_MAX)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._numbers = itertools.count(1)
-
-    def post(self, kind: str, intent: dict[str, Any], *, after_seconds: float = 0.0) -> None:
-        """Deliver an event in the background; nothing where no address is registered."""
-        if self.webhook_url is None:
-            return
-        event = {
-            "id": f"evt_{intent['id']}_{next(self._numbers)}",
-            "object": "event",
-            "type": kind,
-            "created": int(self._now().timestamp()),
-            "data": {"object": intent},
-        }
-        delivery = Delivery(kind=kind, body=json.dumps(event, indent=2).encode())
-        self.deliveries.append(delivery)
-        task = asyncio.create_task(self._deliver(delivery, self.webhook_url, after_seconds))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def settled(self) -> None:
-        """Wait until every webhook is acknowledged or given up."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks)
-
-    async def aclose(self) -> None:
-        """Give up what is not delivered yet."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._client.aclose()
-
-    async def _deliver(self, delivery: Delivery, url: str, after_seconds: float) -> None:
-        for delay_seconds in (after_seconds, *self._retry_delays_seconds):
-            await asyncio.sleep(delay_seconds)
-            at = int(self._now().timestamp())
-            headers = signed(delivery.body, self._secret, at=at)
-            try:
-                response = await self._client.post(url, content=delivery.body, headers=headers)
-                delivery.answers.append(response.status_code)
-            except httpx.HTTPError:
-                delivery.answers.append(None)
-            if delivery.is_done:
-                return
+def event(number: int, kind: str, intent: dict[str, Any], *, at: datetime) -> bytes:
+    """The body of a webhook; `number` tells one about the same payment from another."""
+    document = {
+        "id": f"evt_{intent['id']}_{number}",
+        "object": "event",
+        "type": kind,
+        "created": int(at.timestamp()),
+        "data": {"object": intent},
+    }
+    return json.dumps(document, indent=2).encode()
 
 
 def signed(body: bytes, secret: bytes, *, at: int) -> dict[str, str]:

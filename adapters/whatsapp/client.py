@@ -6,12 +6,14 @@ from typing import Any
 import httpx
 import msgspec
 
+from adapters.exchange import NoReply, Reply, TimeLimits, exchange
 from adapters.readers import IDENTIFIER_LENGTH_MAX, identifier, objects
 from adapters.tolerant import NotJson, decode
+from adapters.unsendable import Unsendable
 from adapters.whatsapp.errors import GraphError, read_error, send_answer
-from adapters.whatsapp.exchange import NoReply, Reply, TimeLimits, exchange
-from adapters.whatsapp.outgoing import Unsendable, request_body
+from adapters.whatsapp.outgoing import request_body
 from adapters.whatsapp.readers import phone_number
+from domain.credentials import Credentials
 from domain.inbound import Address
 from domain.outbound import (
     Accepted,
@@ -52,8 +54,9 @@ class CloudApi:
         self._root = httpx.URL(f"{base_address.rstrip('/')}/{graph_version}/")
         self._limits = limits or TimeLimits()
 
-    async def send(self, message: OutboundMessage, *, access_token: str) -> SendAnswer:
+    async def send(self, message: OutboundMessage, credentials: Credentials) -> SendAnswer:
         """Send one message, once. Whatever happens is an answer. Spec N3."""
+        access_token = credentials["access_token"]
         if not _is_account_id(message.account_id):
             return AccountStopped(reason="account_unknown", code=None)
         if not _is_token(access_token):
@@ -71,8 +74,9 @@ class CloudApi:
             _log(answer, reply, account_id=message.account_id, secret=access_token)
         return answer
 
-    async def verify(self, account_id: str, *, access_token: str) -> VerificationAnswer:
+    async def verify(self, account_id: str, credentials: Credentials) -> VerificationAnswer:
         """Whether this token is good for this account. Spec S15."""
+        access_token = credentials["access_token"]
         if not _is_account_id(account_id):
             return NotVerified(reason="account_unknown")
         if not _is_token(access_token):

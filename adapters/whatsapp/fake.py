@@ -9,17 +9,17 @@ async with FakeCloudApi(webhook_url="http://127.0.0.1:8000/webhooks/whatsapp") a
 """
 
 import json
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from random import Random
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import msgspec
 
-from adapters.whatsapp.fake_behaviour import Behaviour, refusal_answer
+from adapters.fakes.courier import RETRY_DELAYS_SECONDS, Courier
+from adapters.fakes.fake import Fake
+from adapters.fakes.server import Answer, Request, json_answer
+from adapters.whatsapp.fake_behaviour import refusal_answer
 from adapters.whatsapp.fake_rules import (
     FakeAccount,
     GraphRefusal,
@@ -29,13 +29,13 @@ from adapters.whatsapp.fake_rules import (
     check_message,
     new_wamid,
 )
-from adapters.whatsapp.fake_server import Answer, FakeServer, Request, json_answer
 from adapters.whatsapp.fake_webhooks import (
-    RETRY_DELAYS_SECONDS,
-    Courier,
-    Delivery,
+    CHALLENGE,
     StatusPlan,
+    as_meta_writes,
     envelope,
+    handshake_query,
+    signed,
     status_item,
 )
 
@@ -53,7 +53,7 @@ class AcceptedSend(msgspec.Struct, frozen=True, kw_only=True):
     body: JsonObject  # As it came.
 
 
-class FakeCloudApi:
+class FakeCloudApi(Fake):
     """The fake, running between `async with` and its end.
 
     `window` and `pair_limit` switch these rules on. Meta tells of a closed window sometimes at
@@ -74,6 +74,7 @@ class FakeCloudApi:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         seed: int = 0,
         retry_delays_seconds: Sequence[float] = RETRY_DELAYS_SECONDS,
+        port: int = 0,
     ) -> None:
         self.accepted: list[AcceptedSend] = []
         self.groups: dict[str, tuple[str, ...]] = {}  # Members' numbers; each gets its statuses.
@@ -85,59 +86,21 @@ class FakeCloudApi:
         self._pair_limit = PairLimit() if pair_limit else None
         self._now = now
         self._random = Random(seed)  # noqa: S311 - A plan that can be repeated, not a secret.
-        self._script: deque[Behaviour] = deque()
         self._contacts: dict[str, JsonObject] = {}
-        self._server = FakeServer(self._handle)
-        self._courier = Courier(
-            app_secret=app_secret,
+        secret = app_secret.encode()
+        courier = Courier(
             webhook_url=webhook_url,
+            sign=lambda body: signed(body, secret),
             retry_delays_seconds=retry_delays_seconds,
         )
-
-    async def __aenter__(self) -> Self:
-        await self._server.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._courier.aclose()
-        await self._server.stop()
-
-    @property
-    def base_url(self) -> str:
-        """What stands in for https://graph.facebook.com."""
-        return self._server.base_url
-
-    @property
-    def deliveries(self) -> list[Delivery]:
-        """Every webhook so far, with what was answered to it."""
-        return self._courier.deliveries
+        super().__init__(courier, port=port)
 
     # What a test or a demo does to it.
 
-    def next_requests(self, *behaviours: Behaviour) -> None:
-        """What the next requests meet, one each; after that all is as usual."""
-        self._script.extend(behaviours)
-
-    async def go_down(self) -> None:
-        """Refuse connections until `come_back`."""
-        await self._server.stop()
-
-    async def come_back(self) -> None:
-        """Serve again, at the same address."""
-        await self._server.start()
-
     async def register_webhook(self, webhook_url: str, *, verify_token: str) -> bool:
         """Meta's handshake; the address is used from now on if it answers well."""
-        return await self._courier.register(webhook_url, verify_token)
-
-    async def settled(self) -> None:
-        """Wait until every webhook is acknowledged or given up."""
-        await self._courier.settled()
+        query = handshake_query(verify_token)
+        return await self._courier.register(webhook_url, query, expected=CHALLENGE)
 
     def customer_says(
         self,
@@ -185,7 +148,7 @@ class FakeCloudApi:
             if each is not None:
                 self._windows.open(account.phone_number_id, each, at)
         contact = self._contact(phone, user_id, name)
-        self._courier.post(envelope(account, "messages", contacts=[contact], messages=[whole]))
+        self._post(envelope(account, "messages", contacts=[contact], messages=[whole]))
         return platform_id
 
     def _contact(self, phone: str | None, user_id: str | None, name: str | None) -> JsonObject:
@@ -197,12 +160,8 @@ class FakeCloudApi:
 
     # What it answers.
 
-    def _handle(self, request: Request) -> Answer:
-        behaviour = self._script.popleft() if self._script else None
-        usual = partial(self._usual_answer, request)
-        return behaviour(usual) if behaviour is not None else usual()
-
-    def _usual_answer(self, request: Request) -> Answer:
+    def answer(self, request: Request) -> Answer:
+        """What Graph answers."""
         try:
             return json_answer(self._answer(request))
         except GraphRefusal as refusal:
@@ -285,7 +244,10 @@ class FakeCloudApi:
                 value["contacts"] = [contact]
             for each in self._for_members(to, item):
                 document = envelope(account, "messages", **(value | {"statuses": [each]}))
-                self._courier.post(document, after_seconds=after_seconds)
+                self._post(document, after_seconds=after_seconds)
+
+    def _post(self, document: JsonObject, *, after_seconds: float = 0.0) -> None:
+        self._courier.post(as_meta_writes(document), after_seconds=after_seconds)
 
     def _for_members(self, to: str, item: JsonObject) -> list[JsonObject]:
         """A group gives one status for each member."""

@@ -1,21 +1,16 @@
-"""What the fake Cloud API says by webhook: signed, late, twice, out of order, and again."""
+"""What the fake Cloud API says by webhook: signed, late, twice and out of order."""
 
-import asyncio
 import hmac
 import json
-from collections.abc import Sequence
 from datetime import datetime
 from random import Random
 from typing import Any
 
-import httpx
 import msgspec
 
 from adapters.whatsapp.fake_rules import FakeAccount, GraphRefusal, JsonObject
 
-# Meta waits longer before each try and gives up after days; nobody waits that long for a test.
-RETRY_DELAYS_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
-ANSWER_SECONDS_MAX = 20.0
+CHALLENGE = "1158201444"
 
 
 class StatusPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,83 +34,22 @@ class StatusPlan(msgspec.Struct, frozen=True, kw_only=True):
         return [((place + 1) * self.delay_seconds, each) for place, each in enumerate(statuses)]
 
 
-class Delivery(msgspec.Struct, kw_only=True):
-    """One webhook and what became of it: an HTTP status for each try, None for no answer."""
-
-    body: bytes
-    answers: list[int | None] = []
-
-    @property
-    def is_done(self) -> bool:
-        """Whether it was acknowledged."""
-        return bool(self.answers) and self.answers[-1] == 200
+def handshake_query(verify_token: str) -> dict[str, str]:
+    """What Meta asks an address before it uses it; the answer is to be the challenge."""
+    return {
+        "hub.mode": "subscribe",
+        "hub.challenge": CHALLENGE,
+        "hub.verify_token": verify_token,
+    }
 
 
-class Courier:
-    """Posts webhooks to one address until they are acknowledged, as Meta does."""
-
-    def __init__(
-        self, *, app_secret: str, webhook_url: str | None, retry_delays_seconds: Sequence[float]
-    ) -> None:
-        self.webhook_url = webhook_url
-        self.deliveries: list[Delivery] = []
-        self._app_secret = app_secret.encode()
-        self._retry_delays_seconds = tuple(retry_delays_seconds)
-        self._client = httpx.AsyncClient(trust_env=False, timeout=ANSWER_SECONDS_MAX)
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def post(self, document: JsonObject, *, after_seconds: float = 0.0) -> Delivery | None:
-        """Deliver a document in the background; nothing where no address is registered."""
-        if self.webhook_url is None:
-            return None
-        delivery = Delivery(body=as_meta_writes(document))
-        self.deliveries.append(delivery)
-        task = asyncio.create_task(self._deliver(delivery, self.webhook_url, after_seconds))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return delivery
-
-    async def register(self, webhook_url: str, verify_token: str) -> bool:
-        """Meta's handshake; the address is used only if it answers with the challenge."""
-        challenge = "1158201444"
-        query = {
-            "hub.mode": "subscribe",
-            "hub.challenge": challenge,
-            "hub.verify_token": verify_token,
-        }
-        response = await self._client.get(webhook_url, params=query)
-        if response.status_code != 200 or response.text != challenge:
-            return False
-        self.webhook_url = webhook_url
-        return True
-
-    async def settled(self) -> None:
-        """Wait until every webhook is acknowledged or given up."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks)
-
-    async def aclose(self) -> None:
-        """Give up what is not delivered yet."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._client.aclose()
-
-    async def _deliver(self, delivery: Delivery, url: str, after_seconds: float) -> None:
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "facebookexternalua",
-            "X-Hub-Signature-256": sign(delivery.body, self._app_secret),
-        }
-        for delay_seconds in (after_seconds, *self._retry_delays_seconds):
-            await asyncio.sleep(delay_seconds)
-            try:
-                response = await self._client.post(url, content=delivery.body, headers=headers)
-                delivery.answers.append(response.status_code)
-            except httpx.HTTPError:
-                delivery.answers.append(None)
-            if delivery.is_done:
-                return
+def signed(body: bytes, app_secret: bytes) -> dict[str, str]:
+    """The headers of a delivery."""
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "facebookexternalua",
+        "X-Hub-Signature-256": sign(body, app_secret),
+    }
 
 
 def sign(body: bytes, app_secret: bytes) -> str:

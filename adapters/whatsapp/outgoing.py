@@ -3,25 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from adapters.unsendable import Unsendable
 from adapters.whatsapp.readers import phone_number
-from domain.outbound import OutboundMessage, Rejected
+from domain.outbound import OutboundMessage
 
 TEXT_LENGTH_MAX = 4096
 
 JsonObject = dict[str, Any]
-
-
-class Unsendable(ValueError):
-    """The platform would not take this message, so it is not asked."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-
-    @property
-    def answer(self) -> Rejected:
-        """The same answer as the platform's own."""
-        return Rejected(reason=self.reason, code=None, detail=str(self))
 
 
 def request_body(message: OutboundMessage) -> JsonObject:

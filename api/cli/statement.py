@@ -16,8 +16,9 @@ from api.commands.context import Actor
 from api.commands.credits import CreditAccounts
 from api.commands.organisations import Organisations
 from api.credits import PROJECTION
-from api.main import Core, core, database, projecting
+from api.main import Core, core, database
 from api.names import Names
+from api.processes import projecting
 from api.statements import Bill, StatementView, Total, known_month, statement_view
 from domain.refusal import Refusal
 from projections.statements_queries import NOW, statement

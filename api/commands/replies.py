@@ -24,6 +24,7 @@ from domain.chat import Chat, ChatAssigned, ChatStarted, ReplyRequested
 from domain.contact import Contact, ContactChatStarted
 from domain.inbound import Address, Content, Person
 from domain.ledger import InsufficientCredits
+from domain.limits import require_text
 from domain.organisation import require_reply, require_role, require_view
 from domain.outgoing import Outbound
 from domain.ports import Org
@@ -127,6 +128,8 @@ class Replies:
         assert chat.chat_id is not None
         stream = chats.stream_of(chat.chat_id)
         all_templates = _templates_of(unit, chat)
+        if isinstance(message, TextReply):
+            require_text(chat.platform, message.text)
         content, kind, template, category = _compose(message, all_templates)
         data = msgspec.json.encode(content)
         message_id = unit.ids["message"] = self._context.new_id()

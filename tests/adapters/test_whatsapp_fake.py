@@ -10,11 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
+from adapters.fakes.behaviour import accepts_then_drops, behaves
+from adapters.fakes.server import Answer, FakeServer, Request
 from adapters.meta import handshake, verify
 from adapters.whatsapp.fake import FakeCloudApi
-from adapters.whatsapp.fake_behaviour import accepts_then_drops, behaves, fails
+from adapters.whatsapp.fake_behaviour import fails
 from adapters.whatsapp.fake_rules import PAIR_BURST, FakeAccount, new_wamid
-from adapters.whatsapp.fake_server import Answer, FakeServer, Request
 from adapters.whatsapp.fake_webhooks import StatusPlan
 from adapters.whatsapp.webhook import parse
 from domain.inbound import (

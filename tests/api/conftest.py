@@ -17,15 +17,8 @@ import uvicorn
 
 from adapters.whatsapp.fake import FakeCloudApi
 from adapters.whatsapp.fake_rules import FakeAccount
-from api.main import (
-    Core,
-    Database,
-    application,
-    core,
-    dispatching,
-    found,
-    projecting,
-)
+from api.main import Core, Database, application, core, found
+from api.processes import dispatching, projecting
 from api.settings import Settings
 from tests.conftest import Database as EmptyDatabase
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.whatsapp.fake_behaviour import accepts_then_drops, fails
+from adapters.fakes.behaviour import accepts_then_drops
+from adapters.whatsapp.fake_behaviour import fails
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import delivery, eventually, new_wamid, now, status_delivery
 from tests.api.operations import Office, office_of

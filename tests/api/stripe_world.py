@@ -18,7 +18,8 @@ from adapters.stripe.fake import CUSTOMER, SECRET_KEY, WEBHOOK_SECRET, FakeStrip
 from adapters.stripe.fake_webhooks import signed
 from adapters.whatsapp.fake import FakeCloudApi
 from adapters.whatsapp.fake_rules import FakeAccount
-from api.main import Core, Database, application, core, dispatching, projecting
+from api.main import Core, Database, application, core
+from api.processes import dispatching, projecting
 from api.settings import Settings
 from tests.api.conftest import ACCOUNTS, TOKEN, Trunkline
 from tests.api.deliveries import eventually

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from adapters.whatsapp.fake_server import Answer
+from adapters.fakes.server import Answer
 from tests.api.conftest import TOKEN, Client, Trunkline
 from tests.api.deliveries import eventually
 from tests.api.test_sharing import problem, shared, texts

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adapters.whatsapp.fake_behaviour import accepts_late
+from adapters.fakes.behaviour import accepts_late
 from tests.api.conftest import Trunkline
 from tests.api.deliveries import (
     delivery,

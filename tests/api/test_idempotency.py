@@ -9,7 +9,8 @@ import httpx
 import psycopg
 import pytest
 
-from api.main import application, core, projecting
+from api.main import application, core
+from api.processes import projecting
 from tests.api.conftest import TOKEN, Client, Trunkline
 from tests.api.operations import Office, is_public, office_of, operations, positions
 from tests.api.problems import assert_problem

@@ -18,11 +18,12 @@ from typing import Any
 import httpx
 import pytest
 
+from adapters.fakes.behaviour import accepts_late
 from adapters.whatsapp.fake import FakeCloudApi
-from adapters.whatsapp.fake_behaviour import accepts_late
 from adapters.whatsapp.fake_rules import FakeAccount
 from adapters.whatsapp.fake_webhooks import StatusPlan
-from api.main import Database, core, dispatching, projecting
+from api.main import Database, core
+from api.processes import dispatching, projecting
 from api.settings import Settings
 from tests.api.conftest import (
     ACCOUNT,

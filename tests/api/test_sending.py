@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from adapters.whatsapp.fake_behaviour import accepts_late, fails
+from adapters.fakes.behaviour import accepts_late
+from adapters.whatsapp.fake_behaviour import fails
 from adapters.whatsapp.fake_webhooks import StatusPlan
-from api.main import core, dispatching
+from api.main import core
+from api.processes import dispatching
 from tests.api.conftest import Trunkline
 from tests.api.deliveries import (
     delivery,

@@ -6,14 +6,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from adapters.whatsapp.fake_behaviour import (
-    Behaviour,
-    accepts_then_answers,
-    accepts_then_drops,
-    answers,
-    fails,
-    limits,
-)
+from adapters.fakes.behaviour import Behaviour, accepts_then_answers, accepts_then_drops, answers
+from adapters.whatsapp.fake_behaviour import fails, limits
 from tests.api.conftest import TOKEN, Trunkline
 from tests.api.deliveries import eventually
 from tests.api.test_accounts import verification

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from adapters.stripe.fake_webhooks import WebhookPlan
-from adapters.whatsapp.fake_behaviour import (
+from adapters.fakes.behaviour import (
     accepts_late,
     accepts_then_answers,
     accepts_then_drops,
@@ -19,6 +18,7 @@ from adapters.whatsapp.fake_behaviour import (
     behaves,
     drops,
 )
+from adapters.stripe.fake_webhooks import WebhookPlan
 from api.main import Database
 from domain.payment import RECHARGE_PAUSES, TRY_PAUSES
 from tests.api.deliveries import eventually
@@ -48,7 +48,7 @@ async def test_a_purchase_is_pending_then_paid_once_by_answer_and_webhook(bank: 
     assert len(await here.ledger("purchased")) == 1
     created = [each for each in bank.stripe.requests if each.method == "POST"][-1]
     assert created.headers["idempotency-key"] == bought["id"]
-    kinds = {each.kind: each.answers for each in bank.stripe.deliveries[-2:]}
+    kinds = {json.loads(each.body)["type"]: each.answers for each in bank.stripe.deliveries[-2:]}
     assert kinds == {"payment_intent.created": [200], "payment_intent.succeeded": [200]}
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from adapters.fakes.behaviour import accepts_late, accepts_then_drops
 from adapters.stripe.fake import FakeStripe
-from adapters.whatsapp.fake_behaviour import accepts_late, accepts_then_drops
 from api.main import Database
 from tests.api.conftest import Client
 from tests.api.deliveries import eventually

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
+from domain.credentials import Credentials
 from domain.inbound import Address, AnyOccurrence, Content, MessageOccurred, Person, ReceiptOccurred
 from domain.outbound import (
     Accepted,
@@ -128,8 +129,8 @@ class Line:
     platform: Platform
     machine: Machine
 
-    async def send(self, message: OutboundMessage, *, access_token: str) -> SendAnswer:
-        assert access_token == TOKEN
+    async def send(self, message: OutboundMessage, credentials: Credentials) -> SendAnswer:
+        assert credentials["access_token"] == TOKEN
         weather = self.machine.weather
         await self.machine.travel()
         if weather.is_platform_away:
@@ -147,7 +148,7 @@ class Line:
         await self.machine.travel()
         return Unsettled(reason="lost after it was taken") if is_lost else accepted
 
-    async def verify(self, account_id: str, *, access_token: str) -> VerificationAnswer:
+    async def verify(self, account_id: str, credentials: Credentials) -> VerificationAnswer:
         await self.machine.travel()
         await self.machine.travel()
         if self.machine.weather.is_platform_away:

@@ -17,6 +17,7 @@ from domain import account as accounts
 from domain import chat as chats
 from domain.account import Account
 from domain.chat import Chat, ReplyRequested, SendDeferred, SendStarted
+from domain.credentials import Credentials
 from domain.inbound import Content
 from domain.outbound import OutboundMessage
 from domain.ports import (
@@ -284,9 +285,9 @@ class MemoryOutbox:
                 found.append(WaitingAccount(org=org, platform=platform, account_id=account_id))
         return found
 
-    async def access_token(self, org: int, platform: str, account_id: str) -> str | None:
+    async def credentials(self, org: int, platform: str, account_id: str) -> Credentials:
         credentials = AccountCredentials(self._directory, self._clock)
-        return (await credentials.current(org, platform, account_id)).get("access_token")
+        return await credentials.current(org, platform, account_id)
 
 
 def _due(org: int, chat: Chat, message_id: str, attempt: int) -> DueMessage:

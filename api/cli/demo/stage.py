@@ -16,16 +16,8 @@ from typing import Any
 import httpx
 
 from api.cli.demo import recorded
-from api.main import (
-    Core,
-    Database,
-    core,
-    dispatching,
-    found,
-    pretended_whatsapp,
-    projecting,
-    verify_log,
-)
+from api.main import Core, Database, core, found, pretended_whatsapp, verify_log
+from api.processes import dispatching, projecting
 from api.server import serve_http
 from api.settings import Settings
 

@@ -1,4 +1,4 @@
-"""The HTTP side of the fake Cloud API: real sockets, and answers as bad as one likes."""
+"""The HTTP side of a fake: real sockets, and answers as bad as one likes."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 def json_answer(
     document: Any, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Answer:
-    """An answer as Graph writes them."""
+    """An answer in JSON."""
     usual = Answer().headers
     more = tuple((headers or {}).items())
     return Answer(status=status, body=json.dumps(document).encode(), headers=usual + more)
@@ -75,11 +75,12 @@ class _Server(uvicorn.Server):
 
 
 class FakeServer:
-    """Serves one function on a free port of this machine, in the running loop."""
+    """Serves one function on a port of this machine, in the running loop."""
 
-    def __init__(self, handle: Callable[[Request], Answer]) -> None:
+    def __init__(self, handle: Callable[[Request], Answer], *, port: int = 0) -> None:
+        """`port` 0 takes any that is free."""
         self._handle = handle
-        self._port = 0
+        self._port = port
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
 

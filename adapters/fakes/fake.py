@@ -1,0 +1,80 @@
+"""A fake platform's life: it serves, fails on demand, goes down and comes back."""
+
+from collections import deque
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from adapters.fakes.behaviour import Behaviour
+from adapters.fakes.courier import Courier, Delivery
+from adapters.fakes.server import Answer, FakeServer, Request
+
+
+class Fake:
+    """What a fake platform is made of; it says itself how it usually answers.
+
+    async with FakeLine(webhook_url="http://127.0.0.1:8000/webhooks/line/U1…") as fake:
+        fake.base_url                   # For TRUNKLINE_LINE_API_BASE.
+        fake.next_requests(drops())     # What the next requests meet, one each.
+        await fake.settled()            # Until every webhook is acknowledged or given up.
+    """
+
+    def __init__(self, courier: Courier, *, port: int = 0) -> None:
+        """`port` 0 takes any that is free."""
+        self.requests: list[Request] = []
+        self._courier = courier
+        self._script: deque[Behaviour] = deque()
+        self._server = FakeServer(self._handle, port=port)
+
+    async def __aenter__(self) -> Self:
+        await self._server.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._courier.aclose()
+        await self._server.stop()
+
+    @property
+    def base_url(self) -> str:
+        """What stands in for the platform's own address."""
+        return self._server.base_url
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """Every webhook so far, with what was answered to it."""
+        return self._courier.deliveries
+
+    def next_requests(self, *behaviours: Behaviour) -> None:
+        """What the next requests meet, one each; after that all is as usual."""
+        self._script.extend(behaviours)
+
+    def deliver_to(self, webhook_url: str | None) -> None:
+        """Where webhooks go from now on; None: nowhere."""
+        self._courier.webhook_url = webhook_url
+
+    async def go_down(self) -> None:
+        """Refuse connections until `come_back`."""
+        await self._server.stop()
+
+    async def come_back(self) -> None:
+        """Serve again, at the same address."""
+        await self._server.start()
+
+    async def settled(self) -> None:
+        """Wait until every webhook is acknowledged or given up."""
+        await self._courier.settled()
+
+    def answer(self, request: Request) -> Answer:
+        """What the platform says when nothing goes wrong."""
+        raise NotImplementedError
+
+    def _handle(self, request: Request) -> Answer:
+        self.requests.append(request)
+        behaviour = self._script.popleft() if self._script else None
+        usual = partial(self.answer, request)
+        return behaviour(usual) if behaviour is not None else usual()

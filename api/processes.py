@@ -1,0 +1,75 @@
+"""What goes on beside requests, as long as a server of its role runs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+
+from adapters.dispatcher import Dispatcher, Verifier
+from adapters.exchange import new_http_client
+from adapters.payer import Payer
+from adapters.platforms import senders
+from adapters.postgres.connections import assume
+from adapters.stripe.provider import stripe_providers
+from api.commands.payments import Payments
+from api.main import PROJECTIONS, Core
+from api.outbox import ProjectedOutbox
+from api.payment_queue import ProjectedPayments
+from api.system import new_id, running
+from projections.builds import LiveBuilds
+from projections.runner import ProjectionRunner
+
+PURGE_SECONDS = 3600.0
+
+
+@asynccontextmanager
+async def projecting(parts: Core) -> AsyncIterator[ProjectionRunner]:
+    """Projections that follow the log until the end."""
+    runner = ProjectionRunner(parts.projectors, PROJECTIONS, parts.bell.listener)
+    async with running(runner.run()):
+        yield runner
+
+
+@asynccontextmanager
+async def dispatching(parts: Core) -> AsyncIterator[None]:
+    """Messages are sent, credentials checked and purchases paid until the end."""
+    async with new_http_client() as client:
+        platforms = senders(client, parts.settings.api_bases)
+        live = LiveBuilds(parts.projectors, PROJECTIONS)
+        outbox = ProjectedOutbox(live, parts.directory, parts.context.credentials)
+        dispatcher = Dispatcher(
+            outbox,
+            parts.dispatching,
+            platforms,
+            parts.bell.listener(),
+            parts.clock,
+            name=new_id(),
+        )
+        verifier = Verifier(outbox, parts.dispatching, platforms, parts.bell.listener())
+        payer = Payer(
+            ProjectedPayments(live),
+            Payments(parts.context),
+            stripe_providers(client, parts.settings),
+            parts.bell.listener(),
+            parts.clock,
+        )
+        async with running(dispatcher.run()), running(verifier.run()), running(payer.run()):
+            yield
+
+
+@asynccontextmanager
+async def purging(parts: Core) -> AsyncIterator[None]:
+    """What has a lifetime is removed once an hour, until the end."""
+    async with running(_purge(parts)):
+        yield
+
+
+async def _purge(parts: Core) -> None:
+    while True:
+        async with await psycopg.AsyncConnection.connect(
+            parts.database_url, autocommit=True
+        ) as connection:
+            await assume(connection, "trunkline_append")
+            await connection.execute("SELECT purge_expired(%s)", [parts.clock.now()])
+        await asyncio.sleep(PURGE_SECONDS)
