@@ -10,6 +10,13 @@ import httpx
 BODY_BYTES_MAX = 1 << 20
 RETRY_AFTER_SECONDS_MAX = 24 * 60 * 60.0
 
+# What every request says; compressed answers are not read.
+HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": "trunkline",
+}
+
 # Between the first byte that httpcore writes and the last, a message may have been taken.
 _WRITING = "send_request_headers.started"
 
@@ -74,7 +81,8 @@ async def exchange(
     accounts were given.
     """
     progress = _Progress()
-    request.extensions = {"timeout": limits.timeouts, "trace": progress.note}
+    own = {"timeout": limits.timeouts, "trace": progress.note}
+    request.extensions = {**request.extensions, **own}
     body: bytes | None = None
     reason = ""
     try:

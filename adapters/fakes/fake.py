@@ -1,13 +1,29 @@
 """A fake platform's life: it serves, fails on demand, goes down and comes back."""
 
 from collections import deque
+from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+import msgspec
 
 from adapters.fakes.behaviour import Behaviour
 from adapters.fakes.courier import Courier, Delivery
 from adapters.fakes.server import Answer, FakeServer, Request
+
+
+class AcceptedSend(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that a fake took, whether or not its sender ever learnt so."""
+
+    account_id: str
+    platform_id: str
+    to: str  # As the platform names the recipient.
+    kind: str
+    text: str | None
+    mark: str | None  # What the sender knows it by, where the platform has a place for that.
+    at: datetime
+    body: dict[str, Any]  # As it came.
 
 
 class Fake:
@@ -17,11 +33,13 @@ class Fake:
         fake.base_url                   # For TRUNKLINE_LINE_API_BASE.
         fake.next_requests(drops())     # What the next requests meet, one each.
         await fake.settled()            # Until every webhook is acknowledged or given up.
+        fake.accepted                   # Every message it took, doubles included.
     """
 
     def __init__(self, courier: Courier, *, port: int = 0) -> None:
         """`port` 0 takes any that is free."""
         self.requests: list[Request] = []
+        self.accepted: list[AcceptedSend] = []
         self._courier = courier
         self._script: deque[Behaviour] = deque()
         self._server = FakeServer(self._handle, port=port)

@@ -1,14 +1,20 @@
 """Sends through Meta's Cloud API, and asks it whether credentials are good."""
 
-import logging
 from typing import Any
 
 import httpx
 import msgspec
 
-from adapters.exchange import NoReply, Reply, TimeLimits, exchange
-from adapters.readers import IDENTIFIER_LENGTH_MAX, identifier, objects
-from adapters.tolerant import NotJson, decode
+from adapters.answers import (
+    document_of,
+    is_header_value,
+    is_plain,
+    log_refusal,
+    not_reached,
+    unexplained,
+)
+from adapters.exchange import HEADERS, NoReply, Reply, TimeLimits, exchange
+from adapters.readers import identifier, objects
 from adapters.unsendable import Unsendable
 from adapters.whatsapp.errors import GraphError, read_error, send_answer
 from adapters.whatsapp.outgoing import request_body
@@ -18,13 +24,11 @@ from domain.inbound import Address
 from domain.outbound import (
     Accepted,
     AccountStopped,
-    Deferred,
     NotReached,
     NotVerified,
     OutboundMessage,
     Rejected,
     SendAnswer,
-    Unsettled,
     VerificationAnswer,
     Verified,
 )
@@ -35,8 +39,6 @@ DEFAULT_BASE_ADDRESS = "https://graph.facebook.com"
 DEFAULT_GRAPH_VERSION = "v26.0"
 
 VERIFICATION_FIELDS = "id,display_phone_number,verified_name"
-
-logger = logging.getLogger(__name__)
 
 
 class CloudApi:
@@ -59,7 +61,7 @@ class CloudApi:
         access_token = credentials["access_token"]
         if not _is_account_id(message.account_id):
             return AccountStopped(reason="account_unknown", code=None)
-        if not _is_token(access_token):
+        if not is_header_value(access_token):
             return AccountStopped(reason="credentials", code=None)
         try:
             content = msgspec.json.encode(request_body(message))
@@ -71,7 +73,9 @@ class CloudApi:
         reply = await exchange(self._client, request, limits=self._limits)
         answer = _read_send_reply(reply, message, secret=access_token)
         if not isinstance(answer, Accepted):
-            _log(answer, reply, account_id=message.account_id, secret=access_token)
+            error = read_error(document_of(reply), secret=access_token)
+            facts = {"code": error.code, "fbtrace_id": error.trace_id} if error else {}
+            log_refusal(answer, reply, account_id=message.account_id, **facts)
         return answer
 
     async def verify(self, account_id: str, credentials: Credentials) -> VerificationAnswer:
@@ -79,7 +83,7 @@ class CloudApi:
         access_token = credentials["access_token"]
         if not _is_account_id(account_id):
             return NotVerified(reason="account_unknown")
-        if not _is_token(access_token):
+        if not is_header_value(access_token):
             return NotVerified(reason="credentials")
         path = f"{account_id}?fields={VERIFICATION_FIELDS}"
         request = self._request("GET", path, access_token)
@@ -89,12 +93,7 @@ class CloudApi:
     def _request(
         self, method: str, path: str, access_token: str, content: bytes | None = None
     ) -> httpx.Request:
-        headers = {
-            "Authorization": f"Bearer {access_token}",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": "trunkline",
-        }
+        headers = {**HEADERS, "Authorization": f"Bearer {access_token}"}
         if content is not None:
             headers["Content-Type"] = "application/json"
         return httpx.Request(method, self._root.join(path), headers=headers, content=content)
@@ -103,45 +102,13 @@ class CloudApi:
 def _read_send_reply(
     reply: Reply | NoReply, message: OutboundMessage, *, secret: str
 ) -> SendAnswer:
-    if isinstance(reply, NoReply):
-        if reply.written:
-            return Unsettled(reason="answer_lost")
-        return Deferred(reason="not_reached")
-    document = _document(reply)
-    if reply.status < 300:
-        return _accepted(document, message) or Unsettled(reason="answer_not_understood")
-    if reply.status < 400:
-        return _redirected(reply)
+    document = document_of(reply)
+    if isinstance(reply, Reply) and reply.status < 300:
+        return _accepted(document, message) or unexplained(reply)
     error = read_error(document, secret=secret)
-    if error is not None:
-        return send_answer(
-            error, status=reply.status, retry_after_seconds=reply.retry_after_seconds
-        )
-    return _without_error(reply)
-
-
-def _without_error(reply: Reply) -> SendAnswer:
-    """Not Graph, but something between us and it has answered: no refusal by the platform.
-
-    A proxy says 503 also when the connection behind it broke after the message went through.
-    """
-    if reply.status == 429:
-        return Deferred(reason="rate_limited", retry_after_seconds=reply.retry_after_seconds)
-    if reply.status < 500:
-        return Deferred(
-            reason="answer_not_understood", retry_after_seconds=reply.retry_after_seconds
-        )
-    return Unsettled(reason="platform_failed")
-
-
-def _redirected(reply: Reply) -> SendAnswer:
-    """Redirects are never followed: the token would go with them.
-
-    307 and 308 mean "ask there instead"; the others may also mean "done, look there".
-    """
-    if reply.status in (307, 308):
-        return Deferred(reason="redirected", retry_after_seconds=reply.retry_after_seconds)
-    return Unsettled(reason="redirected")
+    if isinstance(reply, NoReply) or reply.status < 400 or error is None:
+        return unexplained(reply)
+    return send_answer(error, status=reply.status, retry_after_seconds=reply.retry_after_seconds)
 
 
 def _accepted(document: Any, message: OutboundMessage) -> Accepted | None:
@@ -149,7 +116,7 @@ def _accepted(document: Any, message: OutboundMessage) -> Accepted | None:
         return None
     sent = next(iter(objects(document.get("messages"))), {})
     platform_id = sent.get("id")
-    if not isinstance(platform_id, str) or not _is_plain(platform_id):
+    if not is_plain(platform_id):
         return None
     contact = next(iter(objects(document.get("contacts"))), {})
     return Accepted(platform_id=platform_id, recipient=_recipient(contact, message))
@@ -172,15 +139,11 @@ def _recipient(contact: dict[str, Any], message: OutboundMessage) -> tuple[Addre
 def _read_verification_reply(
     reply: Reply | NoReply, account_id: str, *, secret: str
 ) -> VerificationAnswer:
-    if isinstance(reply, NoReply):
-        return NotReached(reason="not_reached")
-    document = _document(reply)
-    if reply.status < 300 and isinstance(document, dict):
-        if identifier(document.get("id")) == account_id:
-            return Verified()
-        return NotReached(reason="answer_not_understood")
+    document = document_of(reply)
+    if isinstance(reply, Reply) and reply.status < 300 and isinstance(document, dict):
+        return Verified() if identifier(document.get("id")) == account_id else not_reached(reply)
     error = read_error(document, secret=secret)
-    return _not_verified(error) if error is not None else NotReached(reason="answer_not_understood")
+    return _not_verified(error) if error is not None else not_reached(reply)
 
 
 def _not_verified(error: GraphError) -> VerificationAnswer:
@@ -190,38 +153,6 @@ def _not_verified(error: GraphError) -> VerificationAnswer:
     return NotVerified(reason=meaning.reason)
 
 
-def _document(reply: Reply) -> Any:
-    """The JSON of an answer, or None."""
-    try:
-        return decode(reply.body).value if reply.body is not None else None
-    except NotJson:
-        return None
-
-
 def _is_account_id(account_id: str) -> bool:
     """It becomes part of an address, so it must not lead elsewhere."""
     return account_id.isascii() and account_id.isalnum()
-
-
-def _is_token(access_token: str) -> bool:
-    """A header takes nothing else, and would say so in an error that shows the token."""
-    return bool(access_token) and access_token.isascii() and access_token.isprintable()
-
-
-def _is_plain(platform_id: str) -> bool:
-    length_is_right = 0 < len(platform_id) <= IDENTIFIER_LENGTH_MAX
-    return length_is_right and platform_id.isascii() and platform_id.isprintable()
-
-
-def _log(answer: SendAnswer, reply: Reply | NoReply, *, account_id: str, secret: str) -> None:
-    """Say what came instead of an acceptance; never what was written, nor to whom."""
-    error = read_error(_document(reply), secret=secret) if isinstance(reply, Reply) else None
-    facts = {
-        "account_id": account_id,
-        "answer": type(answer).__name__,
-        "http_status": reply.status if isinstance(reply, Reply) else None,
-        "code": error.code if error is not None else None,
-        "fbtrace_id": error.trace_id if error is not None else None,
-        "failure": reply.reason if isinstance(reply, NoReply) else None,
-    }
-    logger.warning("A message was not accepted", extra=facts)

@@ -5,11 +5,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from adapters.answers import printable
 from adapters.readers import text
 from adapters.whatsapp.readers import error_code
 from domain.outbound import AccountStopped, Deferred, Rejected, Unsettled
-
-DETAIL_LENGTH_MAX = 500
 
 Verdict = Literal["reject", "defer", "stop", "transient"]
 
@@ -90,8 +89,8 @@ def read_error(document: Any, *, secret: str) -> GraphError | None:
     return GraphError(
         code=error_code(error),
         subcode=error_code({"code": error.get("error_subcode")}),
-        detail=_printable(details or text(error.get("message")) or "", secret=secret),
-        trace_id=_printable(text(error.get("fbtrace_id")) or "", secret=secret),
+        detail=printable(details or text(error.get("message")) or "", secret=secret),
+        trace_id=printable(text(error.get("fbtrace_id")) or "", secret=secret),
     )
 
 
@@ -117,10 +116,3 @@ def send_answer(
 
 def _with_trace(error: GraphError) -> str:
     return f"{error.detail} (fbtrace_id {error.trace_id})" if error.trace_id else error.detail
-
-
-def _printable(written: str, *, secret: str) -> str:
-    """One line of limited length, fit for a log."""
-    shown = written.replace(secret, "…") if secret else written
-    shown = "".join(each if each.isprintable() else " " for each in shown[:DETAIL_LENGTH_MAX])
-    return shown.strip()

@@ -14,10 +14,8 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any, Literal
 
-import msgspec
-
 from adapters.fakes.courier import RETRY_DELAYS_SECONDS, Courier
-from adapters.fakes.fake import Fake
+from adapters.fakes.fake import AcceptedSend, Fake
 from adapters.fakes.server import Answer, Request, json_answer
 from adapters.whatsapp.fake_behaviour import refusal_answer
 from adapters.whatsapp.fake_rules import (
@@ -38,19 +36,6 @@ from adapters.whatsapp.fake_webhooks import (
     signed,
     status_item,
 )
-
-
-class AcceptedSend(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that the fake took, whether or not its sender ever learnt so."""
-
-    account_id: str
-    platform_id: str
-    to: str  # Telephone number without plus, user id or group id.
-    kind: str
-    text: str | None
-    mark: str | None
-    at: datetime
-    body: JsonObject  # As it came.
 
 
 class FakeCloudApi(Fake):
@@ -76,7 +61,6 @@ class FakeCloudApi(Fake):
         retry_delays_seconds: Sequence[float] = RETRY_DELAYS_SECONDS,
         port: int = 0,
     ) -> None:
-        self.accepted: list[AcceptedSend] = []
         self.groups: dict[str, tuple[str, ...]] = {}  # Members' numbers; each gets its statuses.
         self.plan = plan or StatusPlan()
         self._accounts = {account.phone_number_id: account for account in accounts}

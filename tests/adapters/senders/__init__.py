@@ -1,0 +1,8 @@
+"""The platforms that can be written to, for the tests that all of them pass: one line each."""
+
+from collections.abc import Mapping
+
+from tests.adapters.senders.sender import Sender
+from tests.adapters.senders.whatsapp import WHATSAPP
+
+SENDERS: Mapping[str, Sender] = {each.platform: each for each in (WHATSAPP,)}

@@ -1,0 +1,45 @@
+"""What the shared tests of sending need to know of a platform."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from adapters.exchange import TimeLimits
+from adapters.fakes.behaviour import Behaviour
+from adapters.fakes.fake import Fake
+from domain.credentials import Credentials
+from domain.inbound import Address, Content
+from domain.outbound import AccountStopped, OutboundMessage
+from domain.ports import Platform
+
+# One account's client: where it calls, and how long it waits.
+MakeClient = Callable[[httpx.AsyncClient, str, TimeLimits], Platform]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sender:
+    """A platform's client, its fake, and an account that both know."""
+
+    platform: str
+    account_id: str
+    credentials: Credentials
+    secret: str  # The part of them that opens the account.
+    dead: Credentials  # Of the right form, and not good any more.
+    dead_answer: AccountStopped
+    recipient: Address
+    make_client: MakeClient
+    make_fake: Callable[[], Fake]
+    limited: Behaviour  # "Come back in 7 seconds", as the platform says it.
+
+    def message(self, **fields: Any) -> OutboundMessage:
+        """A text to a customer."""
+        usual: dict[str, Any] = {
+            "mark": "chat.message",
+            "account_id": self.account_id,
+            "recipient": (self.recipient,),
+            "kind": "text",
+            "content": Content(text="Hello"),
+        }
+        return OutboundMessage(**{**usual, **fields})
