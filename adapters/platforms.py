@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 
 import httpx
 
+from adapters.line.client import MessagingApi
 from adapters.whatsapp.client import CloudApi
 from domain.ports import Platform
 
 # Makes a platform's client; the text is the address of its API.
 CLIENTS: Mapping[str, Callable[[httpx.AsyncClient, str], Platform]] = {
     "whatsapp": lambda client, base: CloudApi(client, base_address=base),
+    "line": lambda client, base: MessagingApi(client, base_address=base),
 }
 
 

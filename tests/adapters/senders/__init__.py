@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
+from tests.adapters.senders.line import LINE
 from tests.adapters.senders.sender import Sender
 from tests.adapters.senders.whatsapp import WHATSAPP
 
-SENDERS: Mapping[str, Sender] = {each.platform: each for each in (WHATSAPP,)}
+SENDERS: Mapping[str, Sender] = {each.platform: each for each in (WHATSAPP, LINE)}

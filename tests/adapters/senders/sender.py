@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import httpx
@@ -13,6 +14,8 @@ from domain.credentials import Credentials
 from domain.inbound import Address, Content
 from domain.outbound import AccountStopped, OutboundMessage
 from domain.ports import Platform
+
+_numbers = count(1)
 
 # One account's client: where it calls, and how long it waits.
 MakeClient = Callable[[httpx.AsyncClient, str, TimeLimits], Platform]
@@ -34,9 +37,9 @@ class Sender:
     limited: Behaviour  # "Come back in 7 seconds", as the platform says it.
 
     def message(self, **fields: Any) -> OutboundMessage:
-        """A text to a customer."""
+        """A text to a customer; each is another message."""
         usual: dict[str, Any] = {
-            "mark": "chat.message",
+            "mark": f"chat.message{next(_numbers)}",
             "account_id": self.account_id,
             "recipient": (self.recipient,),
             "kind": "text",

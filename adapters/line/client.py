@@ -1,0 +1,143 @@
+"""Sends through LINE's Messaging API, and asks it whether credentials are good.
+
+Every push carries a retry key that follows from the message. So a push whose answer was lost can
+be sent again: LINE delivers once, and answers 409 with what it had answered before (N3).
+"""
+
+from typing import Any
+
+import httpx
+import msgspec
+
+from adapters.answers import (
+    document_of,
+    is_header_value,
+    is_plain,
+    log_refusal,
+    not_reached,
+    unexplained,
+)
+from adapters.exchange import HEADERS, NoReply, Reply, TimeLimits, exchange
+from adapters.line.errors import read_error, send_answer
+from adapters.line.outgoing import request_body, retry_key
+from adapters.readers import objects
+from adapters.unsendable import Unsendable
+from domain.credentials import Credentials
+from domain.outbound import (
+    Accepted,
+    AccountStopped,
+    NotReached,
+    NotVerified,
+    OutboundMessage,
+    Rejected,
+    SendAnswer,
+    VerificationAnswer,
+    Verified,
+)
+
+DEFAULT_BASE_ADDRESS = "https://api.line.me"
+
+ACCEPTED_BEFORE = 409
+
+
+class MessagingApi:
+    """The Messaging API for all accounts. Holds no credentials: each call brings its own."""
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        *,
+        base_address: str = DEFAULT_BASE_ADDRESS,
+        limits: TimeLimits | None = None,
+    ) -> None:
+        self._client = client
+        self._root = httpx.URL(f"{base_address.rstrip('/')}/v2/bot/")
+        self._limits = limits or TimeLimits()
+
+    async def send(self, message: OutboundMessage, credentials: Credentials) -> SendAnswer:
+        """Push one message; the same message again is the same push. Spec N3."""
+        access_token = credentials["access_token"]
+        if not is_header_value(access_token):
+            return AccountStopped(reason="credentials", code=None)
+        try:
+            content = msgspec.json.encode(request_body(message))
+        except Unsendable as unsendable:
+            return unsendable.answer
+        except UnicodeEncodeError:
+            return Rejected(reason="invalid", code=None, detail="Half a character is no text.")
+        headers = {"Content-Type": "application/json", "X-Line-Retry-Key": retry_key(message.mark)}
+        request = self._request("POST", "message/push", access_token, headers, content)
+        reply = await exchange(self._client, request, limits=self._limits)
+        answer = _read_send_reply(reply, message, secret=access_token)
+        if not isinstance(answer, Accepted):
+            log_refusal(answer, reply, account_id=message.account_id)
+        return answer
+
+    async def verify(self, account_id: str, credentials: Credentials) -> VerificationAnswer:
+        """Whether this token is the one of this account. Spec S15."""
+        access_token = credentials["access_token"]
+        if not is_header_value(access_token):
+            return NotVerified(reason="credentials")
+        request = self._request("GET", "info", access_token)
+        reply = await exchange(self._client, request, limits=self._limits)
+        return _read_verification_reply(reply, account_id, secret=access_token)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        access_token: str,
+        headers: dict[str, str] | None = None,
+        content: bytes | None = None,
+    ) -> httpx.Request:
+        headers = {**HEADERS, "Authorization": f"Bearer {access_token}", **(headers or {})}
+        return httpx.Request(method, self._root.join(path), headers=headers, content=content)
+
+
+def _read_send_reply(
+    reply: Reply | NoReply, message: OutboundMessage, *, secret: str
+) -> SendAnswer:
+    document = document_of(reply)
+    if isinstance(reply, NoReply) or 300 <= reply.status < 400:
+        return unexplained(reply)
+    platform_id = _sent_id(document)
+    if reply.status < 300 and platform_id is not None:
+        return Accepted(platform_id=platform_id)
+    error = read_error(document, status=reply.status, secret=secret)
+    if reply.status < 300 or error is None:
+        return unexplained(reply)
+    if reply.status == ACCEPTED_BEFORE:
+        # The customer has it. Should LINE not say under which id, nothing can be told of it later.
+        return Accepted(platform_id=platform_id or f"retry-key:{retry_key(message.mark)}")
+    return send_answer(error, retry_after_seconds=reply.retry_after_seconds)
+
+
+def _sent_id(document: Any) -> str | None:
+    """LINE's id of the one message that was pushed."""
+    sent = objects(document.get("sentMessages")) if isinstance(document, dict) else []
+    platform_id = sent[0].get("id") if sent else None
+    return platform_id if is_plain(platform_id) else None
+
+
+def _read_verification_reply(
+    reply: Reply | NoReply, account_id: str, *, secret: str
+) -> VerificationAnswer:
+    document = document_of(reply)
+    if isinstance(reply, NoReply) or 300 <= reply.status < 400:
+        return not_reached(reply)
+    if (
+        reply.status < 300
+        and isinstance(document, dict)
+        and isinstance(document.get("userId"), str)
+    ):
+        return (
+            Verified()
+            if document["userId"] == account_id
+            else NotVerified(reason="account_unknown")
+        )
+    error = read_error(document, status=reply.status, secret=secret)
+    if reply.status < 300 or error is None:
+        return not_reached(reply)
+    if error.meaning.verdict in ("defer", "transient"):
+        return NotReached(reason=error.meaning.reason)
+    return NotVerified(reason=error.meaning.reason)
