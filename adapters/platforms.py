@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import httpx
 
 from adapters.line.client import MessagingApi
+from adapters.telegram.client import BotApi
 from adapters.whatsapp.client import CloudApi
 from domain.ports import Platform
 
@@ -12,6 +13,7 @@ from domain.ports import Platform
 CLIENTS: Mapping[str, Callable[[httpx.AsyncClient, str], Platform]] = {
     "whatsapp": lambda client, base: CloudApi(client, base_address=base),
     "line": lambda client, base: MessagingApi(client, base_address=base),
+    "telegram": lambda client, base: BotApi(client, base_address=base),
 }
 
 

@@ -37,7 +37,7 @@ BACK_OFF_MAX = timedelta(seconds=60)
 
 
 # Where there is somebody to take a message. Elsewhere it would wait in a queue for nobody.
-SENT_TO = frozenset({"whatsapp", "line"})
+SENT_TO = frozenset({"whatsapp", "line", "telegram"})
 
 
 class SendingNotBuilt(Refusal):

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from adapters.happening import NOBODY, Happening
 from adapters.readers import digest, identifier, moment, objects, part, text
 from adapters.telegram.content import describe, is_forum_topic
+from adapters.telegram.naming import MessageName
 from domain.inbound import Address, AddressesChanged, AnyOccurrence, Content, Person
 
 Update = dict[str, Any]
@@ -309,7 +310,7 @@ def _address(happening: Happening, platform_id: str) -> Address:
     return Address(f"telegram:{happening.account_id}", platform_id)
 
 
-# Names of messages: a number is unique in its chat only, and each business connection counts anew.
+# Names of messages.
 
 
 def _key(message: Part, happening: Happening) -> str | None:
@@ -324,7 +325,7 @@ def _key(message: Part, happening: Happening) -> str | None:
 
 def _joined(body: Part, chat_id: str, message_id: str) -> str:
     connection = identifier(body.get("business_connection_id")) or ""
-    return f"{connection}:{chat_id}:{message_id}"
+    return str(MessageName(connection, chat_id, message_id))
 
 
 def _quoted(message: Part) -> str | None:
