@@ -124,6 +124,7 @@ class SendStarted(Event, frozen=True, kw_only=True):
     message_id: str
     attempt: int
     dispatcher: str
+    at: datetime | None = None  # On platforms that know a message again, for a while.
 
 
 @stored_as("chat.send_deferred")
@@ -133,6 +134,8 @@ class SendDeferred(Event, frozen=True, kw_only=True):
     message_id: str
     reason: str
     retry_at: datetime
+    # Since then it may have taken it after all; asked again, it knows the message by its key.
+    unanswered_since: datetime | None = None
 
 
 @stored_as("chat.message_sent")
@@ -289,11 +292,11 @@ def evolve(chat: Chat, event: Event) -> Chat:
         case ReplyRequested():
             return _with_reply(chat, version, event)
         case SendStarted():
-            return _with_outbound(
-                chat, version, event.message_id, sending=True, attempt=event.attempt
-            )
+            changes = {"sending": True, "attempt": event.attempt, "started_at": event.at}
+            return _with_outbound(chat, version, event.message_id, **changes)
         case SendDeferred():
-            return _with_outbound(chat, version, event.message_id, sending=False)
+            changes = {"sending": False, "unanswered_since": event.unanswered_since}
+            return _with_outbound(chat, version, event.message_id, **changes)
         case MessageSent():
             return _with_sent(chat, version, event)
         case SendUncertain():

@@ -19,6 +19,8 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
     status: str = "queued"
     sending: bool = False
     attempt: int = 0
+    started_at: datetime | None = None  # The newest attempt, where the platform has keys.
+    unanswered_since: datetime | None = None  # An attempt that the platform may have taken.
     retried: bool = False
     key: bytes | None = None
     charge: str | None = None  # Under which of the chat's charges it falls.

@@ -1,5 +1,6 @@
 """What is written to a customer: requested, sent, settled (N1–N4, C15, C17, S14)."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -38,6 +39,11 @@ BACK_OFF_MAX = timedelta(seconds=60)
 
 # Where there is somebody to take a message. Elsewhere it would wait in a queue for nobody.
 SENT_TO = frozenset({"whatsapp", "line", "telegram"})
+
+# How long a platform knows a message again by the key that we give it: asked twice, it delivers
+# once (N3). LINE keeps its keys for 24 hours of its own clock; the last one is left to slow
+# requests and to clocks that differ.
+KNOWN_AGAIN: Mapping[str, timedelta] = {"line": timedelta(hours=23)}
 
 
 class SendingNotBuilt(Refusal):
@@ -187,7 +193,13 @@ def start_sending(
         return over
     if chat.queue[0] != message_id:
         return []
-    return [SendStarted(message_id=message_id, attempt=message.attempt + 1, dispatcher=dispatcher)]
+    started = SendStarted(
+        message_id=message_id,
+        attempt=message.attempt + 1,
+        dispatcher=dispatcher,
+        at=now if chat.platform in KNOWN_AGAIN else None,
+    )
+    return [started]
 
 
 def end_if_over(chat: Chat, channel: Channel, message_id: str, *, now: datetime) -> list[Event]:
@@ -196,7 +208,12 @@ def end_if_over(chat: Chat, channel: Channel, message_id: str, *, now: datetime)
     if message is None or message.status != "queued" or message.sending:
         return []
     reason = _reason_to_give_up(chat, channel, message, now=now)
-    return [MessageFailed(message_id=message_id, reason=reason)] if reason else []
+    since = message.unanswered_since
+    if since is None:
+        return [MessageFailed(message_id=message_id, reason=reason)] if reason else []
+    if reason is None and _is_known_again(chat, since, at=now):
+        return []
+    return [SendUncertain(message_id=message_id, reason=reason or "answer_lost")]
 
 
 def _reason_to_give_up(
@@ -211,12 +228,29 @@ def _reason_to_give_up(
     return None if is_open else "window_closed"
 
 
-def give_up_claim(chat: Chat, message_id: str) -> list[Event]:
+def give_up_claim(chat: Chat, message_id: str, *, now: datetime) -> list[Event]:
     """The dispatcher that had the message is gone: nobody knows whether it was sent. Spec N3."""
     message = chat.outbound.get(message_id)
     if message is None or message.status != "queued" or not message.sending:
         return []
-    return [SendUncertain(message_id=message_id, reason="dispatcher_lost")]
+    return [_unanswered(chat, message_id, message, reason="dispatcher_lost", retry_at=now)]
+
+
+def _unanswered(
+    chat: Chat, message_id: str, message: Outbound, *, reason: str, retry_at: datetime
+) -> Event:
+    """Ask again where the platform knows the message; elsewhere only a person may. Spec N3."""
+    since = message.unanswered_since or message.started_at
+    if since is None or not _is_known_again(chat, since, at=retry_at):
+        return SendUncertain(message_id=message_id, reason=reason)
+    return SendDeferred(
+        message_id=message_id, reason=reason, retry_at=retry_at, unanswered_since=since
+    )
+
+
+def _is_known_again(chat: Chat, since: datetime, *, at: datetime) -> bool:
+    lifetime = KNOWN_AGAIN.get(chat.platform)
+    return lifetime is not None and at < since + lifetime
 
 
 def record_answer(
@@ -242,11 +276,18 @@ def record_answer(
             )
             return [failed]
         case Unsettled():
-            return [SendUncertain(message_id=message_id, reason=answer.reason)]
+            retry_at = now + _back_off(message.attempt)
+            return [_unanswered(chat, message_id, message, reason=answer.reason, retry_at=retry_at)]
         case Deferred() | AccountStopped():
             named = answer.retry_after_seconds if isinstance(answer, Deferred) else None
             wait = timedelta(seconds=named) if named is not None else _back_off(message.attempt)
-            return [SendDeferred(message_id=message_id, reason=answer.reason, retry_at=now + wait)]
+            deferred = SendDeferred(
+                message_id=message_id,
+                reason=answer.reason,
+                retry_at=now + wait,
+                unanswered_since=message.unanswered_since,
+            )
+            return [deferred]
 
 
 def _back_off(attempt: int) -> timedelta:

@@ -42,5 +42,5 @@ def hidden(
     """A request whose path is seen by nobody but the server."""
     root = httpx.URL(f"{base_address.rstrip('/')}/")
     request = httpx.Request(verb, root, headers={**HEADERS, **(headers or {})}, content=content)
-    request.extensions = {"target": f"{root.path}{path}".encode()}
+    request.extensions = {"target": root.raw_path + path.encode()}
     return request

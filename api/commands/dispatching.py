@@ -125,7 +125,8 @@ class Dispatching:
             chat = unit.state(stream, Chat)
             message = chat.outbound.get(due.message_id)
             if message is not None and message.attempt == due.attempt:
-                unit.record(stream, sending.give_up_claim(chat, due.message_id))
+                now = self._context.clock.now()
+                unit.record(stream, sending.give_up_claim(chat, due.message_id, now=now))
 
         await self._context.executor.execute(keys.org, decide)
 

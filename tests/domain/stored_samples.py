@@ -455,3 +455,13 @@ SAMPLES: dict[tuple[str, int], Event] = {
     ("unrouted.delivery_kept", 1): DeliveryKept(delivery=OF_DELIVERY),
     ("unrouted.handed_over", 1): DeliveriesHandedOver(organisation_id=ORGANISATION, count=3),
 }
+
+# Fields that came later and may be left out; each file lies in stored_events/later.
+LATER_SAMPLES: dict[str, Event] = {
+    "chat.send_started.1.at": SendStarted(
+        message_id=REPLY, attempt=1, dispatcher="host-1:4711", at=AT
+    ),
+    "chat.send_deferred.1.unanswered": SendDeferred(
+        message_id=REPLY, reason="answer_lost", retry_at=LATER, unanswered_since=AT
+    ),
+}

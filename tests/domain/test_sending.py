@@ -572,9 +572,9 @@ def test_n3_what_may_still_be_sent_is_not_ended() -> None:
 
 
 def test_n3_the_message_of_a_lost_dispatcher_is_uncertain() -> None:
-    chat(*SENDING).when(give_up_claim, message_id="reply").then(
+    chat(*SENDING).when(give_up_claim, message_id="reply", now=SOON).then(
         SendUncertain(message_id="reply", reason="dispatcher_lost")
-    ).when(give_up_claim, message_id="reply").then_nothing()
+    ).when(give_up_claim, message_id="reply", now=SOON).then_nothing()
 
 
 @pytest.mark.parametrize(
@@ -589,7 +589,7 @@ def test_n3_the_message_of_a_lost_dispatcher_is_uncertain() -> None:
     ],
 )
 def test_n3_what_no_dispatcher_has_is_not_given_up(events: tuple[Event, ...]) -> None:
-    chat(*events).when(give_up_claim, message_id="reply").then_nothing()
+    chat(*events).when(give_up_claim, message_id="reply", now=SOON).then_nothing()
 
 
 PLATFORM_ID = Sealed("contact:kim", bytes(16), b"wamid")
@@ -734,7 +734,7 @@ def test_n3_a_receipt_during_sending_ends_the_sending() -> None:
     told = receipt("something new", mark="reply")
     history = chat(*SENDING).when(record_receipt, receipt=told).then(sent(), told)
     history.when(start_sending, **take()).then_nothing()
-    history.when(give_up_claim, message_id="reply").then_nothing()
+    history.when(give_up_claim, message_id="reply", now=SOON).then_nothing()
 
 
 @pytest.mark.parametrize(

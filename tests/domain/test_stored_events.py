@@ -14,7 +14,7 @@ import pytest
 
 from domain.event import Event, decode, decode_as_stored, encode
 from tests.domain.every_event import EVERY_EVENT
-from tests.domain.stored_samples import SAMPLES
+from tests.domain.stored_samples import LATER_SAMPLES, SAMPLES
 from tests.scenario import fold_stream
 
 STORED = Path(__file__).parent.parent / "stored_events"
@@ -86,6 +86,14 @@ def test_e5_no_sample_is_of_an_event_that_is_gone() -> None:
     known = {f"{name}.{version}.json" for name, version in EVERY_EVENT}
     assert {path.name for path in STORED.glob("*.json")} - known == set()
     assert SAMPLES.keys() - EVERY_EVENT.keys() == set()
+
+
+@pytest.mark.parametrize("name", LATER_SAMPLES)
+def test_e5_a_field_that_came_later_is_read_and_written_as_it_was(name: str) -> None:
+    sample = LATER_SAMPLES[name]
+    stored = (STORED / "later" / f"{name}.json").read_bytes()
+    assert decode_as_stored(sample.stored_type, 1, stored) == sample
+    assert encode(sample) == stored
 
 
 # Histories.

@@ -9,11 +9,11 @@ from domain import channel as channels
 from domain.account import ChannelOpened
 from domain.aggregates import aggregate_of
 from domain.channel import Channel, ParentChosen, replay_choice
-from domain.chat import ChatAssigned, ChatUnassigned, MessageReceived, ReplyRequested
+from domain.chat import ChatAssigned, ChatUnassigned, MessageReceived, ReplyRequested, SendUncertain
 from domain.inbound import AnyOccurrence, MessageOccurred
+from domain.sending import KNOWN_AGAIN
 from tests.adapters.log_scenario import link_by_hand
 from tests.simulation.database import Row
-from tests.simulation.platform import PLATFORM
 from tests.simulation.story import HELD, WAITING, Story
 from tests.simulation.unread import require_same_unread
 
@@ -72,13 +72,16 @@ def _keys(story: Story, occurrence: MessageOccurred) -> list[tuple[int, bytes]]:
     """By which each organisation would know the message."""
     account_id, platform_id = occurrence.account_id or "", occurrence.platform_id
     return [
-        (org.number, message_key(story.keys[org.number], PLATFORM, account_id, platform_id))
+        (
+            org.number,
+            message_key(story.keys[org.number], story.platform.name, account_id, platform_id),
+        )
         for org in (story.org, story.rival)
     ]
 
 
 def _holder(story: Story, occurrence: AnyOccurrence) -> int | None:
-    row = story.tables.accounts.get((PLATFORM, occurrence.account_id or ""))
+    row = story.tables.accounts.get((story.platform.name, occurrence.account_id or ""))
     return row["org"] if row else None
 
 
@@ -130,6 +133,13 @@ def sent_at_most_once_and_in_order(story: Story) -> None:
                 require(mark in taken, f"{mark} is {message.status} and was never sent")
             if mark in taken:
                 require(message.status != "failed", f"{mark} was sent and is called failed")
+
+
+def a_platform_with_keys_leaves_nothing_uncertain(story: Story) -> None:
+    """N3: it is asked again until it answers, unless nobody may send the message any more."""
+    if story.platform.name in KNOWN_AGAIN:
+        for _, row in _all(story, SendUncertain):
+            require(row.event.reason == "service_left", row.event)
 
 
 def a_channel_has_one_parent(story: Story) -> None:
@@ -207,6 +217,7 @@ LAWS: list[Callable[[Story], None]] = [
     what_came_later_stands_later,
     one_request_is_done_once,
     sent_at_most_once_and_in_order,
+    a_platform_with_keys_leaves_nothing_uncertain,
     a_channel_has_one_parent,
     an_owner_is_replaced_by_nobody,
     what_processes_remember_is_in_the_log,

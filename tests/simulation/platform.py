@@ -22,7 +22,8 @@ from domain.outbound import (
 from domain.ports import Clock, Unavailable
 from tests.simulation.machine import Gone, Machine, Weather
 
-PLATFORM = "whatsapp"
+# One that says what became of messages, and one that knows a message again by its key (N3).
+PLATFORMS = ("whatsapp", "line")
 TOKEN = "token"
 RETRY_SECONDS_MAX = 8.0
 
@@ -49,6 +50,7 @@ class Taken:
 class Platform:
     """Everybody's platform. `send_to` delivers one webhook to whatever machine answers there."""
 
+    name: str
     weather: Weather
     clock: Clock
     webhooks: list[Webhook] = field(default_factory=list)
@@ -99,9 +101,18 @@ class Platform:
     def seen_from(self, machine: Machine) -> "Line":
         return Line(self, machine)
 
+    def taken_before(self, message: OutboundMessage) -> Accepted | None:
+        """What it answered when it took this message, where it knows messages again."""
+        if self.name != "line":
+            return None
+        known = [each.platform_id for each in self.taken if each.mark == message.mark]
+        return Accepted(platform_id=known[0]) if known else None
+
     def take(self, message: OutboundMessage) -> Accepted:
         taken = Taken(message.mark, message.content.text, f"out{next(self._numbers)}")
         self.taken.append(taken)
+        if self.name == "line":
+            return Accepted(platform_id=taken.platform_id)
         statuses = ["sent", "delivered", "read"]
         self.weather.chance.shuffle(statuses)
         for status in statuses:
@@ -135,15 +146,15 @@ class Line:
         await self.machine.travel()
         if weather.is_platform_away:
             return Deferred(reason="unreachable")
+        before = self.platform.taken_before(message)
         if weather.loses():
-            return weather.chance.choice(
-                [
-                    Unsettled(reason="lost before it was taken"),
-                    Deferred(reason="limited", retry_after_seconds=1),
-                    Rejected(reason="undeliverable", code=131026, detail=""),
-                ]
-            )
-        accepted = self.platform.take(message)
+            answers: list[SendAnswer] = [
+                Unsettled(reason="lost before it was taken"),
+                Deferred(reason="limited", retry_after_seconds=1),
+                before or Rejected(reason="undeliverable", code=131026, detail=""),
+            ]
+            return weather.chance.choice(answers)
+        accepted = before or self.platform.take(message)
         is_lost = weather.loses()
         await self.machine.travel()
         return Unsettled(reason="lost after it was taken") if is_lost else accepted

@@ -33,7 +33,7 @@ from domain.refusal import Refusal
 from tests.simulation.database import MemoryDatabase, Rules
 from tests.simulation.machine import Gone, Machine, Weather
 from tests.simulation.memory_log import MemoryLog
-from tests.simulation.platform import PLATFORM, TOKEN, Platform
+from tests.simulation.platform import PLATFORMS, TOKEN, Platform
 from tests.simulation.ports import (
     Bell,
     MemoryAddresses,
@@ -89,7 +89,7 @@ class Process:
         system_keys = self.directory.keys_of(system.number)
         self.dispatching = Dispatching(context, self.inbound, system=system_keys)
         self._outbox = MemoryOutbox(machine, self.directory, story.projected, clock)
-        self._platforms = {PLATFORM: story.platform.seen_from(machine)}
+        self._platforms = {story.platform.name: story.platform.seen_from(machine)}
         self._story = story
 
     async def start(self) -> None:
@@ -140,7 +140,8 @@ class Story:
         self.weather = Weather.drawn(self.chance)
         self.bell = Bell()
         self.processes: list[Process] = []
-        self.platform = Platform(self.weather, self.loop, send_to=self.deliver)
+        name = PLATFORMS[self.seed % len(PLATFORMS)]
+        self.platform = Platform(name, self.weather, self.loop, send_to=self.deliver)
 
     def new_id(self) -> str:
         return identifier(self.chance.randbytes(16))
@@ -215,7 +216,7 @@ class Story:
     def _connect(self, service: str, account_id: str) -> ConnectService:
         return ConnectService(
             service=service,
-            platform=PLATFORM,
+            platform=self.platform.name,
             account_id=account_id,
             name="Main number",
             credentials={"access_token": TOKEN},
@@ -258,7 +259,7 @@ class Story:
         return await process.machine.serve(ask(process))
 
     async def deliver(self, occurrences: Sequence[AnyOccurrence]) -> None:
-        await self.serve(lambda process: process.inbound.receive(PLATFORM, occurrences))
+        await self.serve(lambda process: process.inbound.receive(self.platform.name, occurrences))
 
     async def ask(
         self,
@@ -413,7 +414,9 @@ class Story:
             )
 
     def _channel_ids(self, account_id: str) -> list[str]:
-        account = self.database.streams[self.org.number, f"account:{PLATFORM}:{account_id}"]
+        account = self.database.streams[
+            self.org.number, f"account:{self.platform.name}:{account_id}"
+        ]
         return [row.event.channel_id for row in account if row.type == "account.channel_opened"]
 
     async def _somebody_connects(self) -> None:

@@ -21,6 +21,7 @@ from api.commands.inbound import Inbound
 from api.commands.states import States
 from tests.simulation.database import Rules
 from tests.simulation.laws import Broken, check
+from tests.simulation.platform import Platform
 from tests.simulation.story import Restless, Story
 
 CHUNK = 50
@@ -106,6 +107,10 @@ async def take_without_a_claim(self: Dispatching, due: Any, *, dispatcher: str) 
     return True
 
 
+def forget_what_was_taken(self: Platform, message: object) -> None:
+    pass
+
+
 def keep_what_is_wrong(self: States, org: int, streams: object) -> None:
     pass
 
@@ -119,6 +124,7 @@ def send_nobody_back(self: Pending, losers: object, news: object, *, spared: obj
     [
         (Inbound, "receive", acknowledge_at_once),
         (Dispatching, "start_sending", take_without_a_claim),
+        (Platform, "taken_before", forget_what_was_taken),
         (States, "forget", keep_what_is_wrong),
         (Pending, "send_back", send_nobody_back),
     ],
