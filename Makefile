@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
+# Each worker has a PostgreSQL of its own; the tests of one file share databases and stay together.
+IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 .PHONY: help install demo run test test-long check format bench clean
 
 help: ## List these commands.
@@ -23,7 +26,7 @@ run: install ## The server, with its own PostgreSQL under .trunkline.
 	@$(BIN)/trunkline serve
 
 test: install ## Every test, against a real PostgreSQL.
-	@$(BIN)/python -m pytest -m "not long"
+	@$(BIN)/python -m pytest -m "not long" $(IN_PARALLEL)
 
 test-long: install ## More seeds, longer campaigns.
 	@TRUNKLINE_TEST_PROFILE=long $(BIN)/python -m pytest
