@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
-from litestar import Response
+from litestar import Request, Response
 from litestar.params import QueryParameter
 
 from api.commands.execute import Outcome
@@ -19,6 +19,7 @@ MIN_POSITION_HEADER = "Trunkline-Min-Position"
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 200
 POSITION_LIMIT = 2**63
+POSITION_DIGITS_MAX = 19
 
 Item = TypeVar("Item")
 Body = TypeVar("Body")
@@ -71,6 +72,16 @@ def page(
 ) -> Page:
     """The dependency of every list."""
     return Page(limit, cursor)
+
+
+def min_position(request: Request[Any, Any, Any]) -> int:
+    """The position that the answer to a read has to show at least. Raises Invalid."""
+    values = request.headers.getall(MIN_POSITION_HEADER, ["0"])
+    text = values[0] if len(values) == 1 else ""
+    is_number = text.isascii() and text.isdigit() and len(text) <= POSITION_DIGITS_MAX
+    if not is_number or int(text) >= POSITION_LIMIT:
+        raise Invalid(MIN_POSITION_HEADER, "must be a position: 0, 1, 2 …, once")
+    return int(text)
 
 
 def cursor_of(*values: Any) -> str:

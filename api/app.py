@@ -1,12 +1,11 @@
 """The application: the list of handlers is the table of contents."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from litestar import Litestar, Request, get
+from litestar import Litestar, Request, Response, get
 from litestar.di import Provide
-from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 
 from api import (
     channels,
@@ -26,7 +25,7 @@ from api import (
 from api import credits as credit_routes
 from api.answers import page
 from api.authentication import Authentication, Principal
-from api.bodies import asks_for, check_request
+from api.bodies import check_request, takes
 from api.commands.channels import Channels
 from api.commands.chats import Chats
 from api.commands.credits import CreditAccounts
@@ -34,6 +33,7 @@ from api.commands.execute import Executor
 from api.commands.organisations import Organisations
 from api.commands.quotes import Quotes
 from api.commands.replies import Replies
+from api.document import openapi_document
 from api.feeds import Feeds
 from api.names import Names
 from api.payment_queue import ProjectedPayments
@@ -45,13 +45,6 @@ from api.showing import Showing
 from api.webhooks import META_BODY_BYTES_MAX, Webhooks
 from domain.ports import Clock, Directory
 from projections.standing import Standings
-
-
-@get("/openapi.json", include_in_schema=False)
-async def get_openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """What this API takes and answers, as OpenAPI."""
-    return request.app.openapi_schema.to_schema()
-
 
 HANDLERS = (
     *organisations.HANDLERS,
@@ -68,7 +61,6 @@ HANDLERS = (
     *events.HANDLERS,
     *health.HANDLERS,
     *webhooks.HANDLERS,
-    get_openapi,
 )
 
 
@@ -100,11 +92,14 @@ class Parts:
 def create_app(parts: Parts) -> Litestar:
     """The application over its parts."""
 
-    async def before_request(request: Request[Any, Any, Any]) -> None:
+    async def before_request(request: Request[Any, Any, Any]) -> Response[None] | None:
         """Who asks comes before what is asked: without a valid key all is 401."""
-        if asks_for(request, "principal"):
+        if request.method == "OPTIONS":
+            return _options(request)
+        if takes(request.route_handler, "principal"):
             request.state.principal = await parts.authentication.principal(request)
         await check_request(request)
+        return None
 
     def principal(request: Request[Any, Any, Any]) -> Principal:
         known: Principal = request.state.principal
@@ -114,22 +109,36 @@ def create_app(parts: Parts) -> Litestar:
         part = getattr(parts, name)
         return Provide(lambda: part, sync_to_thread=False)
 
+    dependencies = {
+        **{name: the(name) for name in Parts.__dataclass_fields__},
+        "principal": Provide(principal, sync_to_thread=False),
+        "page": Provide(page, sync_to_thread=False),
+        "chat_query": Provide(chats.chat_query, sync_to_thread=False),
+    }
+
+    @cache
+    def document() -> dict[str, Any]:
+        return openapi_document([*HANDLERS, get_openapi], dependencies)
+
+    @get("/openapi.json", sync_to_thread=True)
+    def get_openapi() -> dict[str, Any]:
+        """What this API takes and answers, as OpenAPI."""
+        return document()
+
     return Litestar(
-        HANDLERS,
-        dependencies={
-            **{name: the(name) for name in Parts.__dataclass_fields__},
-            "principal": Provide(principal, sync_to_thread=False),
-            "page": Provide(page, sync_to_thread=False),
-            "chat_query": Provide(chats.chat_query, sync_to_thread=False),
-        },
+        [*HANDLERS, get_openapi],
+        dependencies=dependencies,
         before_request=before_request,
         exception_handlers=EXCEPTION_HANDLERS,
-        openapi_config=OpenAPIConfig(
-            title="Trunkline",
-            version="1",
-            path="/openapi",  # The framework's own pages; the document is at /openapi.json.
-            render_plugins=[JsonRenderPlugin()],
-        ),
+        openapi_config=None,  # The document is ours, and so is every page.
         request_max_body_size=META_BODY_BYTES_MAX + 1,
         logging_config=None,
     )
+
+
+def _options(request: Request[Any, Any, Any]) -> Response[None]:
+    """Every method of the path; the framework would name those of one of its handlers."""
+    path = request.scope["path_template"]
+    routes = (route for route in request.app.routes if route.path_format == path)
+    methods = sorted({method for route in routes for method in route.methods})
+    return Response(None, status_code=204, headers={"Allow": ", ".join(methods)})

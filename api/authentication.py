@@ -1,5 +1,6 @@
 """Who asks: API keys, their scopes, and how often they may ask (contract, Authentication)."""
 
+import asyncio
 import hmac
 import math
 import time
@@ -11,18 +12,24 @@ from typing import Any
 import msgspec
 from litestar import Request
 
+from api.answers import min_position
 from api.commands.context import Actor, the_organisation
 from api.commands.execute import Executor
 from api.commands.execute import Request as Repeatable
 from api.commands.organisations import KEY_PREFIX, digest_of
-from api.problems import TooManyRequests, Unauthenticated
+from api.problems import Behind, TooManyRequests, Unauthenticated
 from domain.organisation import Organisation, User
 from domain.ports import Clock, Directory, KeyHolder, Keys, Log
 from domain.refusal import Forbidden, Invalid
 
 FAILURES_PER_MINUTE = 20
 BUCKETS_KEPT_MAX = 10_000
+IDEMPOTENCY_KEY_HEADER = "Idempotency-Key"
 IDEMPOTENCY_KEY_LENGTH_MAX = 255
+
+# How long a read waits for a position, and between two looks.
+WAIT_SECONDS = 5.0
+PAUSE_SECONDS = 0.05
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +112,8 @@ class Authentication:
             raise Unauthenticated
         if not self._requests.take(key_id, now):
             raise TooManyRequests(retry_after=self._requests.seconds_until_next(key_id, now))
+        if request.method == "GET":
+            holder = await self._at_least(min_position(request), key_id, holder)
         return await self._look_up(key_id, holder)
 
     async def renewed(self, principal: Principal) -> Principal:
@@ -124,6 +133,19 @@ class Authentication:
         organisation = await self._executor.look(org, the_organisation)
         user = organisation.users[principal.user_id]
         return msgspec.structs.replace(principal, organisation=organisation, user=user)
+
+    async def _at_least(self, position: int, key_id: str, holder: KeyHolder) -> KeyHolder:
+        """The key's holder when the org's log has come to the position. Raises Behind.
+
+        What is answered from the log's own state is never behind it; what is asked for may be.
+        """
+        deadline = self._timer() + WAIT_SECONDS
+        while holder.position < position:
+            if self._timer() > deadline:
+                raise Behind
+            await asyncio.sleep(PAUSE_SECONDS)
+            holder = await self._directory.key_holder(key_id) or holder
+        return holder
 
     def _opens(self, holder: KeyHolder, secret: str) -> bool:
         return hmac.compare_digest(digest_of(secret), holder.hash) and self._is_valid(holder)
@@ -179,13 +201,13 @@ async def actor_of(
 async def _repeatable(
     request: Request[Any, Any, Any], principal: Principal, status: int
 ) -> Repeatable | None:
-    values = request.headers.getall("idempotency-key", [])
+    values = request.headers.getall(IDEMPOTENCY_KEY_HEADER, [])
     if not values:
         return None
     value = values[0]
     visible = all("!" <= character <= "~" for character in value)
     if len(values) > 1 or not visible or not 1 <= len(value) <= IDEMPOTENCY_KEY_LENGTH_MAX:
-        raise Invalid("Idempotency-Key", "must be 1 to 255 visible ASCII characters, once")
+        raise Invalid(IDEMPOTENCY_KEY_HEADER, "must be 1 to 255 visible ASCII characters, once")
     path = request.scope["path"]
     key = principal.keys.hash("request", principal.user_id, request.method, path, value)
     body = principal.keys.hash("body", (await request.body()).decode(errors="replace"))

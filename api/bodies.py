@@ -61,9 +61,8 @@ async def check_request(request: Request[Any, Any, Any]) -> None:
         raise Invalid("body", f"is not valid JSON: {error}") from error
 
 
-def asks_for(request: Request[Any, Any, Any], part: str) -> bool:
-    """Whether the handler of this request takes the part of this name."""
-    handler = request.route_handler
+def takes(handler: object, part: str) -> bool:
+    """Whether the handler takes the part of this name."""
     return isinstance(handler, HTTPRouteHandler) and part in handler.parsed_fn_signature.parameters
 
 

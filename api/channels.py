@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, delete, get, patch, post, put
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
 from api.answers import Listing, Page, answer, cursor_of, known_id, slug
@@ -119,7 +120,14 @@ class ConnectedView(ChannelView, kw_only=True):
     setup: Setup
 
 
-@post("/v1/channels")
+@post(
+    "/v1/channels",
+    responses={
+        200: ResponseSpec(
+            ConnectedView, description="It was connected already.", generate_examples=False
+        )
+    },
+)
 async def post_channel(
     request: AnyRequest,
     data: JSONBody[ConnectBody],

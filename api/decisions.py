@@ -71,7 +71,7 @@ async def list_decisions(
     return Listing([_decision_view(row) for row in rows], more)
 
 
-@post("/v1/channels/{channel_id:str}/decisions/replay", status_code=200)
+@post("/v1/channels/{channel_id:str}/decisions/replay", status_code=200, opt={"only_reads": True})
 async def replay_decisions(
     request: AnyRequest,
     channel_id: FromPath[str],

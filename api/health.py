@@ -27,7 +27,7 @@ async def get_healthz() -> Health:
     return Health()
 
 
-@get("/readyz")
+@get("/readyz", opt={"refusals": (503,)})
 async def get_readyz(reading: Part[Reading]) -> Health:
     """The database answers: requests can be served."""
     await reading.ping()

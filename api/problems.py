@@ -14,6 +14,7 @@ from domain.ports import Unavailable
 from domain.refusal import Invalid, Refusal
 
 TYPE_BASE = "https://trunkline.dev/problems/"
+MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
 
 # 409 is the default: a refusal is mostly a conflict with what is already so.
@@ -116,7 +117,7 @@ def problem(
     return Response(
         msgspec.json.encode(body),
         status_code=status,
-        media_type="application/problem+json",
+        media_type=MEDIA_TYPE,
         headers=headers,
     )
 
@@ -172,9 +173,7 @@ def internal_error(request: Request[Any, Any, Any], _: Exception) -> Response[by
         "detail": "This is a mistake of ours; it has been noted.",
         "code": "internal",
     }
-    return Response(
-        msgspec.json.encode(body), status_code=500, media_type="application/problem+json"
-    )
+    return Response(msgspec.json.encode(body), status_code=500, media_type=MEDIA_TYPE)
 
 
 _PLACE = re.compile(r"^(?P<message>.*?)(?: - at `(?P<place>[^`]*)`)?$", re.DOTALL)

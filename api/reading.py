@@ -6,17 +6,13 @@ from typing import Any
 
 from litestar import Request
 
-from api.answers import MIN_POSITION_HEADER
-from api.authentication import Principal
+from api.answers import min_position
+from api.authentication import WAIT_SECONDS, Principal
 from api.commands.execute import Outcome
 from api.problems import Behind
-from domain.refusal import Invalid
 from projections import checkpoints
 from projections.builds import LiveBuilds
 from projections.projection import Connection, Projection
-
-WAIT_SECONDS = 5.0
-POSITION_MAX = 2**63 - 1
 
 
 class Reading:
@@ -35,7 +31,7 @@ class Reading:
     ) -> AsyncIterator[Connection]:
         """A connection for a read of these projections. Raises Behind, Invalid, Forbidden."""
         principal.require_scope(scope)
-        position = _min_position(request)
+        position = min_position(request)
         if position and not await self.reached(principal.keys.org.number, position, *projections):
             raise Behind
         async with self._live.within(principal.keys.org.number) as connection:
@@ -71,10 +67,3 @@ class Reading:
             ):
                 return False
         return True
-
-
-def _min_position(request: Request[Any, Any, Any]) -> int:
-    text = request.headers.get(MIN_POSITION_HEADER, "0")
-    if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > POSITION_MAX:
-        raise Invalid(MIN_POSITION_HEADER, "must be a position: 0, 1, 2 …")
-    return int(text)

@@ -95,28 +95,32 @@ class Webhooks:
         return WebhookRefused()
 
 
+# What else may be answered, for the OpenAPI document.
+_HANDSHAKE = {"raw_body": True, "refusals": (403, 503)}
+_DELIVERY = {"raw_body": True, "refusals": (401, 413, 503)}
+
 # Meta's platforms: one address and one app secret for all accounts.
 
 
-@get("/webhooks/whatsapp", opt={"raw_body": True}, media_type="text/plain")
+@get("/webhooks/whatsapp", opt=_HANDSHAKE, media_type="text/plain")
 async def verify_whatsapp(request: AnyRequest, webhooks: Part[Webhooks]) -> str:
     """Meta's handshake: the challenge goes back word by word."""
     return _challenge(webhooks.whatsapp, request)
 
 
-@post("/webhooks/whatsapp", opt={"raw_body": True}, status_code=200, media_type="text/plain")
+@post("/webhooks/whatsapp", opt=_DELIVERY, status_code=200, media_type="text/plain")
 async def receive_whatsapp(request: AnyRequest, webhooks: Part[Webhooks]) -> Response[str]:
     """A delivery: acknowledged only when everything in it is durable."""
     return await _receive_from_meta(webhooks, webhooks.whatsapp, request)
 
 
-@get("/webhooks/messenger", opt={"raw_body": True}, media_type="text/plain")
+@get("/webhooks/messenger", opt=_HANDSHAKE, media_type="text/plain")
 async def verify_messenger(request: AnyRequest, webhooks: Part[Webhooks]) -> str:
     """Meta's handshake: the challenge goes back word by word."""
     return _challenge(webhooks.messenger, request)
 
 
-@post("/webhooks/messenger", opt={"raw_body": True}, status_code=200, media_type="text/plain")
+@post("/webhooks/messenger", opt=_DELIVERY, status_code=200, media_type="text/plain")
 async def receive_messenger(request: AnyRequest, webhooks: Part[Webhooks]) -> Response[str]:
     """A delivery: acknowledged only when everything in it is durable."""
     return await _receive_from_meta(webhooks, webhooks.messenger, request)
@@ -145,7 +149,7 @@ async def _receive_from_meta(
 # Platforms whose accounts have addresses and secrets of their own.
 
 _BY_ACCOUNT: dict[str, Any] = {
-    "opt": {"raw_body": True},
+    "opt": _DELIVERY,
     "status_code": 200,
     "media_type": "text/plain",
 }

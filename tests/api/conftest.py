@@ -20,6 +20,7 @@ from adapters.whatsapp.fake_rules import FakeAccount
 from api.main import Core, Database, application, core, found
 from api.processes import dispatching, projecting
 from api.settings import Settings
+from tests.api.truth import Truth
 from tests.conftest import Database as EmptyDatabase
 
 APP_SECRET = "acme_meta_app_secret"
@@ -164,6 +165,7 @@ class Trunkline:
     parts: Core
     settings: Settings
     database: Database
+    truth: Truth  # Every answer to `http` is held against the OpenAPI document.
     texts: int = 0
     last_delivery: bytes = b""
     accounts: Iterator[str] = field(default_factory=lambda: iter(ACCOUNTS))
@@ -267,6 +269,7 @@ async def trunkline(
     where = Database(database.url, database.superuser, "trunkline", True)
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
+    listening.listen()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     async with FakeCloudApi(
         accounts=[
@@ -287,7 +290,9 @@ async def trunkline(
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve([listening]))
             async with httpx.AsyncClient(base_url=url, timeout=20) as http:
-                yield Trunkline(url, http, fake, parts, settings, where)
+                truth = Truth((await http.get("/openapi.json")).json())
+                http.event_hooks["response"].append(truth.check)
+                yield Trunkline(url, http, fake, parts, settings, where, truth)
             server.should_exit = True
             await serving
 
