@@ -9,7 +9,7 @@ import math
 import re
 from datetime import datetime
 from functools import cache
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 from litestar import Request
@@ -166,6 +166,9 @@ def _query_forms(handler: HTTPRouteHandler) -> dict[str, tuple[re.Pattern[str], 
 
 def _form(parameter: FieldDefinition) -> tuple[re.Pattern[str], str] | None:
     types = (parameter.annotation, *get_args(parameter.annotation))
+    names = [name for each in types if get_origin(each) is Literal for name in get_args(each)]
+    if names:  # The framework would take the text null for nothing at all.
+        return re.compile("|".join(map(re.escape, names))), f"must be one of {', '.join(names)}"
     return next((_FORMS[each] for each in types if each in _FORMS), None)
 
 

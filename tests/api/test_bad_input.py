@@ -194,6 +194,15 @@ async def test_a_time_in_a_query_is_held_to_its_rule(office: Office):
             await office.admin.call("GET", f"{office.path(path)}?{name}={value}", expect=200)
 
 
+async def test_a_choice_in_a_query_is_one_of_those_there_are(office: Office):
+    found = await parameters(office, '"enum"')
+    assert ("/v1/services/{service}/chats", "status") in found
+    for path, name in found:
+        for value in ("", "null", "NULL", "none", "Open", "open,closed", "open ", "%00"):
+            response = await office.admin.call("GET", f"{office.path(path)}?{name}={value}")
+            assert_problem(response, 400, "invalid", field=name)
+
+
 async def test_a_text_in_a_query_reaches_no_database_with_what_it_cannot_hold(office: Office):
     found = await parameters(office, '"type": "string"')
     assert ("/v1/events", "stream") in found
