@@ -15,7 +15,14 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.api.conftest import VERIFY_TOKEN, Trunkline
-from tests.api.operations import Office, from_elsewhere, is_public, office_of, operations
+from tests.api.operations import (
+    NOBODYS_ID,
+    Office,
+    from_elsewhere,
+    is_public,
+    office_of,
+    operations,
+)
 from tests.api.problems import assert_problem
 from tests.api.test_roles import PREPARATIONS
 from tests.api.truth import Truth
@@ -108,6 +115,15 @@ def test_bodies_are_closed_and_lists_bounded_as_they_are(document: Json):
                 method,
                 path,
             )
+
+
+async def test_a_body_is_needed_exactly_where_the_document_says_so(office: Office, document: Json):
+    """Contract: a POST without a body needs no Content-Type."""
+    for method, template, operation in operations_of(document):
+        if "requestBody" in operation and not is_public(template):
+            response = await office.admin.call(method, office.path(template, message_id=NOBODYS_ID))
+            is_missed = response.status_code in (400, 415)
+            assert is_missed == operation["requestBody"]["required"], template
 
 
 async def test_every_operation_answers_what_it_promises(office: Office, document: Json):
