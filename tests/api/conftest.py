@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +21,7 @@ from adapters.whatsapp.fake_rules import FakeAccount
 from api.main import Core, Database, application, core, found
 from api.processes import dispatching, projecting
 from api.settings import Settings
+from tests.api.terminal import Operator
 from tests.api.truth import Truth
 from tests.conftest import Database as EmptyDatabase
 
@@ -301,3 +303,23 @@ async def trunkline(
 def payloads(repository: Path) -> Path:
     """The folder of recorded WhatsApp payloads."""
     return repository / "tests" / "payloads" / "whatsapp"
+
+
+@pytest.fixture
+def operator(trunkline: Trunkline, tmp_path: Path) -> Operator:
+    """Of the installation that runs in this process."""
+    return Operator(
+        {
+            "PATH": os.environ["PATH"],
+            "TRUNKLINE_HOME": str(tmp_path / "home"),
+            "TRUNKLINE_DATABASE_URL": trunkline.database.url,
+            "TRUNKLINE_MIGRATION_DATABASE_URL": trunkline.database.migration_url,
+            "TRUNKLINE_MASTER_KEY": (trunkline.settings.home / "master.key").read_text(),
+        }
+    )
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Operator:
+    """Who has configured nothing yet."""
+    return Operator({"PATH": os.environ["PATH"], "TRUNKLINE_HOME": str(tmp_path / "home")})

@@ -1,0 +1,250 @@
+"""`trunkline …` as an operator has it: words, JSON, exit codes, and what to do next (contract)."""
+
+import json
+import re
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import httpx
+import psycopg
+import pytest
+from click.testing import CliRunner
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from api.cli import main
+from tests.api.conftest import Trunkline
+from tests.api.operations import Office, office_of
+from tests.api.terminal import SECONDS_MAX, Done, Operator
+
+STOP_SECONDS_MAX = 10
+
+
+# Help.
+
+
+def commands(group: click.Group = main, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command with the words that name it."""
+    yield path, group
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+        else:
+            yield (*path, name), command
+
+
+@pytest.mark.parametrize(("path", "command"), list(commands()))
+def test_every_command_has_help_with_a_sentence_for_each_option(
+    path: tuple[str, ...], command: click.Command
+):
+    shown = [CliRunner().invoke(main, [*path, option]) for option in ("--help", "-h")]
+    assert [each.exit_code for each in shown] == [0, 0]
+    assert shown[0].output == shown[1].output
+    assert shown[0].output.startswith(f"Usage: {' '.join(('main', *path))} ")
+    assert (command.help or "").strip()
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    assert [each.name for each in options if not each.help and each.name != "version"] == []
+
+
+def test_the_program_lists_its_commands_and_refuses_others(stranger: Operator):
+    shown = stranger.does("--help")
+    assert (shown.code, shown.err) == (0, "")
+    for name in main.commands:
+        assert re.search(rf"^  {name} +\w", shown.out, re.MULTILINE), name
+    refused = stranger.does("nothing")
+    assert (refused.code, refused.out) == (2, "")
+    assert "No such command 'nothing'" in refused.err
+
+
+# Serving.
+
+
+def test_serve_says_one_line_when_it_is_ready_and_ends_when_it_is_told_to(operator: Operator):
+    """Contract: SIGTERM ends it within 10 seconds with exit code 0; so does Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        server = operator.start("serve", "--port", "0")
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        address = line.removeprefix("Trunkline is ready at ").rstrip("\n")
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address), line
+        assert httpx.get(f"{address}/readyz").json() == {"status": "ok"}
+        told = time.monotonic()
+        server.send_signal(number)
+        out, err = server.communicate(timeout=SECONDS_MAX)
+        assert (server.returncode, out, err) == (0, "", "")
+        assert time.monotonic() - told < STOP_SECONDS_MAX
+
+
+def test_each_role_says_that_it_is_ready(operator: Operator):
+    for role in ("api", "projector", "dispatcher"):
+        server = operator.start("serve", "--port", "0", "--role", role)
+        assert server.stdout is not None
+        assert server.stdout.readline().startswith("Trunkline is ready at ")
+        server.terminate()
+        server.communicate(timeout=SECONDS_MAX)
+        assert server.returncode == 0
+
+
+def test_a_port_that_is_taken_is_told(operator: Operator, trunkline: Trunkline):
+    port = trunkline.url.rpartition(":")[2]
+    refused = operator.does("serve", "--port", port)
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err == (
+        f"trunkline: Cannot listen at 127.0.0.1, port {port}: Address already in use."
+        " Choose another with --host and --port; port 0 takes a free one.\n"
+    )
+
+
+# Migrating.
+
+
+def test_migrating_twice_and_at_once_is_safe(operator: Operator, server: str):
+    name = f"empty_{secrets.token_hex(6)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        owner = make_conninfo(server, dbname=name)
+        where = {
+            "TRUNKLINE_DATABASE_URL": make_conninfo(owner, user="trunkline"),
+            "TRUNKLINE_MIGRATION_DATABASE_URL": owner,
+        }
+        try:
+            both = [operator.start("migrate", **where) for _ in range(2)]
+            said = [each.communicate(timeout=SECONDS_MAX) for each in both]
+            assert [each.returncode for each in both] == [0, 0], said
+            applied = [line for out, _ in said for line in out.splitlines() if "Applied" in line]
+            assert len(applied) == len(set(applied)) > 0
+            again = operator.does("migrate", **where)
+            assert again == Done(0, "The database is up to date.\n", "")
+            made = operator.does("org", "create", "Acme", "--json", **where)
+            assert made.code == 0, made.err
+        finally:
+            drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
+            connection.execute(drop.format(sql.Identifier(name)))
+
+
+# Organisations.
+
+
+async def test_an_organisation_is_made_with_an_admin_whose_key_opens_it(
+    operator: Operator, trunkline: Trunkline
+):
+    in_json = await operator.asks("org", "create", "Acme", "--json")
+    (made,) = in_json.lines
+    assert made.keys() == {"organization_id", "user_id", "api_key"}
+    in_words = await operator.asks("org", "create", "株式会社アクメ")
+    key = re.search(r"^API key +(\S+) +\(shown once: keep it\)$", in_words.out, re.MULTILINE)
+    assert key is not None
+    for api_key in (made["api_key"], key[1]):
+        me = await trunkline.http.get("/v1/me", headers={"Authorization": f"Bearer {api_key}"})
+        assert me.json()["role"] == "admin"
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\tb", "x" * 201])
+def test_a_name_is_held_to_the_rules_of_the_api(operator: Operator, name: str):
+    refused = operator.does("org", "create", name)
+    assert (refused.code, refused.out) == (2, "")
+    assert "Invalid value for 'NAME': must be printable, 1 to 200 characters" in refused.err
+
+
+# History.
+
+
+@pytest.fixture(scope="module")
+async def office(trunkline: Trunkline) -> Office:
+    office = await office_of(trunkline, "crm", "desk")
+    await office.admin.post(office.path("/v1/services/{service}/visit"))
+    return office
+
+
+async def streams(office: Office) -> dict[str, list[Any]]:
+    """The events of every kind of stream that the office has: one stream of each."""
+    found: dict[str, list[Any]] = {}
+    kinds: dict[str, str] = {}
+    for each in await office.admin.events():
+        stream = each["stream"]
+        if kinds.setdefault(stream.partition(":")[0], stream) == stream:
+            found.setdefault(stream, []).append(each)
+    return found
+
+
+async def test_the_history_of_every_kind_of_thing_is_told_in_words_and_in_json(
+    operator: Operator, office: Office
+):
+    org = ("--org", office.admin.organization_id)
+    found = await streams(office)
+    kinds = {stream.partition(":")[0] for stream in found}
+    assert kinds == {
+        "account",
+        "channel",
+        "chat",
+        "contact",
+        "organisation",
+        "reader",
+        "template",
+    }
+    for stream, events in found.items():
+        in_json = await operator.asks("history", stream, "--json", *org)
+        assert in_json.code == 0, in_json.err
+        shown = {line["position"]: line for line in in_json.lines}
+        for event in events:
+            line = shown[event["position"]]
+            assert line.keys() == {*event, "words"} - {"hash"}
+            assert {name: line[name] for name in ("stream", "version", "type", "recorded_at")} == {
+                name: event[name] for name in ("stream", "version", "type", "recorded_at")
+            }
+        in_words = await operator.asks("history", stream, *org)
+        told = [line["words"] for line in in_json.lines]
+        assert [line.split("  ")[-1] for line in in_words.out.splitlines()] == told
+        assert [each for each in told if not re.fullmatch(r"\S.*\.", each)] == []
+
+
+async def test_the_state_of_every_kind_of_thing_is_shown_as_of_a_position_or_a_time(
+    operator: Operator, office: Office
+):
+    org = ("--org", office.admin.organization_id)
+    for stream, events in (await streams(office)).items():
+        event = events[len(events) // 2]
+        answers = [
+            await operator.asks("history", stream, "--as-of", moment, "--json", *org)
+            for moment in (str(event["position"]), event["recorded_at"])
+        ]
+        states = [line for each in answers for line in each.lines]
+        assert states[0].keys() == {"position", "recorded_at", "state"}
+        assert states[0]["position"] == event["position"]
+        # At one time there may be several; the state is that after the last of them.
+        at_that_time = [each for each in events if each["recorded_at"] == event["recorded_at"]]
+        assert states[1]["position"] == at_that_time[-1]["position"]
+        in_words = await operator.asks("history", stream, "--as-of", str(event["position"]), *org)
+        assert json.loads(in_words.out) == states[0]
+
+
+async def test_a_history_that_there_is_not_is_told(operator: Operator, office: Office):
+    org = ("--org", office.admin.organization_id)
+    for arguments, code, told in (
+        (("nonsense:1",), 2, "'nonsense:1' is none of account, channel, chat"),
+        (("chat:nobodys",), 1, "There is no chat:nobodys in this organisation."),
+        (("organisation", "--as-of", "0"), 1, "organisation did not exist then."),
+        (("organisation", "--as-of", "2020-01-01T00:00:00Z"), 1, "did not exist then."),
+        (("organisation", "--as-of", "2020-01-01T00:00:00"), 2, "must say its time zone"),
+        (("organisation", "--as-of", "yesterday"), 2, "must be a position or a time such as"),
+    ):
+        refused = await operator.asks("history", *arguments, *org)
+        assert (refused.code, refused.out) == (code, ""), arguments
+        assert told in refused.err
+    for org_id in ("nobody", "system:", ""):
+        refused = await operator.asks("history", "organisation", "--org", org_id)
+        assert (refused.code, refused.err) == (1, f"Error: There is no organisation {org_id}.\n")
+
+
+async def test_who_does_not_say_which_organisation_is_told_which_there_are(
+    operator: Operator, office: Office, trunkline: Trunkline
+):
+    other = await trunkline.organisation("Other")
+    refused = await operator.asks("history", "organisation")
+    assert refused.code == 1
+    assert "Say which organisation with --org. There are:" in refused.err
+    assert {office.admin.organization_id, other.organization_id} <= set(refused.err.split())
