@@ -77,11 +77,16 @@ def page(
 def min_position(request: Request[Any, Any, Any]) -> int:
     """The position that the answer to a read has to show at least. Raises Invalid."""
     values = request.headers.getall(MIN_POSITION_HEADER, ["0"])
-    text = values[0] if len(values) == 1 else ""
-    is_number = text.isascii() and text.isdigit() and len(text) <= POSITION_DIGITS_MAX
-    if not is_number or int(text) >= POSITION_LIMIT:
+    position = position_in(values[0]) if len(values) == 1 else None
+    if position is None:
         raise Invalid(MIN_POSITION_HEADER, "must be a position: 0, 1, 2 …, once")
-    return int(text)
+    return position
+
+
+def position_in(text: str) -> int | None:
+    """The position that a header names; None if that is none."""
+    is_number = text.isascii() and text.isdigit() and len(text) <= POSITION_DIGITS_MAX
+    return int(text) if is_number and int(text) < POSITION_LIMIT else None
 
 
 def cursor_of(*values: Any) -> str:

@@ -106,7 +106,7 @@ class ListedPurchase(msgspec.Struct, kw_only=True):
 async def get_credits(
     principal: Part[Principal],
     credit_accounts: Part[CreditAccounts],
-    account_id: Annotated[str | None, QueryParameter()] = None,
+    account_id: Annotated[str | None, QueryParameter(required=True)] = None,
     as_of: Annotated[str | None, QueryParameter()] = None,
 ) -> CreditsView:
     """The balance of an account, or of its business account; `as_of` a position or time."""

@@ -62,7 +62,7 @@ _MIN_POSITION = {
     "description": "The answer shows at least this position, or is 503.",
     "schema": _POSITION,
 }
-_REFUSALS = (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)
+_REFUSALS = (400, 401, 402, 403, 404, 409, 413, 415, 422, 429, 503)
 _HEADERS: dict[int, Json] = {
     401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
     429: {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}},
@@ -89,9 +89,9 @@ def openapi_document(handlers: Sequence[HTTPRouteHandler], dependencies: Mapping
     )
     document: Json = deepcopy(app.openapi_schema.to_schema())
     by_name = {handler.handler_name: handler for handler in handlers}
-    for path, methods in document["paths"].items():
+    for methods in document["paths"].values():
         for operation in methods.values():
-            _complete(operation, path, by_name[operation["operationId"]])
+            _complete(operation, by_name[operation["operationId"]])
     _close_bodies(document)
     components = document["components"]
     components["schemas"]["Problem"] = _PROBLEM
@@ -100,7 +100,7 @@ def openapi_document(handlers: Sequence[HTTPRouteHandler], dependencies: Mapping
     return document
 
 
-def _complete(operation: Json, path: str, handler: HTTPRouteHandler) -> None:
+def _complete(operation: Json, handler: HTTPRouteHandler) -> None:
     """Add what the framework does not know: keys, headers, refusals."""
     has_principal = takes(handler, "principal")
     operation["security"] = [{KEY_SCHEME: []}] if has_principal else []
@@ -118,7 +118,7 @@ def _complete(operation: Json, path: str, handler: HTTPRouteHandler) -> None:
     elif has_principal:
         parameters.append(_MIN_POSITION)
     operation["responses"].pop("400", None)  # Of the framework's own form.
-    for status in sorted(_refusals(operation, path, handler)):
+    for status in sorted(_refusals(operation, handler)):
         operation["responses"][str(status)] = {"$ref": f"{RESPONSES}{_name(status)}"}
 
 
@@ -134,18 +134,15 @@ def _name(status: int) -> str:
     return HTTPStatus(status).phrase.replace(" ", "")
 
 
-def _refusals(operation: Json, path: str, handler: HTTPRouteHandler) -> Iterator[int]:
+def _refusals(operation: Json, handler: HTTPRouteHandler) -> Iterator[int]:
     """The statuses of the problems that may be answered; 405 and 500 belong to no operation."""
     if takes(handler, "principal"):
-        yield from (400, 401, 403, 413, 429, 503)
-        if "{" in path or "requestBody" in operation:
-            yield 404
+        yield from (400, 401, 403, 404, 413, 429, 503)
         if "requestBody" in operation:
             yield 415
         if is_write(handler):
-            yield from (409, 422)
-    else:
-        yield from handler.opt.get("refusals", ())
+            yield from (402, 409, 422)
+    yield from handler.opt.get("refusals", ())
 
 
 def is_write(handler: HTTPRouteHandler) -> bool:

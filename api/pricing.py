@@ -152,7 +152,7 @@ async def put_rules(
     return answer(_choice_view(chosen), outcome)
 
 
-@post("/v1/quotes", status_code=200)
+@post("/v1/quotes", status_code=200, opt={"only_reads": True})
 async def post_quote(
     data: JSONBody[QuoteBody],
     principal: Part[Principal],

@@ -63,7 +63,11 @@ class ReplayView(msgspec.Struct, kw_only=True):
     lines: list[DifferingLine]
 
 
-@post("/v1/statements/{account_id:str}/{month:str}/replay", status_code=200)
+@post(
+    "/v1/statements/{account_id:str}/{month:str}/replay",
+    status_code=200,
+    opt={"only_reads": True},
+)
 async def replay_statement(
     request: AnyRequest,
     account_id: FromPath[str],

@@ -12,13 +12,14 @@ from litestar.types import Receive, Scope, Send
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
+from api.answers import position_in
 from api.authentication import Authentication, Principal
 from api.channels import PROJECTION as CHANNELS
 from api.chats import INBOX, UNREAD, viewer_of
 from api.feeds import AWAY, Batch, Feeds, Place
 from api.parts import Part
 from api.problems import Unauthenticated
-from api.reading import POSITION_MAX, Reading
+from api.reading import Reading
 from api.showing import Showing
 from domain.ports import Clock, Unavailable
 from domain.refusal import Invalid
@@ -68,9 +69,9 @@ async def _resumed(text: str | None, feeds: Feeds, principal: Principal, reached
     """The position to go on behind. Raises Invalid."""
     if text is None:
         return reached
-    if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > POSITION_MAX:
+    position = position_in(text)
+    if position is None:
         raise Invalid(LAST_EVENT_ID, "must be a position: 0, 1, 2 …")
-    position = int(text)
     # Projections may be behind what a client has just written, but the log never is.
     if position > reached and position > await feeds.head(principal.keys.org):
         raise Invalid(LAST_EVENT_ID, "lies ahead of the log; read the lists again")

@@ -29,6 +29,9 @@ from tests.api.truth import Truth
 
 Json = dict[str, Any]
 
+# POSTs that write nothing.
+ONLY_READ = ("/replay", "/quotes")
+
 
 @pytest.fixture(scope="module")
 async def office(trunkline: Trunkline) -> Office:
@@ -93,9 +96,9 @@ async def test_an_operation_needs_a_key_exactly_where_the_document_says_so(
 def test_every_write_takes_an_idempotency_key_and_every_read_a_position(document: Json):
     for method, path, operation in operations_of(document):
         headers = {each["name"] for each in operation["parameters"] if each["in"] == "header"}
-        is_read = method == "GET" or path.endswith("/replay")
-        expected = {"Trunkline-Min-Position"} if is_read else {"Idempotency-Key"}
-        assert headers == (set() if is_public(path) else expected), path
+        is_write = method != "GET" and not path.endswith(ONLY_READ)
+        assert ("Idempotency-Key" in headers) == (is_write and not is_public(path)), path
+        assert ("Trunkline-Min-Position" in headers) == (not is_write and not is_public(path)), path
 
 
 def test_bodies_are_closed_and_lists_bounded_as_they_are(document: Json):
@@ -133,20 +136,24 @@ async def test_every_operation_answers_what_it_promises(office: Office, document
         operation = f"{method} {template}"
         names = await PREPARATIONS[operation](office) if operation in PREPARATIONS else {}
         path, body = office.path(template, **names), office.body(method, template, **names)
-        await office.admin.call(method, path, json=body)
+        await office.admin.call(method, path, json=body, params=office.query(method, template))
     await office.admin.connect("crm", office.trunkline.account())
-    await office.trunkline.deliver(b"{}")
     promised = {
         (method, path, int(status))
         for method, path, operation in operations_of(document)
         for status in operation["responses"]
-        if status.startswith("2")
+        if status.startswith("2") and not path.startswith("/webhooks/")
     }
-    handshake = ("GET", "/webhooks/whatsapp", 200)
-    assert promised - truth.seen == {handshake}
+    assert promised - truth.seen == set()
+
+
+async def test_webhooks_answer_what_they_promise(office: Office):
+    """The other platforms' are held to their adapters' tests."""
+    truth = office.trunkline.truth
+    await office.trunkline.deliver(b"{}")
     query = {"hub.mode": "subscribe", "hub.verify_token": VERIFY_TOKEN, "hub.challenge": "1"}
     await office.admin.http.get("/webhooks/whatsapp", params=query)
-    assert handshake in truth.seen
+    assert {(method, "/webhooks/whatsapp", 200) for method in ("GET", "POST")} <= truth.seen
 
 
 # Controls: a document that is not true is found out.
