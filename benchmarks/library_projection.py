@@ -4,14 +4,14 @@ Our recorder gives it the events, its own tracking recorder keeps its place and 
 """
 
 import time
-from typing import Any, ClassVar
+from typing import Any
 
 from eventsourcing.application import Application
 from eventsourcing.persistence import Tracking
 from eventsourcing.postgres import PostgresDatastore, PostgresTrackingRecorder
 from eventsourcing.projection import Projection, ProjectionRunner
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Composed
 
 from adapters.postgres.recorder import EventMapper, StreamEvent
 from domain.chat import EchoReceived, MessageReceived, ReplyRequested
@@ -40,7 +40,7 @@ class ChatsView(PostgresTrackingRecorder):
 
     def __init__(self, datastore: PostgresDatastore, **more: Any) -> None:
         super().__init__(datastore, **more)
-        self.sql_create_statements.append(SQL(_TABLE))
+        self.sql_create_statements.append(Composed([SQL(_TABLE)]))
 
     def write(self, tracking: Tracking, row: tuple[Any, ...] | None) -> None:
         """A chat's row, if there is one to write, and the place, in one transaction."""
@@ -54,7 +54,6 @@ class Chats(Projection[ChatsView]):
     """The fold."""
 
     name = "chats"
-    topics: ClassVar[tuple[str, ...]] = ()
 
     def process_event(self, domain_event: Any, tracking: Tracking) -> None:
         """One event."""

@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 
@@ -67,7 +68,7 @@ def _open(connection: psycopg.Connection) -> int:
     return org
 
 
-def _rows(org: int, count: int, chance: random.Random) -> Iterator[tuple[object, ...]]:
+def _rows(org: int, count: int, chance: random.Random) -> Iterator[tuple[Any, ...]]:
     """Rows of the log, chained."""
     versions: dict[str, int] = {}
     previous, at = chain.GENESIS, BEGAN_AT
