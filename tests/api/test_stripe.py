@@ -24,12 +24,12 @@ from domain.payment import RECHARGE_PAUSES, TRY_PAUSES
 from tests.api.deliveries import eventually
 from tests.api.stripe_world import CARD, Bank, a_bank, becomes, purchases
 from tests.api.test_credits import Shop
-from tests.conftest import Database as TestDatabase
+from tests.conftest import Database as EmptyDatabase
 
 
 @pytest.fixture(scope="module")
 async def bank(
-    database: TestDatabase, tmp_path_factory: pytest.TempPathFactory
+    database: EmptyDatabase, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Bank]:
     where = Database(database.url, database.superuser, "trunkline", True)
     async with a_bank(where, tmp_path_factory.mktemp("home")) as opened:

@@ -18,7 +18,7 @@ from api.main import Database
 from tests.api.conftest import Client
 from tests.api.deliveries import eventually
 from tests.api.stripe_world import environment
-from tests.conftest import Database as TestDatabase
+from tests.conftest import Database as EmptyDatabase
 
 WABA = "waba-of-the-killed"
 
@@ -65,7 +65,7 @@ class Installation:
 
 @pytest.fixture(scope="module")
 async def installation(
-    database: TestDatabase, tmp_path_factory: pytest.TempPathFactory, repository: Path
+    database: EmptyDatabase, tmp_path_factory: pytest.TempPathFactory, repository: Path
 ) -> AsyncIterator[Installation]:
     where = Database(database.url, database.superuser, "trunkline", True)
     async with FakeStripe() as stripe:

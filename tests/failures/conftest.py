@@ -16,7 +16,7 @@ from api.settings import load
 from tests.adapters.log_scenario import World
 from tests.api.conftest import APP_SECRET, TOKEN
 from tests.api.test_reliability import MASTER_KEY
-from tests.conftest import Database as TestDatabase
+from tests.conftest import Database as EmptyDatabase
 from tests.failures.house import House, environment
 
 ACCOUNTS = [str(800000000000000 + number) for number in range(400)]
@@ -24,7 +24,7 @@ ACCOUNTS = [str(800000000000000 + number) for number in range(400)]
 
 @pytest.fixture(scope="module")
 async def house(
-    database: TestDatabase, tmp_path_factory: pytest.TempPathFactory, repository: Path
+    database: EmptyDatabase, tmp_path_factory: pytest.TempPathFactory, repository: Path
 ) -> AsyncIterator[House]:
     home = tmp_path_factory.mktemp("home")
     async with (
