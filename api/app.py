@@ -25,7 +25,7 @@ from api import (
 from api import credits as credit_routes
 from api.answers import page
 from api.authentication import Authentication, Principal
-from api.bodies import check_request, takes
+from api.bodies import check_request
 from api.commands.channels import Channels
 from api.commands.chats import Chats
 from api.commands.credits import CreditAccounts
@@ -35,6 +35,7 @@ from api.commands.quotes import Quotes
 from api.commands.replies import Replies
 from api.document import openapi_document
 from api.feeds import Feeds
+from api.handlers import takes
 from api.names import Names
 from api.payment_queue import ProjectedPayments
 from api.problems import EXCEPTION_HANDLERS

@@ -17,6 +17,7 @@ from api.commands.context import Actor, the_organisation
 from api.commands.execute import Executor
 from api.commands.execute import Request as Repeatable
 from api.commands.organisations import KEY_PREFIX, digest_of
+from api.handlers import is_write
 from api.problems import Behind, TooManyRequests, Unauthenticated
 from domain.organisation import Organisation, User
 from domain.ports import Clock, Directory, KeyHolder, Keys, Log
@@ -112,7 +113,7 @@ class Authentication:
             raise Unauthenticated
         if not self._requests.take(key_id, now):
             raise TooManyRequests(retry_after=self._requests.seconds_until_next(key_id, now))
-        if request.method == "GET":
+        if not is_write(request.route_handler):
             holder = await self._at_least(min_position(request), key_id, holder)
         return await self._look_up(key_id, holder)
 

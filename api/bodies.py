@@ -61,11 +61,6 @@ async def check_request(request: Request[Any, Any, Any]) -> None:
         raise Invalid("body", f"is not valid JSON: {error}") from error
 
 
-def takes(handler: object, part: str) -> bool:
-    """Whether the handler takes the part of this name."""
-    return isinstance(handler, HTTPRouteHandler) and part in handler.parsed_fn_signature.parameters
-
-
 async def _body(request: Request[Any, Any, Any]) -> bytes:
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > BODY_BYTES_MAX:

@@ -102,7 +102,7 @@ class ListedPurchase(msgspec.Struct, kw_only=True):
     reason: str | None
 
 
-@get("/v1/credits")
+@get("/v1/credits", opt={"refusals": (404,)})
 async def get_credits(
     principal: Part[Principal],
     credit_accounts: Part[CreditAccounts],
@@ -143,7 +143,7 @@ async def post_purchase(
     return answer(bought, outcome, status=201)
 
 
-@get("/v1/credits/purchases")
+@get("/v1/credits/purchases", opt={"refusals": (404,)})
 async def list_purchases(
     request: AnyRequest,
     principal: Part[Principal],

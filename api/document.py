@@ -11,7 +11,7 @@ from litestar.openapi.config import OpenAPIConfig
 
 from api.answers import MIN_POSITION_HEADER, POSITION_HEADER
 from api.authentication import IDEMPOTENCY_KEY_HEADER, IDEMPOTENCY_KEY_LENGTH_MAX
-from api.bodies import takes
+from api.handlers import is_write, takes
 from api.problems import MEDIA_TYPE
 
 Json = dict[str, Any]
@@ -89,9 +89,9 @@ def openapi_document(handlers: Sequence[HTTPRouteHandler], dependencies: Mapping
     )
     document: Json = deepcopy(app.openapi_schema.to_schema())
     by_name = {handler.handler_name: handler for handler in handlers}
-    for methods in document["paths"].values():
+    for path, methods in document["paths"].items():
         for operation in methods.values():
-            _complete(operation, by_name[operation["operationId"]])
+            _complete(operation, path, by_name[operation["operationId"]])
     _close_bodies(document)
     components = document["components"]
     components["schemas"]["Problem"] = _PROBLEM
@@ -100,7 +100,7 @@ def openapi_document(handlers: Sequence[HTTPRouteHandler], dependencies: Mapping
     return document
 
 
-def _complete(operation: Json, handler: HTTPRouteHandler) -> None:
+def _complete(operation: Json, path: str, handler: HTTPRouteHandler) -> None:
     """Add what the framework does not know: keys, headers, refusals."""
     has_principal = takes(handler, "principal")
     operation["security"] = [{KEY_SCHEME: []}] if has_principal else []
@@ -118,7 +118,7 @@ def _complete(operation: Json, handler: HTTPRouteHandler) -> None:
     elif has_principal:
         parameters.append(_MIN_POSITION)
     operation["responses"].pop("400", None)  # Of the framework's own form.
-    for status in sorted(_refusals(operation, handler)):
+    for status in sorted(_refusals(operation, path, handler)):
         operation["responses"][str(status)] = {"$ref": f"{RESPONSES}{_name(status)}"}
 
 
@@ -134,21 +134,18 @@ def _name(status: int) -> str:
     return HTTPStatus(status).phrase.replace(" ", "")
 
 
-def _refusals(operation: Json, handler: HTTPRouteHandler) -> Iterator[int]:
+def _refusals(operation: Json, path: str, handler: HTTPRouteHandler) -> set[int]:
     """The statuses of the problems that may be answered; 405 and 500 belong to no operation."""
+    statuses = set(handler.opt.get("refusals", ()))
     if takes(handler, "principal"):
-        yield from (400, 401, 403, 404, 413, 429, 503)
-        if "requestBody" in operation:
-            yield 415
-        if is_write(handler):
-            yield from (402, 409, 422)
-    yield from handler.opt.get("refusals", ())
-
-
-def is_write(handler: HTTPRouteHandler) -> bool:
-    """Whether it may append to an org's log; some POSTs only read."""
-    is_read = "GET" in handler.http_methods or handler.opt.get("only_reads", False)
-    return takes(handler, "principal") and not is_read
+        statuses |= {400, 401, 403, 413, 429, 503}
+    if takes(handler, "principal") and ("{" in path or "requestBody" in operation):
+        statuses.add(404)
+    if "requestBody" in operation:
+        statuses.add(415)
+    if is_write(handler):
+        statuses |= {409, 422}
+    return statuses
 
 
 def _without_null(schema: Json) -> Json:

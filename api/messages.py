@@ -120,7 +120,11 @@ async def list_messages(
     return read_answer(Listing(items, more), position)
 
 
-@post("/v1/services/{service:str}/chats/{chat_id:str}/messages", status_code=202)
+@post(
+    "/v1/services/{service:str}/chats/{chat_id:str}/messages",
+    status_code=202,
+    opt={"refusals": (402,)},
+)
 async def post_message(
     request: AnyRequest,
     service: FromPath[str],
@@ -153,7 +157,7 @@ async def post_message(
     return await show.answer(actor, outcome)
 
 
-@post("/v1/services/{service:str}/chats", status_code=202)
+@post("/v1/services/{service:str}/chats", status_code=202, opt={"refusals": (402,)})
 async def post_chat(
     request: AnyRequest,
     service: FromPath[str],
@@ -188,6 +192,7 @@ async def post_chat(
 @post(
     "/v1/services/{service:str}/chats/{chat_id:str}/messages/{message_id:str}/retry",
     status_code=202,
+    opt={"refusals": (402,)},
 )
 async def retry_message(
     request: AnyRequest,

@@ -95,32 +95,38 @@ class Webhooks:
         return WebhookRefused()
 
 
-# What else may be answered, for the OpenAPI document.
-_HANDSHAKE = {"raw_body": True, "refusals": (403, 503)}
-_DELIVERY = {"raw_body": True, "refusals": (401, 413, 503)}
+_HANDSHAKE: dict[str, Any] = {
+    "opt": {"raw_body": True, "refusals": (403,)},
+    "media_type": "text/plain",
+}
+_DELIVERY: dict[str, Any] = {
+    "opt": {"raw_body": True, "refusals": (401, 413, 503)},
+    "status_code": 200,
+    "media_type": "text/plain",
+}
 
 # Meta's platforms: one address and one app secret for all accounts.
 
 
-@get("/webhooks/whatsapp", opt=_HANDSHAKE, media_type="text/plain")
+@get("/webhooks/whatsapp", **_HANDSHAKE)
 async def verify_whatsapp(request: AnyRequest, webhooks: Part[Webhooks]) -> str:
     """Meta's handshake: the challenge goes back word by word."""
     return _challenge(webhooks.whatsapp, request)
 
 
-@post("/webhooks/whatsapp", opt=_DELIVERY, status_code=200, media_type="text/plain")
+@post("/webhooks/whatsapp", **_DELIVERY)
 async def receive_whatsapp(request: AnyRequest, webhooks: Part[Webhooks]) -> Response[str]:
     """A delivery: acknowledged only when everything in it is durable."""
     return await _receive_from_meta(webhooks, webhooks.whatsapp, request)
 
 
-@get("/webhooks/messenger", opt=_HANDSHAKE, media_type="text/plain")
+@get("/webhooks/messenger", **_HANDSHAKE)
 async def verify_messenger(request: AnyRequest, webhooks: Part[Webhooks]) -> str:
     """Meta's handshake: the challenge goes back word by word."""
     return _challenge(webhooks.messenger, request)
 
 
-@post("/webhooks/messenger", opt=_DELIVERY, status_code=200, media_type="text/plain")
+@post("/webhooks/messenger", **_DELIVERY)
 async def receive_messenger(request: AnyRequest, webhooks: Part[Webhooks]) -> Response[str]:
     """A delivery: acknowledged only when everything in it is durable."""
     return await _receive_from_meta(webhooks, webhooks.messenger, request)
@@ -148,14 +154,8 @@ async def _receive_from_meta(
 
 # Platforms whose accounts have addresses and secrets of their own.
 
-_BY_ACCOUNT: dict[str, Any] = {
-    "opt": _DELIVERY,
-    "status_code": 200,
-    "media_type": "text/plain",
-}
 
-
-@post("/webhooks/line/{account_id:str}", **_BY_ACCOUNT)
+@post("/webhooks/line/{account_id:str}", **_DELIVERY)
 async def receive_line(
     request: AnyRequest, account_id: FromPath[str], webhooks: Part[Webhooks]
 ) -> Response[str]:
@@ -163,7 +163,7 @@ async def receive_line(
     return await _receive(webhooks, webhooks.line, account_id, request)
 
 
-@post("/webhooks/telegram/{account_id:str}", **_BY_ACCOUNT)
+@post("/webhooks/telegram/{account_id:str}", **_DELIVERY)
 async def receive_telegram(
     request: AnyRequest, account_id: FromPath[str], webhooks: Part[Webhooks]
 ) -> Response[str]:
@@ -171,7 +171,7 @@ async def receive_telegram(
     return await _receive(webhooks, webhooks.telegram, account_id, request)
 
 
-@get("/webhooks/wechat/{account_id:str}", **_BY_ACCOUNT)
+@get("/webhooks/wechat/{account_id:str}", **_DELIVERY)
 async def verify_wechat(
     request: AnyRequest, account_id: FromPath[str], webhooks: Part[Webhooks]
 ) -> Response[str]:
@@ -183,7 +183,7 @@ async def verify_wechat(
     return Response(answer, media_type="text/plain")
 
 
-@post("/webhooks/wechat/{account_id:str}", **_BY_ACCOUNT)
+@post("/webhooks/wechat/{account_id:str}", **_DELIVERY)
 async def receive_wechat(
     request: AnyRequest, account_id: FromPath[str], webhooks: Part[Webhooks]
 ) -> Response[str]:
@@ -221,7 +221,7 @@ def _delivery(
 # A payment provider.
 
 
-@post("/webhooks/stripe", opt={"raw_body": True}, status_code=200, media_type="text/plain")
+@post("/webhooks/stripe", **_DELIVERY)
 async def receive_stripe(request: AnyRequest, webhooks: Part[Webhooks]) -> Response[str]:
     """What became of a payment: acknowledged only when it is durable. Spec L5.
 

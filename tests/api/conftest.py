@@ -292,8 +292,7 @@ async def trunkline(
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve([listening]))
             async with httpx.AsyncClient(base_url=url, timeout=20) as http:
-                truth = Truth((await http.get("/openapi.json")).json())
-                http.event_hooks["response"].append(truth.check)
+                truth = await Truth.told_to(http)
                 yield Trunkline(url, http, fake, parts, settings, where, truth)
             server.should_exit = True
             await serving

@@ -24,6 +24,7 @@ from api.settings import Settings
 from tests.api.conftest import ACCOUNTS, TOKEN, Trunkline
 from tests.api.deliveries import eventually
 from tests.api.test_credits import Shop, shop
+from tests.api.truth import Truth
 
 MASTER_KEY = b"k" * 32
 CARD = "pm_card_visa"
@@ -95,6 +96,7 @@ async def serving(parts: Core) -> AsyncIterator[tuple[str, httpx.AsyncClient]]:
     """The HTTP side on a free port."""
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
+    listening.listen()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     server = uvicorn.Server(uvicorn.Config(application(parts), loop="none", log_config=None))
     task = asyncio.create_task(server.serve([listening]))
@@ -130,7 +132,8 @@ async def a_bank(where: Database, home: Path, **more: Any) -> AsyncIterator[Bank
             dispatching(parts),
             serving(parts) as (url, http),
         ):
-            yield Bank(Trunkline(url, http, whatsapp, parts, settings, where), stripe, clock)
+            truth = await Truth.told_to(http)
+            yield Bank(Trunkline(url, http, whatsapp, parts, settings, where, truth), stripe, clock)
 
 
 def environment(

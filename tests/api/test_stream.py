@@ -456,5 +456,5 @@ async def test_what_the_document_says_of_a_stream_is_true(trunkline: Trunkline):
     document = (await trunkline.http.get("/openapi.json")).json()
     operation = document["paths"]["/v1/services/{service}/stream"]["get"]
     assert set(operation["responses"]["200"]["content"]) == {"text/event-stream"}
-    (header,) = [each for each in operation["parameters"] if each["in"] == "header"]
-    assert (header["name"], header["required"]) == ("Last-Event-ID", False)
+    (header,) = [each for each in operation["parameters"] if each["name"] == "Last-Event-ID"]
+    assert (header["in"], header["required"]) == ("header", False)

@@ -32,6 +32,13 @@ class Truth:
     seen: set[tuple[str, str, int]] = field(default_factory=set)
     _validators: dict[str, Draft202012Validator] = field(default_factory=dict)
 
+    @classmethod
+    async def told_to(cls, http: httpx.AsyncClient) -> "Truth":
+        """The document as a client gets it; every answer that it gets is held against it."""
+        truth = cls((await http.get("/openapi.json")).json())
+        http.event_hooks["response"].append(truth.check)
+        return truth
+
     async def check(self, response: httpx.Response) -> None:
         """Raises AssertionError for an answer that the document does not promise."""
         request = response.request
