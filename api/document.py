@@ -107,7 +107,7 @@ def _complete(operation: Json, path: str, handler: HTTPRouteHandler) -> None:
     parameters = operation.setdefault("parameters", [])
     for parameter in parameters:
         parameter["schema"] = _without_null(parameter["schema"])
-    if "requestBody" in operation:
+    if takes(handler, "data"):
         body = handler.parsed_fn_signature.parameters["data"]
         operation["requestBody"]["required"] = not body.is_optional
     if is_write(handler):

@@ -111,13 +111,11 @@ def test_bodies_are_closed_and_lists_bounded_as_they_are(document: Json):
                     "maximum": 200,
                     "default": 50,
                 }
-        if "requestBody" in operation:
-            text = json.dumps(operation["requestBody"])
-            (name,) = re.findall(r"#/components/schemas/(\w+)", text)
-            assert document["components"]["schemas"][name]["additionalProperties"] is False, (
-                method,
-                path,
-            )
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            named = re.findall(r"#/components/schemas/(\w+)", json.dumps(content["schema"]))
+            schemas = [document["components"]["schemas"][name] for name in named]
+            for schema in schemas or [content["schema"]]:
+                assert schema["additionalProperties"] is False, (method, path)
 
 
 async def test_a_body_is_needed_exactly_where_the_document_says_so(office: Office, document: Json):
