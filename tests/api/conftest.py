@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ TOKEN = "acme-access-token"
 # An account belongs to one organisation, so each test takes one of these.
 ACCOUNTS = tuple(str(int(ACCOUNT) + number) for number in range(1, 200))
 WABA = "418820007715532"
+# Where platforms are called that a test does not care for: nobody listens there.
+NOWHERE = "http://127.0.0.1:9"
 
 
 def signed(body: bytes, secret: str = APP_SECRET) -> dict[str, str]:
@@ -263,16 +266,36 @@ def text_webhook(
     }
 
 
+def listening() -> tuple[socket.socket, str]:
+    """A port for a server, and its address."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    return listener, f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def serving(
+    settings: Settings, where: Database, listener: socket.socket, url: str
+) -> AsyncIterator[tuple[Core, httpx.AsyncClient]]:
+    """A whole server on this port, and a client that calls it."""
+    async with core(settings, where) as parts, projecting(parts), dispatching(parts):
+        config = uvicorn.Config(application(parts), loop="none", log_config=None)
+        server = uvicorn.Server(config)
+        running = asyncio.create_task(server.serve([listener]))
+        async with httpx.AsyncClient(base_url=url, timeout=20) as http:
+            yield parts, http
+        server.should_exit = True
+        await running
+
+
 @pytest.fixture(scope="module")
 async def trunkline(
     database: EmptyDatabase, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Trunkline]:
     """A running server on a fresh database."""
     where = Database(database.url, database.superuser, "trunkline", True)
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.bind(("127.0.0.1", 0))
-    listening.listen()
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    listener, url = listening()
     async with FakeCloudApi(
         accounts=[
             FakeAccount(phone_number_id=each, access_token=TOKEN) for each in (ACCOUNT, *ACCOUNTS)
@@ -285,17 +308,15 @@ async def trunkline(
             meta_app_secrets=(APP_SECRET,),
             meta_verify_token=VERIFY_TOKEN,
             whatsapp_api_base=fake.base_url,
+            messenger_api_base=NOWHERE,
+            line_api_base=NOWHERE,
+            telegram_api_base=NOWHERE,
+            wechat_api_base=NOWHERE,
             wechat_clock_tolerance_seconds=0,  # Recorded deliveries are older.
         )
-        async with core(settings, where) as parts, projecting(parts), dispatching(parts):
-            config = uvicorn.Config(application(parts), loop="none", log_config=None)
-            server = uvicorn.Server(config)
-            serving = asyncio.create_task(server.serve([listening]))
-            async with httpx.AsyncClient(base_url=url, timeout=20) as http:
-                truth = await Truth.told_to(http)
-                yield Trunkline(url, http, fake, parts, settings, where, truth)
-            server.should_exit = True
-            await serving
+        async with serving(settings, where, listener, url) as (parts, http):
+            truth = await Truth.told_to(http)
+            yield Trunkline(url, http, fake, parts, settings, where, truth)
 
 
 @pytest.fixture

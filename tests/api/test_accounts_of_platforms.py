@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from domain.sending import SENT_TO
 from domain.webhook import Delivery
 from tests.adapters.recorded import one, signed, with_headers
 from tests.api.conftest import Client, Trunkline
@@ -23,6 +24,7 @@ from tests.api.test_sharing import texts
 
 BY_ACCOUNT = ("line", "telegram", "wechat")
 by_account = pytest.mark.parametrize("platform", BY_ACCOUNT)
+not_written_to = pytest.mark.parametrize("platform", sorted({*BY_ACCOUNT, "messenger"} - SENT_TO))
 every_platform = pytest.mark.parametrize("platform", [*BY_ACCOUNT, "messenger"])
 
 _numbers = itertools.count(1)
@@ -458,7 +460,7 @@ async def test_lines_console_may_look_whether_somebody_is_there(trunkline: Trunk
 # Answers.
 
 
-@every_platform
+@not_written_to
 async def test_an_answer_is_refused_as_long_as_nobody_could_send_it(
     trunkline: Trunkline, platform: str
 ):
@@ -478,7 +480,7 @@ async def test_an_answer_is_refused_as_long_as_nobody_could_send_it(
     assert await client.events(type="chat.reply_requested") == []
 
 
-@every_platform
+@not_written_to
 async def test_the_check_of_the_credentials_waits_for_somebody_who_can(
     trunkline: Trunkline, platform: str
 ):

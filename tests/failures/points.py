@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from psycopg import AsyncConnection
 
+from adapters.line.client import MessagingApi
 from adapters.postgres.connections import assume
 from adapters.postgres.directory import Directory
 from adapters.postgres.keys import OrgKeys
@@ -58,6 +59,7 @@ POINTS = {
     "dispatcher: before the request": Point(CloudApi, "send", "before"),
     "dispatcher: after the request": Point(CloudApi, "send", "after"),
     "dispatcher: result appended": Point(Dispatching, "record_answer", "after"),
+    "line: after the request": Point(MessagingApi, "send", "after"),
     "projection: checkpoint moved": Point(batches, "_move", "after", _is_true),
     "projection: inbox written": Point(Inbox, "apply", "after"),
     "projection: unread written": Point(Unread, "apply", "after"),
