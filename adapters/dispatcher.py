@@ -1,7 +1,8 @@
 """Sends what the log says is to be sent, in order per chat; checks credentials (N3, N4, S15).
 
 A message is taken by an event, sent, and settled by an event. If the process dies between, nobody
-can know whether the platform has it: it is marked uncertain, and never sent again blindly.
+can know whether the platform has it: it is marked uncertain, and never sent again blindly. Only
+where the platform knows a message again by its key is it asked again.
 """
 
 import asyncio

@@ -23,6 +23,7 @@ from api.settings import Settings
 from tests.api.conftest import NOWHERE, Client, listening, serving
 from tests.api.deliveries import eventually
 from tests.api.test_accounts import verification
+from tests.api.truth import Truth
 from tests.conftest import Database as EmptyDatabase
 
 LINES = [
@@ -74,6 +75,7 @@ async def world(
             wechat_api_base=NOWHERE,
         )
         async with serving(settings, where, listener, url) as (parts, http):
+            await Truth.told_to(http)
             yield World(parts, http, line, telegram)
 
 
