@@ -270,6 +270,9 @@ def record_answer(
         case Accepted():
             assert key is not None
             return [MessageSent(message_id=message_id, key=key, platform=platform)]
+        case Rejected() if answer.code is None and message.unanswered_since is not None:
+            # Not the platform's word but ours: it was not asked again, and may have it.
+            return [SendUncertain(message_id=message_id, reason=answer.reason)]
         case Rejected():
             failed = MessageFailed(
                 message_id=message_id, reason=answer.reason, error_code=answer.code

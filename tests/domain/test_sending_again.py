@@ -159,6 +159,18 @@ def test_n3_a_refusal_under_the_key_says_that_no_attempt_was_taken() -> None:
     )
 
 
+def test_n3_what_may_have_been_taken_is_uncertain_when_we_cannot_ask_again() -> None:
+    """It was erased, say, or its file is gone: that says nothing of the first attempt."""
+    erased = Rejected(reason="erased", code=None, detail="")
+    events = (tried(), unanswered(retry_at=NOON + SECOND), tried(NOON + SECOND, attempt=2))
+    chat(*events).when(record_answer, **answered(erased, now=NOON + SECOND)).then(
+        SendUncertain(message_id="reply", reason="erased")
+    )
+    chat(tried()).when(record_answer, **answered(erased, now=NOON)).then(
+        MessageFailed(message_id="reply", reason="erased")
+    )
+
+
 @pytest.mark.parametrize("decide", [start_sending, end_if_over])
 def test_n3_what_nobody_answered_for_as_long_as_the_key_lives_is_uncertain(decide: Any) -> None:
     """Also while its account is stopped."""
