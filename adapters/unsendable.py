@@ -1,6 +1,9 @@
-"""A message that no platform is asked to send, because it would refuse it."""
+"""A message that no platform is asked to send: it would refuse it, or has not got the file."""
 
-from domain.outbound import Rejected
+from domain.outbound import AccountStopped, Deferred, Rejected, Unsettled
+
+# What an answer is that accepts nothing.
+Refusal = Rejected | Deferred | AccountStopped | Unsettled
 
 
 class Unsendable(ValueError):
@@ -14,3 +17,13 @@ class Unsendable(ValueError):
     def answer(self) -> Rejected:
         """The same answer as the platform's own."""
         return Rejected(reason=self.reason, code=None, detail=str(self))
+
+
+class NotAsked(Exception):
+    """A step before the message failed, so the platform was not asked to send it."""
+
+    def __init__(self, answer: Refusal) -> None:
+        """`answer` is the one to that step; whatever became of it, no message was sent."""
+        super().__init__(answer)
+        is_open = isinstance(answer, Unsettled)
+        self.answer = Deferred(reason=answer.reason) if is_open else answer

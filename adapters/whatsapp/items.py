@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from adapters.meta_errors import error_code
 from adapters.readers import identifier, text
 from adapters.whatsapp.content import describe, quoted
-from adapters.whatsapp.readers import NOBODY, error_code, first_error, phone_number
+from adapters.whatsapp.readers import NOBODY, first_error, phone_number
 from adapters.whatsapp.source import Source
 from domain.inbound import (
     Address,

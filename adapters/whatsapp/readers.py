@@ -5,22 +5,12 @@ from typing import Any
 from adapters.readers import identifier, objects, text
 from domain.inbound import Address, Person
 
-ERROR_CODE_LENGTH_MAX = 9  # Meta's have up to seven digits.
-
 NOBODY = Person(addresses=())
 
 
 def first_error(value: Any) -> dict[str, Any] | None:
     """The first of an `errors` array."""
     return next(iter(objects(value)), None)
-
-
-def error_code(error: dict[str, Any] | None) -> int | None:
-    """The number of an error."""
-    code = identifier(error.get("code")) if error else None
-    if code is None or len(code) > ERROR_CODE_LENGTH_MAX or not code.isascii():
-        return None
-    return int(code) if code.isdigit() else None
 
 
 def phone_number(value: Any) -> str | None:

@@ -22,8 +22,9 @@ from adapters.fakes.behaviour import (
     answers,
 )
 from adapters.fakes.server import Answer, FakeServer, Request, json_answer
+from adapters.meta_errors import GraphError, send_answer
 from adapters.whatsapp.client import CloudApi
-from adapters.whatsapp.errors import GraphError, send_answer
+from adapters.whatsapp.errors import MEANINGS
 from adapters.whatsapp.fake import FakeCloudApi
 from adapters.whatsapp.fake_behaviour import fails, limits
 from adapters.whatsapp.fake_rules import FakeAccount
@@ -310,7 +311,7 @@ def test_a_code(code: int, status: int, expected: SendAnswer | str) -> None:
     error = GraphError(code=code, subcode=None, detail="why", trace_id="AbC")
     if isinstance(expected, str):
         expected = Rejected(reason=expected, code=code, detail="why (fbtrace_id AbC)")
-    assert send_answer(error, status=status, retry_after_seconds=None) == expected
+    assert send_answer(error, MEANINGS, status=status, retry_after_seconds=None) == expected
 
 
 # --- What certainly was not taken, and what may have been ---

@@ -1,0 +1,198 @@
+"""Sends through Meta's Graph API, and asks it whether credentials are good."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import msgspec
+
+from adapters.answers import (
+    document_of,
+    is_header_value,
+    log_refusal,
+    not_reached,
+    unexplained,
+)
+from adapters.exchange import HEADERS, NoReply, Reply, TimeLimits, exchange
+from adapters.meta_errors import GraphError, Meanings, read_error, send_answer
+from adapters.multipart import form
+from adapters.readers import identifier
+from adapters.unsendable import NotAsked, Refusal, Unsendable
+from domain.credentials import Credentials
+from domain.outbound import (
+    Accepted,
+    AccountStopped,
+    NotReached,
+    NotVerified,
+    OutboundFile,
+    OutboundMessage,
+    Rejected,
+    SendAnswer,
+    VerificationAnswer,
+    Verified,
+)
+
+DEFAULT_BASE_ADDRESS = "https://graph.facebook.com"
+
+# Meta retires a version two years after the next one: v26.0 appeared on 2026-07-29.
+DEFAULT_GRAPH_VERSION = "v26.0"
+
+# A file takes its time; with the message after it this stays within a dispatcher's claim.
+UPLOAD_SECONDS_MAX = 30.0
+
+JsonObject = dict[str, Any]
+
+
+class GraphApi:
+    """A platform's part of it, for all accounts. Holds no credentials: each call brings its own.
+
+    A platform says what a message's body is, how it is accepted and what its errors mean.
+    """
+
+    meanings: Meanings
+    verification_fields: str
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        *,
+        base_address: str = DEFAULT_BASE_ADDRESS,
+        graph_version: str = DEFAULT_GRAPH_VERSION,
+        limits: TimeLimits | None = None,
+    ) -> None:
+        self._client = client
+        self._root = httpx.URL(f"{base_address.rstrip('/')}/{graph_version}/")
+        self._limits = limits or TimeLimits()
+
+    async def send(self, message: OutboundMessage, credentials: Credentials) -> SendAnswer:
+        """Send one message, once. Whatever happens is an answer. Spec N3."""
+        access_token = credentials["access_token"]
+        if not _is_account_id(message.account_id):
+            return AccountStopped(reason="account_unknown", code=None)
+        if not is_header_value(access_token):
+            return AccountStopped(reason="credentials", code=None)
+        try:
+            body = await self.body(message, access_token)
+            content = msgspec.json.encode(body)
+        except (Unsendable, NotAsked) as unsent:
+            return unsent.answer
+        except UnicodeEncodeError:
+            return Rejected(reason="invalid", code=None, detail="Half a character is no text.")
+        request = self._request("POST", f"{message.account_id}/messages", access_token, content)
+        reply = await exchange(self._client, request, limits=self._limits)
+        answer = self._read_send_reply(reply, message, secret=access_token)
+        if not isinstance(answer, Accepted):
+            self._log(answer, reply, message.account_id, secret=access_token)
+        return answer
+
+    async def verify(self, account_id: str, credentials: Credentials) -> VerificationAnswer:
+        """Whether this token is good for this account. Spec S15."""
+        access_token = credentials["access_token"]
+        if not _is_account_id(account_id):
+            return NotVerified(reason="account_unknown")
+        if not is_header_value(access_token):
+            return NotVerified(reason="credentials")
+        path = f"{account_id}?fields={self.verification_fields}"
+        request = self._request("GET", path, access_token)
+        reply = await exchange(self._client, request, limits=self._limits)
+        return self._read_verification_reply(reply, account_id, secret=access_token)
+
+    # What a platform says of itself.
+
+    async def body(self, message: OutboundMessage, access_token: str) -> JsonObject:
+        """The body of `POST /{account}/messages`. Raises Unsendable, NotAsked."""
+        raise NotImplementedError
+
+    def accepted(self, document: JsonObject, message: OutboundMessage) -> Accepted | None:
+        """What an answer to a message that was taken says; None if it is not understood."""
+        raise NotImplementedError
+
+    # For platforms that are given files before the message.
+
+    async def upload(
+        self,
+        account_id: str,
+        path: str,
+        fields: Mapping[str, str],
+        *,
+        name: str,
+        file: OutboundFile,
+        access_token: str,
+    ) -> JsonObject:
+        """Give Meta a file; returns what it says about it. Raises NotAsked."""
+        upload = form(fields, name=name, file=file)
+        request = httpx.Request(
+            "POST",
+            self._root.join(f"{account_id}/{path}"),
+            headers=_headers(access_token) | upload.headers,
+            content=upload.content,
+        )
+        limits = self._limits._replace(deadline_seconds=UPLOAD_SECONDS_MAX)
+        reply = await exchange(self._client, request, limits=limits)
+        answer = document_of(reply)
+        if isinstance(reply, Reply) and reply.status < 300 and isinstance(answer, dict):
+            return answer
+        refusal = self._refusal(reply, secret=access_token)
+        self._log(refusal, reply, account_id, secret=access_token)
+        raise NotAsked(refusal)
+
+    # Requests and answers.
+
+    def _request(
+        self, method: str, path: str, access_token: str, content: bytes | None = None
+    ) -> httpx.Request:
+        headers = _headers(access_token)
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        return httpx.Request(method, self._root.join(path), headers=headers, content=content)
+
+    def _read_send_reply(
+        self, reply: Reply | NoReply, message: OutboundMessage, *, secret: str
+    ) -> SendAnswer:
+        answer = document_of(reply)
+        if isinstance(reply, Reply) and reply.status < 300 and isinstance(answer, dict):
+            return self.accepted(answer, message) or unexplained(reply)
+        return self._refusal(reply, secret=secret)
+
+    def _refusal(self, reply: Reply | NoReply, *, secret: str) -> Refusal:
+        error = read_error(document_of(reply), secret=secret)
+        if isinstance(reply, NoReply) or reply.status < 400 or error is None:
+            return unexplained(reply)
+        return send_answer(
+            error,
+            self.meanings,
+            status=reply.status,
+            retry_after_seconds=reply.retry_after_seconds,
+        )
+
+    def _read_verification_reply(
+        self, reply: Reply | NoReply, account_id: str, *, secret: str
+    ) -> VerificationAnswer:
+        answer = document_of(reply)
+        if isinstance(reply, Reply) and reply.status < 300 and isinstance(answer, dict):
+            is_right = identifier(answer.get("id")) == account_id
+            return Verified() if is_right else not_reached(reply)
+        error = read_error(answer, secret=secret)
+        return self._not_verified(error) if error is not None else not_reached(reply)
+
+    def _not_verified(self, error: GraphError) -> VerificationAnswer:
+        meaning = error.meaning(self.meanings)
+        if meaning.verdict in ("defer", "transient"):
+            return NotReached(reason=meaning.reason)
+        return NotVerified(reason=meaning.reason)
+
+    def _log(
+        self, answer: SendAnswer, reply: Reply | NoReply, account_id: str, *, secret: str
+    ) -> None:
+        error = read_error(document_of(reply), secret=secret)
+        facts = {"code": error.code, "fbtrace_id": error.trace_id} if error else {}
+        log_refusal(answer, reply, account_id=account_id, **facts)
+
+
+def _headers(access_token: str) -> dict[str, str]:
+    return {**HEADERS, "Authorization": f"Bearer {access_token}"}
+
+
+def _is_account_id(account_id: str) -> bool:
+    """It becomes part of an address, so it must not lead elsewhere."""
+    return account_id.isascii() and account_id.isalnum()
