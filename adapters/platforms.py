@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import httpx
 
 from adapters.line.client import MessagingApi
+from adapters.messenger.client import SendApi
 from adapters.telegram.client import BotApi
 from adapters.whatsapp.client import CloudApi
 from domain.ports import Platform
@@ -14,6 +15,7 @@ CLIENTS: Mapping[str, Callable[[httpx.AsyncClient, str], Platform]] = {
     "whatsapp": lambda client, base: CloudApi(client, base_address=base),
     "line": lambda client, base: MessagingApi(client, base_address=base),
     "telegram": lambda client, base: BotApi(client, base_address=base),
+    "messenger": lambda client, base: SendApi(client, base_address=base),
 }
 
 

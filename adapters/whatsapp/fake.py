@@ -8,7 +8,6 @@ async with FakeCloudApi(webhook_url="http://127.0.0.1:8000/webhooks/whatsapp") a
     fake.accepted                       # Every message it took, doubles included.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from random import Random
@@ -16,26 +15,25 @@ from typing import Any, Literal
 
 from adapters.fakes.courier import RETRY_DELAYS_SECONDS, Courier
 from adapters.fakes.fake import AcceptedSend, Fake
+from adapters.fakes.meta import (
+    CHALLENGE,
+    JsonObject,
+    as_meta_writes,
+    handshake_query,
+    read_json,
+    refusal_answer,
+    signed,
+)
 from adapters.fakes.server import Answer, Request, json_answer
-from adapters.whatsapp.fake_behaviour import refusal_answer
 from adapters.whatsapp.fake_rules import (
     FakeAccount,
     GraphRefusal,
-    JsonObject,
     PairLimit,
     Windows,
     check_message,
     new_wamid,
 )
-from adapters.whatsapp.fake_webhooks import (
-    CHALLENGE,
-    StatusPlan,
-    as_meta_writes,
-    envelope,
-    handshake_query,
-    signed,
-    status_item,
-)
+from adapters.whatsapp.fake_webhooks import StatusPlan, envelope, status_item
 
 
 class FakeCloudApi(Fake):
@@ -156,7 +154,7 @@ class FakeCloudApi(Fake):
             case ("GET", _, account_id):
                 return self._about(self._authorised(request, account_id))
             case ("POST", _, account_id, "messages"):
-                return self._take(self._authorised(request, account_id), _json(request.body))
+                return self._take(self._authorised(request, account_id), read_json(request.body))
             case _:
                 raise GraphRefusal(2500, "Unknown path components.")
 
@@ -255,10 +253,3 @@ def _accepted(
         at=at,
         body=body,
     )
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None

@@ -1,10 +1,8 @@
 """What Graph may say to one request to the fake Cloud API."""
 
 from adapters.fakes.behaviour import Behaviour
-from adapters.fakes.server import Answer, json_answer
+from adapters.fakes.meta import refusal_answer
 from adapters.whatsapp.fake_rules import GraphRefusal
-
-TRACE_ID = "AbCdEfGhIjKlMnOpQrStUv1"
 
 
 def fails(code: int, *, status: int | None = None, details: str = "") -> Behaviour:
@@ -16,9 +14,3 @@ def limits(retry_after_seconds: int, *, code: int = 130429) -> Behaviour:
     """429, and when to come back."""
     refusal = GraphRefusal(code, status=429)
     return lambda _: refusal_answer(refusal, retry_after_seconds=retry_after_seconds)
-
-
-def refusal_answer(refusal: GraphRefusal, *, retry_after_seconds: int | None = None) -> Answer:
-    """An error in Graph's form."""
-    headers = {} if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
-    return json_answer(refusal.body(TRACE_ID), status=refusal.status, headers=headers)

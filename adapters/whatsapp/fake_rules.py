@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-JsonObject = dict[str, Any]
+from adapters.fakes.meta import JsonObject, MetaRefusal
 
 TEXT_LENGTH_MAX = 4096
 CAPTION_LENGTH_MAX = 1024
@@ -63,32 +63,23 @@ class FakeAccount(msgspec.Struct, frozen=True, kw_only=True):
     verified_name: str = "Fake Business"
 
 
-class GraphRefusal(Exception):
-    """An answer in Graph's form for a request that is not taken."""
+class GraphRefusal(MetaRefusal):
+    """An answer of the Cloud API for a request that is not taken."""
 
     def __init__(
         self, code: int, details: str = "", *, subcode: int | None = None, status: int | None = None
     ) -> None:
         usual_status, title = ERRORS.get(code, (400, "Unknown error"))
-        super().__init__(title)
-        self.code = code
-        self.title = title
+        super().__init__(
+            code, title, status=usual_status if status is None else status, subcode=subcode
+        )
         self.details = details or title
-        self.subcode = subcode
-        self.status = usual_status if status is None else status
 
     def body(self, trace_id: str) -> JsonObject:
         """What Graph answers."""
-        error: JsonObject = {
-            "message": f"(#{self.code}) {self.title}",
-            "type": "OAuthException",
-            "code": self.code,
-            "error_data": {"messaging_product": "whatsapp", "details": self.details},
-            "fbtrace_id": trace_id,
-        }
-        if self.subcode is not None:
-            error["error_subcode"] = self.subcode
-        return {"error": error}
+        answer = super().body(trace_id)
+        data = {"messaging_product": "whatsapp", "details": self.details}
+        return {"error": answer["error"] | {"error_data": data}}
 
     def as_status_error(self) -> JsonObject:
         """The same error as a status webhook holds it."""

@@ -1,16 +1,14 @@
 """What the fake Cloud API says by webhook: signed, late, twice and out of order."""
 
-import hmac
-import json
 from datetime import datetime
 from random import Random
 from typing import Any
 
 import msgspec
 
-from adapters.whatsapp.fake_rules import FakeAccount, GraphRefusal, JsonObject
-
-CHALLENGE = "1158201444"
+from adapters.fakes.meta import JsonObject
+from adapters.fakes.plan import schedule
+from adapters.whatsapp.fake_rules import FakeAccount, GraphRefusal
 
 
 class StatusPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,43 +22,13 @@ class StatusPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     def schedule(self, random: Random) -> list[tuple[float, str]]:
         """The statuses of one message in the order of their delivery, with seconds from now."""
-        statuses = [
-            status
-            for status in self.statuses
-            for _ in range(2 if random.random() < self.twice else 1)
-        ]
-        if random.random() < self.out_of_order:
-            random.shuffle(statuses)
-        return [((place + 1) * self.delay_seconds, each) for place, each in enumerate(statuses)]
-
-
-def handshake_query(verify_token: str) -> dict[str, str]:
-    """What Meta asks an address before it uses it; the answer is to be the challenge."""
-    return {
-        "hub.mode": "subscribe",
-        "hub.challenge": CHALLENGE,
-        "hub.verify_token": verify_token,
-    }
-
-
-def signed(body: bytes, app_secret: bytes) -> dict[str, str]:
-    """The headers of a delivery."""
-    return {
-        "Content-Type": "application/json",
-        "User-Agent": "facebookexternalua",
-        "X-Hub-Signature-256": sign(body, app_secret),
-    }
-
-
-def sign(body: bytes, app_secret: bytes) -> str:
-    """The value of X-Hub-Signature-256."""
-    return f"sha256={hmac.digest(app_secret, body, 'sha256').hex()}"
-
-
-def as_meta_writes(document: JsonObject) -> bytes:
-    """Meta escapes everything beyond ASCII, and slashes too."""
-    written = json.dumps(document, separators=(",", ":"))
-    return written.replace("/", "\\/").encode()
+        return schedule(
+            self.statuses,
+            random,
+            delay_seconds=self.delay_seconds,
+            twice=self.twice,
+            out_of_order=self.out_of_order,
+        )
 
 
 def envelope(account: FakeAccount, field: str, **value: Any) -> JsonObject:

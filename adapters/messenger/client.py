@@ -1,0 +1,57 @@
+"""Sends through Meta's Send API, and asks it whether credentials are good."""
+
+import json
+
+from adapters.answers import is_plain
+from adapters.messenger.errors import MEANINGS
+from adapters.messenger.outgoing import envelope, file_of, text_of
+from adapters.meta_graph import GraphApi, JsonObject
+from adapters.readers import identifier
+from adapters.unsendable import NotAsked
+from domain.outbound import Accepted, Deferred, OutboundMessage
+
+
+class SendApi(GraphApi):
+    """The Send API for all pages."""
+
+    meanings = MEANINGS
+    verification_fields = "id,name"
+
+    async def body(self, message: OutboundMessage, access_token: str) -> JsonObject:
+        """The body of `POST /{page}/messages`. Raises Unsendable, NotAsked.
+
+        The echo gives our mark back, so it is never taken for somebody else's message (C17).
+        """
+        body = envelope(message)
+        content = await self._content(message, access_token)
+        return body | {"message": content | {"metadata": message.mark}}
+
+    def accepted(self, document: JsonObject, _: OutboundMessage) -> Accepted | None:
+        """What an answer to a message that was taken says; None if it is not understood."""
+        platform_id = document.get("message_id")
+        if not is_plain(platform_id):
+            return None
+        return Accepted(platform_id=platform_id)
+
+    async def _content(self, message: OutboundMessage, access_token: str) -> JsonObject:
+        if message.kind == "text":
+            return {"text": text_of(message)}
+        named, file = file_of(message)
+        # Given before the message and not with it: if the connection breaks meanwhile, it is
+        # certain that nothing was sent.
+        answer = await self.upload(
+            message.account_id,
+            "message_attachments",
+            {"message": json.dumps(_attachment(named, {"is_reusable": True}))},
+            name="filedata",
+            file=file,
+            access_token=access_token,
+        )
+        attachment_id = identifier(answer.get("attachment_id"))
+        if attachment_id is None:
+            raise NotAsked(Deferred(reason="answer_not_understood"))
+        return _attachment(named, {"attachment_id": attachment_id})
+
+
+def _attachment(named: str, payload: JsonObject) -> JsonObject:
+    return {"attachment": {"type": named, "payload": payload}}

@@ -1,0 +1,256 @@
+"""What is Messenger's own in sending; `test_sending_contract.py` has what all platforms share."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from adapters.exchange import new_http_client
+from adapters.fakes.behaviour import accepts_then_drops, answers, behaves, drops
+from adapters.messenger.client import SendApi
+from adapters.messenger.errors import MEANINGS
+from adapters.messenger.fake import FakeSendApi
+from adapters.messenger.fake_behaviour import fails
+from adapters.messenger.fake_rules import FakePage
+from adapters.meta_errors import GraphError, send_answer
+from domain.inbound import Address, Content
+from domain.outbound import (
+    Accepted,
+    AccountStopped,
+    Deferred,
+    NotReached,
+    NotVerified,
+    OutboundMessage,
+    Rejected,
+    SendAnswer,
+    Unsettled,
+    VerificationAnswer,
+)
+from tests.adapters.files import file
+
+PAGE = FakePage()
+CREDENTIALS = {"access_token": PAGE.access_token}
+CUSTOMER = "6473829104756123"
+PNG = b"\x89PNG" + bytes(range(256)) * 20
+
+
+def message(**fields: Any) -> OutboundMessage:
+    usual: dict[str, Any] = {
+        "mark": "chat.message",
+        "account_id": PAGE.page_id,
+        "recipient": (Address(f"messenger:{PAGE.page_id}", CUSTOMER),),
+        "kind": "text",
+        "content": Content(text="Hello"),
+    }
+    return OutboundMessage(**{**usual, **fields})
+
+
+def image(**fields: Any) -> OutboundMessage:
+    sent = file(PNG, name="shirt.png")
+    return message(**{"kind": "image", "content": Content(), "file": sent, **fields})
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeSendApi]:
+    async with FakeSendApi(accounts=[PAGE], window=False) as fake:
+        yield fake
+
+
+@pytest.fixture
+async def api(fake: FakeSendApi) -> AsyncIterator[SendApi]:
+    async with new_http_client() as client:
+        yield SendApi(client, base_address=fake.base_url)
+
+
+# --- What goes out ---
+
+
+async def test_a_text_with_our_mark_and_a_quote(api: SendApi, fake: FakeSendApi) -> None:
+    answer = await api.send(message(quotes="m_quoted"), CREDENTIALS)
+    (accepted,) = fake.accepted
+    assert answer == Accepted(platform_id=accepted.platform_id)
+    assert accepted.body == {
+        "recipient": {"id": CUSTOMER},
+        "messaging_type": "RESPONSE",
+        "message": {"text": "Hello", "metadata": "chat.message"},
+        "reply_to": {"mid": "m_quoted"},
+    }
+    (request,) = fake.requests
+    assert request.path == f"/v26.0/{PAGE.page_id}/messages"
+    assert request.headers["authorization"] == f"Bearer {PAGE.access_token}"
+    assert PAGE.access_token not in str(request.query)
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [("image", "image"), ("audio", "audio"), ("video", "video"), ("document", "file")],
+)
+async def test_a_file_is_uploaded_and_then_sent(
+    kind: str, named: str, api: SendApi, fake: FakeSendApi
+) -> None:
+    answer = await api.send(image(kind=kind, quotes="m_quoted"), CREDENTIALS)
+    (accepted,) = fake.accepted
+    assert answer == Accepted(platform_id=accepted.platform_id)
+    ((attachment_id, uploaded),) = fake.uploads.items()
+    assert (uploaded.name, uploaded.mime_type, uploaded.content) == ("shirt.png", "image/png", PNG)
+    assert accepted.body == {
+        "recipient": {"id": CUSTOMER},
+        "messaging_type": "RESPONSE",
+        "message": {
+            "attachment": {"type": named, "payload": {"attachment_id": attachment_id}},
+            "metadata": "chat.message",
+        },
+        "reply_to": {"mid": "m_quoted"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "detail"),
+    [
+        ({"content": Content(text="x" * 2001)}, "invalid", "at most 2000 characters"),
+        ({"kind": "sticker"}, "invalid", "kind 'sticker' cannot be sent"),
+        ({"kind": "template"}, "invalid", "kind 'template' cannot be sent"),
+        ({"kind": "image", "content": Content()}, "media", "The file is missing."),
+        (
+            {"kind": "image", "file": file(PNG), "content": Content(text="words")},
+            "invalid",
+            "A file is sent without words.",
+        ),
+        ({"recipient": (Address("messenger:another", "1"),)}, "address", "no user id of this page"),
+    ],
+)
+async def test_what_cannot_be_sent(
+    fields: dict[str, Any], reason: str, detail: str, api: SendApi, fake: FakeSendApi
+) -> None:
+    answer = await api.send(message(**fields), CREDENTIALS)
+    assert isinstance(answer, Rejected)
+    assert (answer.reason, answer.code, detail in answer.detail) == (reason, None, True)
+    assert fake.requests == []
+
+
+async def test_the_longest_text_that_can_be_sent(api: SendApi, fake: FakeSendApi) -> None:
+    longest = message(content=Content(text="字" * 2000))
+    assert isinstance(await api.send(longest, CREDENTIALS), Accepted)
+
+
+# --- A file that does not arrive: nobody was asked to send the message ---
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "answer"),
+    [
+        (drops(), Deferred(reason="answer_lost")),
+        (accepts_then_drops(), Deferred(reason="answer_lost")),
+        (answers(500), Deferred(reason="platform_failed")),
+        (answers(200, b"{}"), Deferred(reason="answer_not_understood")),
+        (fails(1200), Deferred(reason="platform_failed")),
+        (fails(190), AccountStopped(reason="credentials", code=190)),
+        (
+            fails(100, 2018047),
+            Rejected(
+                reason="media",
+                code=100,
+                detail="(#100) Upload attachment failure. (fbtrace_id AbCdEfGhIjKlMnOpQrStUv1)",
+            ),
+        ),
+    ],
+)
+async def test_a_file_that_does_not_arrive(
+    behaviour: Any, answer: SendAnswer, api: SendApi, fake: FakeSendApi
+) -> None:
+    fake.next_requests(behaviour)
+    assert await api.send(image(), CREDENTIALS) == answer
+    assert [each.path.rpartition("/")[2] for each in fake.requests] == ["message_attachments"]
+    assert fake.accepted == []
+
+
+async def test_the_message_after_the_file_may_have_been_taken(
+    api: SendApi, fake: FakeSendApi
+) -> None:
+    fake.next_requests(behaves(), accepts_then_drops())
+    assert await api.send(image(), CREDENTIALS) == Unsettled(reason="answer_lost")
+    assert len(fake.accepted) == 1
+
+
+# --- Every code of the table ---
+
+CODES: list[tuple[int, int | None, int, SendAnswer | str]] = [
+    (0, None, 401, AccountStopped(reason="credentials", code=0)),
+    (190, None, 401, AccountStopped(reason="credentials", code=190)),
+    (190, 463, 401, AccountStopped(reason="credentials", code=190)),
+    (3, None, 400, AccountStopped(reason="permission", code=3)),
+    (10, None, 403, AccountStopped(reason="permission", code=10)),
+    (200, None, 403, AccountStopped(reason="permission", code=200)),
+    (10904, None, 400, AccountStopped(reason="permission", code=10904)),
+    (368, None, 400, AccountStopped(reason="blocked", code=368)),
+    (10, 1893063, 403, AccountStopped(reason="blocked", code=10)),
+    (100, 33, 400, AccountStopped(reason="account_unknown", code=100)),
+    (4, None, 400, Deferred(reason="rate_limited")),
+    (32, None, 400, Deferred(reason="rate_limited")),
+    (613, None, 400, Deferred(reason="rate_limited")),
+    (80006, None, 400, Deferred(reason="rate_limited")),
+    (1, None, 400, Deferred(reason="unavailable")),
+    (2, None, 503, Deferred(reason="unavailable")),
+    (2, None, 500, Unsettled(reason="platform_failed")),
+    (1200, None, 400, Deferred(reason="unavailable")),
+    (1200, None, 500, Unsettled(reason="platform_failed")),
+    (10, 2018278, 403, "window_closed"),
+    (10, 2018065, 403, "window_closed"),
+    (10, 2534022, 403, "window_closed"),
+    (551, 1545041, 400, "undeliverable"),
+    (551, None, 400, "undeliverable"),
+    (200, 1545041, 400, "undeliverable"),
+    (200, 2018108, 400, "undeliverable"),
+    (230, None, 403, "undeliverable"),
+    (100, 2018001, 400, "undeliverable"),
+    (100, 2018047, 400, "media"),
+    (100, 2018109, 400, "media"),
+    (613, 2018109, 400, "media"),
+    (100, None, 400, "invalid"),
+    (100, 12345, 400, "invalid"),
+    (999999, None, 400, "unknown"),
+    (999999, None, 500, Unsettled(reason="platform_failed")),
+]
+
+
+@pytest.mark.parametrize(("code", "subcode", "status", "expected"), CODES)
+def test_a_code(code: int, subcode: int | None, status: int, expected: SendAnswer | str) -> None:
+    error = GraphError(code=code, subcode=subcode, detail="why", trace_id="AbC")
+    if isinstance(expected, str):
+        expected = Rejected(reason=expected, code=code, detail="why (fbtrace_id AbC)")
+    assert send_answer(error, MEANINGS, status=status, retry_after_seconds=None) == expected
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "answer"),
+    [
+        (fails(190), NotVerified(reason="credentials")),
+        (fails(200), NotVerified(reason="permission")),
+        (fails(100, 33), NotVerified(reason="account_unknown")),
+        (fails(613), NotReached(reason="rate_limited")),
+        (fails(2), NotReached(reason="unavailable")),
+    ],
+)
+async def test_other_answers_to_a_verification(
+    behaviour: Any, answer: VerificationAnswer, api: SendApi, fake: FakeSendApi
+) -> None:
+    fake.next_requests(behaviour)
+    assert await api.verify(PAGE.page_id, CREDENTIALS) == answer
+    assert fake.requests[-1].query == {"fields": "id,name"}
+
+
+async def test_the_token_of_another_page(client: httpx.AsyncClient) -> None:
+    other = FakePage(page_id="109663280017745", access_token="another-token")
+    async with FakeSendApi(accounts=[PAGE, other]) as fake:
+        api = SendApi(client, base_address=fake.base_url)
+        token = {"access_token": other.access_token}
+        assert await api.verify(PAGE.page_id, token) == NotVerified(reason="account_unknown")
+        stopped = AccountStopped(reason="account_unknown", code=100)
+        assert await api.send(message(), token) == stopped
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with new_http_client() as client:
+        yield client
