@@ -10,6 +10,7 @@ from litestar import Litestar
 
 from adapters.line.platform import Line
 from adapters.messenger.platform import Messenger
+from adapters.postgres.access_tokens import PostgresAccessTokens
 from adapters.postgres.bell import Bell
 from adapters.postgres.connections import Connection, Pool, assume, pool
 from adapters.postgres.directory import SYSTEM, Directory
@@ -134,6 +135,7 @@ class Core:
     context: Context
     directory: Directory
     addresses: PostgresAddresses
+    access_tokens: PostgresAccessTokens
     inbound: Inbound
     dispatching: Dispatching
     projectors: Pool
@@ -192,6 +194,7 @@ async def core(
             context=context,
             directory=directory,
             addresses=addresses,
+            access_tokens=PostgresAccessTokens(lookups, master, clock),
             inbound=inbound,
             dispatching=Dispatching(context, inbound, system=system_keys),
             projectors=projectors,

@@ -35,7 +35,7 @@ async def projecting(parts: Core) -> AsyncIterator[ProjectionRunner]:
 async def dispatching(parts: Core) -> AsyncIterator[None]:
     """Messages are sent, credentials checked and purchases paid until the end."""
     async with new_http_client() as client:
-        platforms = senders(client, parts.settings.api_bases)
+        platforms = senders(client, parts.settings.api_bases, parts.access_tokens)
         live = LiveBuilds(parts.projectors, PROJECTIONS)
         outbox = ProjectedOutbox(live, parts.directory, parts.context.credentials)
         dispatcher = Dispatcher(

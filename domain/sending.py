@@ -38,7 +38,7 @@ BACK_OFF_MAX = timedelta(seconds=60)
 
 
 # Where there is somebody to take a message. Elsewhere it would wait in a queue for nobody.
-SENT_TO = frozenset({"whatsapp", "messenger", "line", "telegram"})
+SENT_TO = frozenset({"whatsapp", "messenger", "line", "telegram", "wechat"})
 
 # How long a platform knows a message again by the key that we give it: asked twice, it delivers
 # once (N3). LINE keeps its keys for 24 hours of its own clock; the last one is left to slow

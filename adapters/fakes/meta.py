@@ -65,11 +65,3 @@ def as_meta_writes(document: JsonObject) -> bytes:
     """Meta escapes everything beyond ASCII, and slashes too."""
     written = json.dumps(document, separators=(",", ":"))
     return written.replace("/", "\\/").encode()
-
-
-def read_json(body: bytes) -> Any:
-    """The JSON of a request, or None."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None

@@ -50,6 +50,14 @@ def json_answer(
     return Answer(status=status, body=json.dumps(document).encode(), headers=usual + more)
 
 
+def read_json(body: bytes) -> Any:
+    """The JSON of a request, or None."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
 class _Protocol(HttpToolsProtocol):
     """Lets the application break the connection, which ASGI has no word for."""
 

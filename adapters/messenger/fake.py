@@ -23,11 +23,10 @@ from adapters.fakes.meta import (
     JsonObject,
     as_meta_writes,
     handshake_query,
-    read_json,
     refusal_answer,
     signed,
 )
-from adapters.fakes.server import Answer, Request, json_answer
+from adapters.fakes.server import Answer, Request, json_answer, read_json
 from adapters.messenger.fake_rules import (
     FakePage,
     SendRefusal,

@@ -20,11 +20,10 @@ from adapters.fakes.meta import (
     JsonObject,
     as_meta_writes,
     handshake_query,
-    read_json,
     refusal_answer,
     signed,
 )
-from adapters.fakes.server import Answer, Request, json_answer
+from adapters.fakes.server import Answer, Request, json_answer, read_json
 from adapters.whatsapp.fake_rules import (
     FakeAccount,
     GraphRefusal,

@@ -22,7 +22,7 @@ from tests.adapters.test_log import request
 from tests.conftest import BUILDS
 
 # The directory spans organisations; `migrations` and `builds` are about none.
-DIRECTORY = {"organisations", "accounts", "api_keys"}
+DIRECTORY = {"organisations", "accounts", "api_keys", "access_tokens"}
 UNGUARDED = DIRECTORY | {"migrations", "builds"}
 TABLES = (
     "SELECT c.oid::regclass::text AS name, c.relname, n.nspname, c.relrowsecurity,"

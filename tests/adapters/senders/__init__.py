@@ -6,8 +6,9 @@ from tests.adapters.senders.line import LINE
 from tests.adapters.senders.messenger import MESSENGER
 from tests.adapters.senders.sender import Sender
 from tests.adapters.senders.telegram import TELEGRAM
+from tests.adapters.senders.wechat import WECHAT
 from tests.adapters.senders.whatsapp import WHATSAPP
 
 SENDERS: Mapping[str, Sender] = {
-    each.platform: each for each in (WHATSAPP, MESSENGER, LINE, TELEGRAM)
+    each.platform: each for each in (WHATSAPP, MESSENGER, LINE, TELEGRAM, WECHAT)
 }

@@ -1,0 +1,112 @@
+"""What WeChat's codes mean for a message that was to be sent.
+
+The HTTP status is 200 whatever happens; `errcode` says what did, and `errmsg` holds a `rid` that
+WeChat's support asks for.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from adapters.answers import printable
+from adapters.readers import text
+from domain.outbound import (
+    AccountStopped,
+    Deferred,
+    NotReached,
+    NotVerified,
+    Rejected,
+)
+
+Verdict = Literal["reject", "defer", "stop"]
+
+SUCCESS = 0
+
+# The token is not good any more. Nothing was taken, so another one may be tried at once.
+TOKEN_REFUSED = frozenset({40001, 40014, 42001})
+
+
+class Meaning(msgspec.Struct, frozen=True):
+    """What to do about a code, and our word for the reason."""
+
+    verdict: Verdict
+    reason: str
+    wait_seconds: float | None = None
+
+
+_LINES: tuple[tuple[Meaning, Iterable[int]], ...] = (
+    (Meaning("stop", "credentials"), (40013, 40125, 40243, 41001, 41002, 41004, *TOKEN_REFUSED)),
+    (Meaning("stop", "permission"), (48001,)),
+    (Meaning("stop", "blocked"), (48004, 50002, 50004, 50007)),
+    # Our address must stand in the account's list: GET /v1/installation names it.
+    (Meaning("stop", "ip_not_allowed"), (40164, 61004, 89501, 89503, 89506, 89507)),
+    (Meaning("defer", "unavailable"), (-1,)),
+    # So many calls a day, and so many a minute.
+    (Meaning("defer", "rate_limited", 600.0), (45009,)),
+    (Meaning("defer", "rate_limited", 60.0), (45011,)),
+    (Meaning("reject", "window_closed"), (45015,)),
+    (Meaning("reject", "quota_exceeded"), (45047,)),
+    (Meaning("reject", "undeliverable"), (43004, 43101, 48002, 50005)),
+    (Meaning("reject", "blocked"), (43019,)),
+    (Meaning("reject", "address"), (40003,)),
+    (Meaning("reject", "invalid"), (40008, 40033, 40035, 44002, 44004, 45002, 47001, 47003)),
+    (
+        Meaning("reject", "media"),
+        (*range(40004, 40008), *range(40009, 40013), 40118, 40121, 40137, 41005, 44001, 45001),
+    ),
+    (Meaning("reject", "media"), (45007,)),
+    (Meaning("reject", "template"), (40037,)),
+)
+
+MEANINGS: Mapping[int, Meaning] = {code: meaning for meaning, codes in _LINES for code in codes}
+
+UNKNOWN = Meaning("reject", "unknown")
+
+
+class WeChatError(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer in which WeChat says what is wrong."""
+
+    code: int
+    detail: str
+
+    @property
+    def meaning(self) -> Meaning:
+        """What it means; a code that we do not know is for a person to look at."""
+        return MEANINGS.get(self.code, UNKNOWN)
+
+
+def read_code(document: Any) -> int | None:
+    """The `errcode` of an answer; None where there is none."""
+    code = document.get("errcode") if isinstance(document, dict) else None
+    return code if isinstance(code, int) and not isinstance(code, bool) else None
+
+
+def read_error(document: Any, *, secret: str) -> WeChatError | None:
+    """The error in an answer, if there is one."""
+    code = read_code(document)
+    if code is None or code == SUCCESS:
+        return None
+    detail = printable(text(document.get("errmsg")) or "", secret=secret)
+    return WeChatError(code=code, detail=detail)
+
+
+def send_answer(
+    error: WeChatError, *, retry_after_seconds: float | None
+) -> Rejected | Deferred | AccountStopped:
+    """What an error means for the message. Spec N3."""
+    meaning = error.meaning
+    if meaning.verdict == "stop":
+        return AccountStopped(reason=meaning.reason, code=error.code)
+    if meaning.verdict == "defer":
+        named = retry_after_seconds
+        wait_seconds = named if named is not None else meaning.wait_seconds
+        return Deferred(reason=meaning.reason, retry_after_seconds=wait_seconds)
+    return Rejected(reason=meaning.reason, code=error.code, detail=error.detail)
+
+
+def verification_answer(error: WeChatError) -> NotVerified | NotReached:
+    """What an error means for credentials. Spec S15."""
+    meaning = error.meaning
+    is_later = meaning.verdict == "defer"
+    return NotReached(reason=meaning.reason) if is_later else NotVerified(reason=meaning.reason)
