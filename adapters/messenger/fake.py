@@ -126,6 +126,21 @@ class FakeSendApi(Fake):
         self._post(page, said)
         return mid
 
+    def tell(self, event: str, sent: AcceptedSend, *, after_seconds: float = 0.0) -> None:
+        """Say what became of a message: `echo`, `delivery` or `read`."""
+        page, mid = self._pages[sent.account_id], sent.platform_id
+        match event:
+            case "echo":
+                message = _as_echoed(sent.body["message"])
+                said = echo(
+                    page.page_id, sent.to, sent.at, mid=mid, app_id=page.app_id, message=message
+                )
+            case "delivery":
+                said = delivered(page.page_id, sent.to, mid=mid, up_to=sent.at)
+            case _:
+                said = read(page.page_id, sent.to, self._now(), up_to=sent.at)
+        self._post(page, said, after_seconds=after_seconds)
+
     # What it answers.
 
     def answer(self, request: Request) -> Answer:
@@ -166,24 +181,20 @@ class FakeSendApi(Fake):
             raise SendRefusal(551, subcode=1545041)
         if self._windows is not None and not self._windows.is_open(page.page_id, customer, now):
             raise SendRefusal(10, subcode=2018278)
-        kind = self._kind(message)
-        mid = self._new_id()
-        self.accepted.append(
-            AcceptedSend(
-                account_id=page.page_id,
-                platform_id=mid,
-                to=customer,
-                kind=kind,
-                text=message.get("text"),
-                mark=message.get("metadata"),
-                at=now,
-                body=body,
-            )
+        sent = AcceptedSend(
+            account_id=page.page_id,
+            platform_id=self._new_id(),
+            to=customer,
+            kind=self._kind(message),
+            text=message.get("text"),
+            mark=message.get("metadata"),
+            at=now,
+            body=body,
         )
+        self.accepted.append(sent)
         for after_seconds, event in self.plan.schedule(self._random):
-            told = self._told(event, page, customer, mid=mid, message=message, at=now)
-            self._post(page, told, after_seconds=after_seconds)
-        return {"recipient_id": customer, "message_id": mid}
+            self.tell(event, sent, after_seconds=after_seconds)
+        return {"recipient_id": customer, "message_id": sent.platform_id}
 
     def _kind(self, message: JsonObject) -> str:
         if "text" in message:
@@ -193,25 +204,6 @@ class FakeSendApi(Fake):
         if attachment_id not in self.uploads and not isinstance(payload.get("url"), str):
             raise SendRefusal(100, subcode=2018047)
         return kind
-
-    def _told(
-        self,
-        event: str,
-        page: FakePage,
-        customer: str,
-        *,
-        mid: str,
-        message: JsonObject,
-        at: datetime,
-    ) -> JsonObject:
-        match event:
-            case "echo":
-                said = _as_echoed(message)
-                return echo(page.page_id, customer, at, mid=mid, app_id=page.app_id, message=said)
-            case "delivery":
-                return delivered(page.page_id, customer, mid=mid, up_to=at)
-            case _:
-                return read(page.page_id, customer, self._now(), up_to=at)
 
     def _keep(self, request: Request) -> JsonObject:
         form = read_form(request)
