@@ -68,19 +68,19 @@ class Tokens:
             raise NotAsked(Deferred(reason="unavailable")) from None
 
     async def _token(self, credentials: Credentials, *, refused: AccessToken | None) -> AccessToken:
-        holder = _holder(credentials)
+        whose = holder(credentials)
         oldest = refused.number + 1 if refused is not None else 0
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + WAIT_SECONDS_MAX
         while True:
-            present = await self._store.find(holder)
+            present = await self._store.find(whose)
             is_good = present is not None and present.number >= oldest
             seconds = present.good_for_seconds if present is not None and is_good else 0.0
             if present is not None and seconds > RENEWED_BEFORE_SECONDS:
                 return present
             newest = present.number if present is not None else 0
-            if await self._store.begin_renewal(holder, after=newest):
-                return await self._renew(credentials, holder, present, refused=refused)
+            if await self._store.begin_renewal(whose, after=newest):
+                return await self._renew(credentials, whose, present, refused=refused)
             if present is not None and seconds > 0:
                 return present  # Somebody else renews it.
             if loop.time() > give_up_at:
@@ -98,7 +98,7 @@ class Tokens:
     async def _renew(
         self,
         credentials: Credentials,
-        holder: str,
+        whose: str,
         present: AccessToken | None,
         *,
         refused: AccessToken | None,
@@ -108,14 +108,14 @@ class Tokens:
             fetched = await self._fetch(credentials, demanded=False)
             if refused is not None and fetched.value == refused.value:
                 # It is handed out as good, and is not: so another one must be made.
-                if not await self._store.may_demand(holder):
+                if not await self._store.may_demand(whose):
                     raise NotAsked(Deferred(reason="token_refused", retry_after_seconds=30.0))
                 fetched = await self._fetch(credentials, demanded=True)
         except BaseException:
-            await self._store.give_up_renewal(holder, after=newest)
+            await self._store.give_up_renewal(whose, after=newest)
             raise
         await self._store.keep(
-            holder, after=newest, value=fetched.value, lifetime_seconds=fetched.lifetime_seconds
+            whose, after=newest, value=fetched.value, lifetime_seconds=fetched.lifetime_seconds
         )
         return AccessToken(
             value=fetched.value, number=newest + 1, good_for_seconds=fetched.lifetime_seconds
@@ -145,8 +145,8 @@ class Tokens:
         return await exchange(self._client, request, limits=self._limits)
 
 
-def _holder(credentials: Credentials) -> str:
-    """As JSON, so that nothing can move from one text to the other."""
+def holder(credentials: Credentials) -> str:
+    """What a token is asked for with; as JSON, so that nothing moves from one to the other."""
     parts = ("wechat", credentials["app_id"], credentials["app_secret"])
     return msgspec.json.encode(parts).decode()
 

@@ -19,6 +19,7 @@ from adapters.wechat.client import WeChatApi
 from adapters.wechat.fake import FakeWeChat
 from adapters.wechat.fake_behaviour import fails
 from adapters.wechat.fake_rules import FakeOfficialAccount
+from adapters.wechat.tokens import holder
 from domain.inbound import Address, Content
 from domain.outbound import Accepted, AccountStopped, Deferred, OutboundMessage, SendAnswer
 from tests.adapters.log_scenario import World
@@ -201,7 +202,7 @@ async def test_whoever_died_while_asking_is_followed_by_another(scene: Scene) ->
 
 def holder_of(scene: Scene) -> str:
     """What the account's tokens are asked for with."""
-    return f'["wechat","{scene.account.app_id}","{scene.account.app_secret}"]'
+    return holder({"app_id": scene.account.app_id, "app_secret": scene.account.app_secret})
 
 
 async def test_after_a_failure_the_next_one_may_ask_at_once(scene: Scene) -> None:
@@ -241,9 +242,9 @@ async def test_another_master_key_finds_nothing_and_asks_anew(scene: Scene) -> N
 async def test_what_expired_yesterday_is_removed(scene: Scene) -> None:
     one, _ = scene.processes
     old, new = secrets.token_hex(4), secrets.token_hex(4)
-    for holder, days in ((old, 0), (new, 2)):
+    for whose, days in ((old, 0), (new, 2)):
         scene.clock.time = NOON + timedelta(days=days)
-        assert await one.tokens.begin_renewal(holder, after=0)
-        await one.tokens.keep(holder, after=0, value="t", lifetime_seconds=7200)
+        assert await one.tokens.begin_renewal(whose, after=0)
+        await one.tokens.keep(whose, after=0, value="t", lifetime_seconds=7200)
     assert await one.tokens.find(old) is None
     assert await one.tokens.find(new) is not None
