@@ -37,19 +37,10 @@ BACK_OFF_FIRST = timedelta(seconds=1)
 BACK_OFF_MAX = timedelta(seconds=60)
 
 
-# Where there is somebody to take a message. Elsewhere it would wait in a queue for nobody.
-SENT_TO = frozenset({"whatsapp", "messenger", "line", "telegram", "wechat"})
-
 # How long a platform knows a message again by the key that we give it: asked twice, it delivers
 # once (N3). LINE keeps its keys for 24 hours of its own clock; the last one is left to slow
 # requests and to clocks that differ.
 KNOWN_AGAIN: Mapping[str, timedelta] = {"line": timedelta(hours=23)}
-
-
-class SendingNotBuilt(Refusal):
-    """Trunkline reads this platform but cannot write to it yet: nothing was sent or queued."""
-
-    code = "sending_not_built"
 
 
 class NotSettled(Refusal):
@@ -85,8 +76,6 @@ def request_reply(
 ) -> list[ReplyRequested]:
     """Queue a reply, or refuse it before anything is sent. Spec C5, C7, N1, N2, S14."""
     require_may_write(chat, channel, organisation, service=command.service, user_id=user_id)
-    if chat.platform not in SENT_TO:
-        raise SendingNotBuilt(platform=chat.platform)
     _require_unanswered(chat, channel, command)
     if command.template is None:
         _require_open_window(chat, approved_templates=approved_templates, now=now)

@@ -26,6 +26,8 @@ from adapters.fakes.behaviour import (
 )
 from adapters.fakes.fake import Fake
 from adapters.fakes.server import Answer, FakeServer, Request
+from adapters.platforms import CLIENTS
+from domain.credentials import FORMS
 from domain.inbound import Address, Content
 from domain.outbound import (
     Accepted,
@@ -87,11 +89,8 @@ async def scene(http: httpx.AsyncClient, platform: tuple[Sender, Fake]) -> Scene
     return scene
 
 
-def test_every_platform_that_can_be_written_to_is_here() -> None:
-    from adapters.platforms import CLIENTS
-    from domain.sending import SENT_TO
-
-    assert set(SENDERS) == set(CLIENTS) == SENT_TO
+def test_every_platform_is_here() -> None:
+    assert set(SENDERS) == set(CLIENTS) == set(FORMS)
 
 
 async def test_a_message_is_accepted_under_the_platforms_id(scene: Scene) -> None:

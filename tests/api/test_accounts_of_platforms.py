@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from domain.sending import SENT_TO
 from domain.webhook import Delivery
 from tests.adapters.recorded import one, signed, with_headers
 from tests.api.conftest import Client, Trunkline
+from tests.api.deliveries import eventually
 from tests.api.operations import positions
 from tests.api.platforms import SECURE, connect, credentials, encrypted, post
 from tests.api.problems import assert_problem
+from tests.api.test_accounts import verification
 from tests.api.test_sharing import texts
 
 BY_ACCOUNT = ("line", "telegram", "wechat")
 by_account = pytest.mark.parametrize("platform", BY_ACCOUNT)
-not_written_to = pytest.mark.parametrize("platform", sorted({*BY_ACCOUNT, "messenger"} - SENT_TO))
 every_platform = pytest.mark.parametrize("platform", [*BY_ACCOUNT, "messenger"])
 
 _numbers = itertools.count(1)
@@ -460,19 +460,11 @@ async def test_lines_console_may_look_whether_somebody_is_there(trunkline: Trunk
 # Answers.
 
 
-@not_written_to
-async def test_an_answer_is_refused_as_long_as_nobody_could_send_it(
-    trunkline: Trunkline, platform: str
-):
-    """It must not wait in a queue for nobody."""
-    client, account = await organisation(trunkline), new_account(platform)
-    channel = await connect(client, platform, account)
-    await says(trunkline, platform, account, "hello")
-    await client.settled()
-    (chat,) = await client.chats("crm")
-    assert (chat["platform"], chat["unread"], chat["answered"]) == (platform, 1, False)
-    answer = await client.reply("crm", chat["id"], "hello yourself", expect=409)
-    assert (answer["code"], answer["platform"]) == ("sending_not_built", platform)
+@every_platform
+async def test_only_a_customer_can_start(trunkline: Trunkline, platform: str):
+    """Spec N1: of all platforms only WhatsApp lets a business begin."""
+    client = await organisation(trunkline)
+    channel = await connect(client, platform, new_account(platform))
     start = {"channel_id": channel["id"], "address": "+12025550199"}
     template = {"kind": "template", "name": "x", "language": "en", "parameters": {}}
     answer = await client.post("/v1/services/crm/chats", start | {"message": template}, expect=409)
@@ -480,19 +472,11 @@ async def test_an_answer_is_refused_as_long_as_nobody_could_send_it(
     assert await client.events(type="chat.reply_requested") == []
 
 
-@not_written_to
-async def test_the_check_of_the_credentials_waits_for_somebody_who_can(
-    trunkline: Trunkline, platform: str
-):
-    """Spec S15: nothing is said about credentials that nobody has tried."""
+async def test_a_platform_that_does_not_answer_says_nothing_of_credentials(trunkline: Trunkline):
+    """Spec S15: they are checked again, and nobody waits for it."""
     client = await organisation(trunkline)
-    channel = await connect(client, platform, new_account(platform))
+    channel = await connect(client, "messenger", new_account("messenger"))
     assert channel["verification"] == "pending"
     whatsapp = await client.connect("crm", trunkline.account())
-    for _ in range(200):
-        shown = await client.get(f"/v1/channels/{whatsapp['id']}")
-        if shown["verification"] == "verified":
-            break
-        await asyncio.sleep(0.05)
-    assert shown["verification"] == "verified"
-    assert (await client.get(f"/v1/channels/{channel['id']}"))["verification"] == "pending"
+    await eventually(lambda: verification(client, whatsapp["id"]), ("verified", None))
+    assert await verification(client, channel["id"]) == ("pending", None)
