@@ -29,6 +29,7 @@ from domain.outbound import (
     VerificationAnswer,
     Verified,
 )
+from domain.ports import Unavailable
 from tests.adapters.files import file
 from tests.adapters.tokens import MemoryTokens
 
@@ -271,6 +272,21 @@ async def test_a_changed_secret_has_a_token_of_its_own(scene: Scene) -> None:
     wrong = {**CREDENTIALS, "app_secret": "reset in the console"}
     stopped = AccountStopped(reason="credentials", code=40125)
     assert await scene.api.send(message(), wrong) == stopped
+    assert isinstance(await scene.send(), Accepted)
+
+
+async def test_where_tokens_are_kept_may_be_away(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody was asked to send anything."""
+
+    async def away(_: str) -> None:
+        raise Unavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scene.tokens, "find", away)
+        assert await scene.send() == Deferred(reason="unavailable")
+    assert scene.fake.requests == []
     assert isinstance(await scene.send(), Accepted)
 
 

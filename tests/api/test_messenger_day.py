@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from adapters.fakes.behaviour import accepts_then_drops, drops
 from adapters.messenger.fake import FakeSendApi
@@ -184,6 +185,22 @@ async def test_a_lost_answer_is_settled_by_the_echo_that_gives_our_mark_back(wor
     assert await texts(acme.org, "crm", chat_id) == ["hello", "lost"]
     await acme.org.reply("crm", chat_id, "next")
     await eventually(acme.sent_texts, ["lost", "next"])
+
+
+async def test_control_an_echo_without_our_mark_settles_nothing(world: World):
+    """It is somebody else's message then, and ours stays uncertain."""
+    acme = await world.business()
+    chat_id = await world.hear(acme, KIM, "hello")
+    with world.plan():
+        world.fake.next_requests(accepts_then_drops())
+        await acme.org.reply("crm", chat_id, "lost")
+        await eventually(lambda: acme.fates(chat_id), [("uncertain", None)])
+    (sent,) = await acme.sent()
+    world.fake.tell("echo", replace(sent, body={"message": {"text": "lost"}}))
+    await world.fake.settled()
+    await acme.org.settled()
+    assert await texts(acme.org, "crm", chat_id) == ["hello", "lost", "lost"]
+    assert sorted(await acme.fates(chat_id)) == [("sent", None), ("uncertain", None)]
 
 
 async def test_a_message_that_was_never_taken_stays_uncertain_until_a_person_decides(world: World):

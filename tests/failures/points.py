@@ -16,6 +16,8 @@ from typing import Any, Literal
 from psycopg import AsyncConnection
 
 from adapters.line.client import MessagingApi
+from adapters.messenger.client import SendApi
+from adapters.postgres.access_tokens import PostgresAccessTokens
 from adapters.postgres.connections import assume
 from adapters.postgres.directory import Directory
 from adapters.postgres.keys import OrgKeys
@@ -60,6 +62,8 @@ POINTS = {
     "dispatcher: after the request": Point(CloudApi, "send", "after"),
     "dispatcher: result appended": Point(Dispatching, "record_answer", "after"),
     "line: after the request": Point(MessagingApi, "send", "after"),
+    "messenger: after the request": Point(SendApi, "send", "after"),
+    "token: claimed": Point(PostgresAccessTokens, "begin_renewal", "after", _is_true),
     "projection: checkpoint moved": Point(batches, "_move", "after", _is_true),
     "projection: inbox written": Point(Inbox, "apply", "after"),
     "projection: unread written": Point(Unread, "apply", "after"),
