@@ -74,15 +74,17 @@ class Tokens:
         give_up_at = loop.time() + WAIT_SECONDS_MAX
         while True:
             present = await self._store.find(whose)
-            is_good = present is not None and present.number >= oldest
-            seconds = present.good_for_seconds if present is not None and is_good else 0.0
+            seconds = _seconds_left(present, oldest=oldest)
             if present is not None and seconds > RENEWED_BEFORE_SECONDS:
                 return present
-            newest = present.number if present is not None else 0
-            if await self._store.begin_renewal(whose, after=newest):
-                return await self._renew(credentials, whose, present, refused=refused)
+            if await self._store.begin_renewal(whose, after=present.number if present else 0):
+                try:
+                    return await self._renew(credentials, whose, present, refused=refused)
+                except NotAsked:
+                    if seconds <= 0:
+                        raise
             if present is not None and seconds > 0:
-                return present  # Somebody else renews it.
+                return present  # Somebody else renews it, or it cannot be renewed just now.
             if loop.time() > give_up_at:
                 raise NotAsked(Deferred(reason="token_awaited"))
             await asyncio.sleep(PAUSE_SECONDS)
@@ -149,6 +151,11 @@ def holder(credentials: Credentials) -> str:
     """What a token is asked for with; as JSON, so that nothing moves from one to the other."""
     parts = ("wechat", credentials["app_id"], credentials["app_secret"])
     return msgspec.json.encode(parts).decode()
+
+
+def _seconds_left(token: AccessToken | None, *, oldest: int) -> float:
+    """How long a token is good; one that is too old was refused, whatever it was to be."""
+    return token.good_for_seconds if token is not None and token.number >= oldest else 0.0
 
 
 def _read(reply: Reply | NoReply) -> Fetched | None:

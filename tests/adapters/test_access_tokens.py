@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from adapters.exchange import new_http_client
-from adapters.fakes.behaviour import accepts_late, answers
+from adapters.fakes.behaviour import accepts_late, answers, behaves
 from adapters.postgres.access_tokens import PostgresAccessTokens
 from adapters.postgres.connections import pool
 from adapters.postgres.keys import MasterKey
@@ -184,6 +184,19 @@ async def test_a_token_is_renewed_before_it_expires_and_the_old_one_used_meanwhi
     assert scene.demands == [False, False]
     used = [each.query["access_token"] for each in scene.fake.requests if each.query]
     assert [used.index(each) for each in used] == [0, 0, 0, 3]
+
+
+async def test_a_token_that_cannot_be_renewed_yet_is_used_to_its_end(scene: Scene) -> None:
+    one, _ = scene.processes
+    await one.send()
+    scene.clock.time += timedelta(seconds=7200 - 1)
+    scene.fake.next_requests(answers(500), behaves(), fails(45009))
+    assert [isinstance(await one.send(), Accepted) for _ in range(2)] == [True, True]
+    scene.clock.time += timedelta(seconds=1)
+    scene.fake.next_requests(fails(45009))
+    limited = Deferred(reason="rate_limited", retry_after_seconds=600.0)
+    assert await one.send() == limited
+    assert isinstance(await one.send(), Accepted)
 
 
 async def test_whoever_died_while_asking_is_followed_by_another(scene: Scene) -> None:
