@@ -41,7 +41,7 @@ class Fake:
         self.requests: list[Request] = []
         self.accepted: list[AcceptedSend] = []
         self._courier = courier
-        self._script: deque[Behaviour] = deque()
+        self._script: deque[tuple[str, Behaviour]] = deque()
         self._server = FakeServer(self._handle, port=port)
 
     async def __aenter__(self) -> Self:
@@ -67,9 +67,12 @@ class Fake:
         """Every webhook so far, with what was answered to it."""
         return self._courier.deliveries
 
-    def next_requests(self, *behaviours: Behaviour) -> None:
-        """What the next requests meet, one each; after that all is as usual."""
-        self._script.extend(behaviours)
+    def next_requests(self, *behaviours: Behaviour, to: str = "") -> None:
+        """What the next requests meet, one each; after that all is as usual.
+
+        `to` stands in the paths that are meant: beside messages, somebody may ask about accounts.
+        """
+        self._script.extend((to, behaviour) for behaviour in behaviours)
 
     def deliver_to(self, webhook_url: str | None) -> None:
         """Where webhooks go from now on; None: nowhere."""
@@ -93,6 +96,10 @@ class Fake:
 
     def _handle(self, request: Request) -> Answer:
         self.requests.append(request)
-        behaviour = self._script.popleft() if self._script else None
         usual = partial(self.answer, request)
-        return behaviour(usual) if behaviour is not None else usual()
+        for scripted in self._script:
+            to, behaviour = scripted
+            if to in request.path:
+                self._script.remove(scripted)
+                return behaviour(usual)
+        return usual()

@@ -380,7 +380,8 @@ async def test_statuses_come_signed_and_with_our_mark(
         _, platform_id = await Caller(client, fake).send(TEXT)
         await fake.settled()
         assert [each.answers for each in fake.deliveries] == [[200], [200], [200]]
-    assert hook.statuses == ["sent", "delivered", "read"]
+    # On a busy machine they may overtake each other.
+    assert sorted(hook.statuses) == ["delivered", "read", "sent"]
     for receipt in hook.occurrences:
         assert isinstance(receipt, ReceiptOccurred)
         assert (receipt.platform_id, receipt.sent_by_us) == (platform_id, "chat.message")

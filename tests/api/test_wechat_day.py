@@ -229,7 +229,7 @@ async def test_a_lost_answer_leaves_a_message_uncertain(world: World):
     chat_id = await world.hear(acme, KIM, "hello")
     await acme.org.reply("crm", chat_id, "first")
     await eventually(lambda: acme.fates(chat_id), [("sent", None)])
-    world.fake.next_requests(accepts_then_drops())
+    world.fake.next_requests(accepts_then_drops(), to="/custom/send")
     lost = await acme.org.reply("crm", chat_id, "lost")
     await eventually(lambda: acme.fates(chat_id), [("sent", None), ("uncertain", None)])
     path = f"/v1/services/crm/chats/{chat_id}/messages/{lost['id']}/retry"
@@ -262,7 +262,7 @@ async def test_a_refusal_stands_at_the_message_and_the_next_goes_out(
     chat_id = await world.hear(acme, KIM, "hello")
     await acme.org.reply("crm", chat_id, "a")
     await eventually(acme.sent_texts, ["a"])
-    world.fake.next_requests(fails(code))
+    world.fake.next_requests(fails(code), to="/custom/send")
     for text in "bc":
         await acme.org.reply("crm", chat_id, text)
     failed = ("failed", {"reason": reason, "code": code})
@@ -272,10 +272,10 @@ async def test_a_refusal_stands_at_the_message_and_the_next_goes_out(
 
 
 async def test_a_limit_is_waited_for_and_nothing_overtakes(world: World):
-    """Spec N3, N4. It may concern the token as well."""
+    """Spec N3, N4."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
-    world.fake.next_requests(limits(1))
+    world.fake.next_requests(limits(1), to="/custom/send")
     for text in "ab":
         await acme.org.reply("crm", chat_id, text)
     await eventually(acme.sent_texts, ["a", "b"])
