@@ -10,6 +10,7 @@ from litestar import Litestar
 
 from adapters.line.platform import Line
 from adapters.messenger.platform import Messenger
+from adapters.payment_providers import TERMS
 from adapters.postgres.access_tokens import PostgresAccessTokens
 from adapters.postgres.bell import Bell
 from adapters.postgres.connections import Connection, Pool, assume, pool
@@ -180,7 +181,11 @@ async def core(
             credentials=AccountCredentials(directory, clock),
             clock=clock,
             new_id=new_id,
-            billing=Billing(new_id, enabled=settings.billing, provider=settings.payment_provider),
+            billing=Billing(
+                new_id,
+                enabled=settings.billing,
+                provider=TERMS[settings.payment_provider],
+            ),
         )
         system = await directory.create_organisation(SYSTEM)
         inbound = Inbound(executor, people, directory, clock, new_id, system=system)

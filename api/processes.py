@@ -9,9 +9,9 @@ import psycopg
 from adapters.dispatcher import Dispatcher, Verifier
 from adapters.exchange import new_http_client
 from adapters.payer import Payer
+from adapters.payment_providers import payment_providers
 from adapters.platforms import senders
 from adapters.postgres.connections import assume
-from adapters.stripe.provider import stripe_providers
 from api.commands.payments import Payments
 from api.main import PROJECTIONS, Core
 from api.outbox import ProjectedOutbox
@@ -50,7 +50,7 @@ async def dispatching(parts: Core) -> AsyncIterator[None]:
         payer = Payer(
             ProjectedPayments(live),
             Payments(parts.context),
-            stripe_providers(client, parts.settings),
+            payment_providers(client, parts.settings),
             parts.bell.listener(),
             parts.clock,
         )

@@ -19,6 +19,7 @@ from domain.purchase import (
     CREDIT_MICRO_USD,
     CREDITS_PER_PURCHASE_MAX,
     CreditsPurchased,
+    ProviderTerms,
     PurchaseRequested,
     Purchases,
     paid,
@@ -27,9 +28,6 @@ from domain.refusal import Invalid, Refusal
 
 # Far from what 64 bits hold.
 BALANCE_MICRO_USD_MAX = 10**18
-
-# With this provider the request is the confirmation; every other one is asked (payment.py).
-MANUAL = "manual"
 
 # Allowances of so many newest months can still be given back by a refund.
 MONTHS_REMEMBERED_MAX = 3
@@ -249,26 +247,28 @@ def request_purchase(
     *,
     purchase_id: str,
     credits_bought: int,
-    provider: str,
+    provider: ProviderTerms,
     at: datetime,
     month: str,
     recharge: bool = False,
     user_id: str | None = None,
+    needed_micro_usd: int = 0,
 ) -> list[Event]:
-    """Buy credits: booked at once where the request is the confirmation (`manual`). Spec L5."""
+    """Buy credits: booked at once where the request is the confirmation. Spec L5."""
     require_count_of_credits(credits_bought, field="credits")
     requested = PurchaseRequested(
         purchase_id=purchase_id,
         credits=credits_bought,
         micro_usd=credits_bought * CREDIT_MICRO_USD,
-        provider=provider,
+        provider=provider.name,
         at=at,
         recharge=recharge,
         user_id=user_id,
+        needed_micro_usd=needed_micro_usd,
     )
     if credits_.balance + requested.micro_usd > BALANCE_MICRO_USD_MAX:
         raise Invalid("credits", "would make the balance larger than can be kept")
-    if provider == MANUAL:
+    if provider.confirms_at_once:
         return [paid(requested, at=at, month=month)]
     if credits_.purchases.are_too_many:
         raise Invalid("credits", "too many purchases wait for the provider")
@@ -279,7 +279,7 @@ def recharge(
     credits_: Credits,
     *,
     purchase_id: str,
-    provider: str,
+    provider: ProviderTerms,
     at: datetime,
     month: str,
     needed_micro_usd: int = 0,
@@ -293,8 +293,15 @@ def recharge(
         return []
     if not needs_recharge(credits_, needed_micro_usd=needed_micro_usd):
         return []
+    is_covered = needed_micro_usd <= credits_.balance
     return request_recharge(
-        credits_, configured, purchase_id=purchase_id, provider=provider, at=at, month=month
+        credits_,
+        configured,
+        purchase_id=purchase_id,
+        provider=provider,
+        at=at,
+        month=month,
+        needed_micro_usd=0 if is_covered else needed_micro_usd,
     )
 
 
@@ -303,9 +310,10 @@ def request_recharge(
     configured: AutoRecharge,
     *,
     purchase_id: str,
-    provider: str,
+    provider: ProviderTerms,
     at: datetime,
     month: str,
+    needed_micro_usd: int,
 ) -> list[Event]:
     """Buy as much as was configured, as nobody's purchase. Spec L5."""
     return request_purchase(
@@ -316,6 +324,7 @@ def request_recharge(
         at=at,
         month=month,
         recharge=True,
+        needed_micro_usd=needed_micro_usd,
     )
 
 

@@ -16,6 +16,7 @@ from domain.event import Event
 from domain.ledger import Credits
 from domain.purchase import (
     OpenPurchase,
+    ProviderTerms,
     PurchaseDeferred,
     PurchaseFailed,
     RechargeLapsed,
@@ -98,7 +99,10 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PaymentProvider(Protocol):
-    """Takes money. The ledger itself books what `manual` buys; nobody needs to be asked."""
+    """Takes money; it is asked for what its terms do not confirm at once."""
+
+    @property
+    def terms(self) -> ProviderTerms: ...  # noqa: D102
 
     async def pay(self, payment: Payment) -> PaymentAnswer:
         """Take the money once, however often this is called. Whatever happens is an answer."""
@@ -231,7 +235,7 @@ def recharge_anew(
     failed_purchase_id: str,
     *,
     purchase_id: str,
-    provider: str,
+    provider: ProviderTerms,
     at: datetime,
     month: str,
 ) -> list[Event]:
@@ -241,8 +245,15 @@ def recharge_anew(
         return []
     if failed.retry_at is None or at < failed.retry_at:
         return []
-    if configured is None or not ledger.needs_recharge(credits_):
+    needed = failed.needed_micro_usd
+    if configured is None or not ledger.needs_recharge(credits_, needed_micro_usd=needed):
         return [RechargeLapsed(purchase_id=failed_purchase_id, at=at)]
     return ledger.request_recharge(
-        credits_, configured, purchase_id=purchase_id, provider=provider, at=at, month=month
+        credits_,
+        configured,
+        purchase_id=purchase_id,
+        provider=provider,
+        at=at,
+        month=month,
+        needed_micro_usd=needed,
     )

@@ -21,6 +21,13 @@ REMEMBERED_MAX = 100
 Value = TypeVar("Value")
 
 
+class ProviderTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a decision has to know of a payment provider (L5)."""
+
+    name: str
+    confirms_at_once: bool  # Whether the request is the confirmation, and nobody has to be asked.
+
+
 @stored_as("credits.purchase_requested")
 class PurchaseRequested(Event, frozen=True, kw_only=True):
     """Credits are to be bought; they count once the provider has the money."""
@@ -32,6 +39,7 @@ class PurchaseRequested(Event, frozen=True, kw_only=True):
     at: datetime
     recharge: bool = False
     user_id: str | None = None
+    needed_micro_usd: int = 0  # Of a recharge: the price that was not covered, where it was one.
 
 
 @stored_as("credits.purchase_deferred")
@@ -94,6 +102,7 @@ class FailedRecharge(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     tries: int  # Since the balance was last above the threshold.
     retry_at: datetime | None
+    needed_micro_usd: int = 0  # The price that it was asked for, where the balance was not low.
 
 
 class Purchases(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,6 +200,7 @@ def _failed(purchases: Purchases, event: PurchaseFailed) -> Purchases:
             at=event.at,
             tries=(recharge.tries if recharge else 0) + 1,
             retry_at=event.retry_at,
+            needed_micro_usd=waiting.requested.needed_micro_usd,
         )
     still_open = _without(purchases.waiting, event.purchase_id)
     return replace(purchases, waiting=still_open, failed=newest, failed_recharge=recharge)

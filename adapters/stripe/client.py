@@ -10,7 +10,9 @@ import msgspec
 from adapters.exchange import NoReply, Reply, TimeLimits, exchange
 from adapters.stripe.payment_intent import MICRO_USD_PER_CENT, PaymentIntent, refused, settled
 from domain.payment import Payment, PaymentAnswer, PaymentRefused, PaymentUnsettled
+from domain.purchase import ProviderTerms
 
+STRIPE = ProviderTerms(name="stripe", confirms_at_once=False)
 DEFAULT_BASE_ADDRESS = "https://api.stripe.com"
 
 # The shapes below are those of this version, whatever the account's own default is.
@@ -45,6 +47,8 @@ _payment_intent = msgspec.json.Decoder(PaymentIntent)
 
 class StripePayments:
     """Stripe, with the customer and the card that this installation pays with."""
+
+    terms = STRIPE
 
     def __init__(
         self,

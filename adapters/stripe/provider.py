@@ -7,9 +7,9 @@ from typing import Protocol
 import httpx
 
 from adapters.stripe import webhook
-from adapters.stripe.client import StripePayments
+from adapters.stripe.client import STRIPE, StripePayments
 from domain.inbound import NotUnderstood
-from domain.payment import PaymentNotice, PaymentProvider
+from domain.payment import PaymentNotice
 
 
 class StripeSettings(Protocol):
@@ -28,29 +28,25 @@ class StripeSettings(Protocol):
     def stripe_api_base(self) -> str: ...  # noqa: D102
 
 
-def stripe_providers(
-    client: httpx.AsyncClient, settings: StripeSettings
-) -> dict[str, PaymentProvider]:
-    """Stripe by its name, if it is configured: also when new purchases go another way, so that
-    those which are open are still paid."""
+def stripe_payments(client: httpx.AsyncClient, settings: StripeSettings) -> StripePayments | None:
+    """Stripe's client; None where it is not configured."""
     secret_key, customer = settings.stripe_secret_key, settings.stripe_customer
     payment_method = settings.stripe_payment_method
     if not (secret_key and customer and payment_method):
-        return {}
-    stripe = StripePayments(
+        return None
+    return StripePayments(
         client,
         secret_key=secret_key,
         customer=customer,
         payment_method=payment_method,
         base_address=settings.stripe_api_base,
     )
-    return {"stripe": stripe}
 
 
 class Stripe:
     """What the HTTP side needs of Stripe."""
 
-    provider = "stripe"
+    provider = STRIPE.name
 
     def __init__(self, *, secrets: Sequence[str]) -> None:
         """Without a secret nothing is authentic."""

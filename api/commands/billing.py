@@ -19,6 +19,7 @@ from domain.event import Event
 from domain.identifiers import NewId
 from domain.ledger import Charged, Credits, InsufficientCredits
 from domain.pricing import Inputs
+from domain.purchase import ProviderTerms
 from domain.rate_card import bills, rate_for
 from domain.rules import RULES
 from domain.windows import is_open, window_rule
@@ -80,7 +81,7 @@ def inputs_of(
 class Billing:
     """Prices answers. With `enabled` off nothing is priced (TRUNKLINE_BILLING)."""
 
-    def __init__(self, new_id: NewId, *, enabled: bool, provider: str) -> None:
+    def __init__(self, new_id: NewId, *, enabled: bool, provider: ProviderTerms) -> None:
         self._new_id = new_id
         self._enabled = enabled
         self.provider = provider

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
+from adapters.manual import MANUAL
 from api.commands.billing import Billing, settle
 from api.commands.states import Entry
 from api.commands.unit import Unit
@@ -36,7 +37,7 @@ class World:
         self.log: list[Recorded] = []
         self.entries: dict[str, Entry] = {}
         self.ids = map(str, count(1))
-        self.billing = Billing(lambda: f"p{next(self.ids)}", enabled=True, provider="manual")
+        self.billing = Billing(lambda: f"p{next(self.ids)}", enabled=True, provider=MANUAL)
         self.retries = 0
         for account_id in (ACCOUNT, SECOND_ACCOUNT):
             claimed = account.AccountClaimed(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
+from adapters.manual import MANUAL
 from domain import chosen_rules, ledger
 from domain.chosen_rules import DEFAULT_PRICING
 from domain.ledger import Charged, ChargeRefunded, InsufficientCredits
@@ -19,7 +20,7 @@ def bought(world: World, count: int) -> None:
         world.ledger,
         purchase_id=next(world.ids),
         credits_bought=count,
-        provider="manual",
+        provider=MANUAL,
         at=world.now,
         month=f"{world.now:%Y-%m}",
     )

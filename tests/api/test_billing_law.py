@@ -16,6 +16,8 @@ from hypothesis.stateful import (
 )
 from msgspec.structs import replace
 
+from adapters.manual import MANUAL
+from adapters.stripe.client import STRIPE
 from domain import chosen_rules, ledger, payment, pricing
 from domain.chat import ReplyRequested
 from domain.chosen_rules import DEFAULT_PRICING
@@ -109,7 +111,7 @@ class Happenings(RuleBasedStateMachine):
             self.world.ledger,
             purchase_id=next(self.world.ids),
             credits_bought=credits_,
-            provider="manual",
+            provider=MANUAL,
             at=self.world.now,
             month=f"{self.world.now:%Y-%m}",
         )
@@ -183,7 +185,7 @@ class ThroughAProvider(Happenings):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world.billing.provider = "stripe"
+        self.world.billing.provider = STRIPE
         self.taken: set[str] = set()  # What the provider has the money for.
 
     def buy(self, credits_: int) -> None:
@@ -192,7 +194,7 @@ class ThroughAProvider(Happenings):
                 self.world.ledger,
                 purchase_id=next(self.world.ids),
                 credits_bought=credits_,
-                provider="manual" if not self.world.of(CreditsPurchased) else "stripe",
+                provider=STRIPE if self.world.of(CreditsPurchased) else MANUAL,
                 at=self.world.now,
                 month=f"{self.world.now:%Y-%m}",
             )
@@ -239,7 +241,7 @@ class ThroughAProvider(Happenings):
                     self.world.ledger,
                     failed.purchase_id,
                     purchase_id=next(self.world.ids),
-                    provider="stripe",
+                    provider=STRIPE,
                     at=self.world.now,
                     month=f"{self.world.now:%Y-%m}",
                 )

@@ -319,12 +319,12 @@ async def test_a_provider_that_takes_its_time_is_asked_once_by_refused_answers(
 ):
     """Spec L4, L5: the answers are refused, the recharge is not lost with them."""
     here = await short(trunkline)
-    slow = replace(trunkline.settings, payment_provider="bank")
+    slow = replace(trunkline.settings, payment_provider="stripe")
     async with core(slow, trunkline.database) as parts:
         assert [await started(parts, here, number) for number in range(3)] == [False] * 3
     await here.admin.settled()
     (asked,) = await here.ledger("purchase_requested")
-    assert (asked["credits"], asked["recharge"], asked["provider"]) == (5, True, "bank")
+    assert (asked["credits"], asked["recharge"], asked["provider"]) == (5, True, "stripe")
     assert await here.balance() == 2_000_000
 
 

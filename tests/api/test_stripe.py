@@ -323,6 +323,28 @@ async def test_a_recharge_that_is_no_longer_needed_lapses(bank: Bank):
     assert await recharges(here) == [("failed", "insufficient_funds")]
 
 
+async def test_a_recharge_for_a_price_alone_is_asked_for_again(bank: Bank):
+    """Spec L5: the balance stays above the threshold, and no answer is covered."""
+    here = await bank.shop()
+    bought = await here.buy(2)
+    await becomes(here, bought["id"], "paid")
+    bank.stripe.cards[CARD] = "insufficient_funds"
+    dear = [{"country": "any", "category": "any", "micro_usd": 5_000_000}]
+    rule = {"rule": "conversation/1", "card": "dear/1", "rates": dear}
+    await here.admin.put("/v1/rules/pricing", {**rule, "account_id": here.account})
+    recharge = {"enabled": True, "threshold_credits": 0, "credits": 5}
+    body = {"service": "crm", "account_id": here.account, **recharge}
+    await here.admin.put("/v1/credits/auto-recharge", body)
+    await here.start(1, expect=402)
+    declined = ("failed", "insufficient_funds")
+    await eventually(lambda: recharges(here), [declined])
+    bank.stripe.cards[CARD] = "good"
+    bank.clock.by += RECHARGE_PAUSES[0]
+    await eventually(lambda: recharges(here), [declined, ("paid", None)])
+    assert await here.balance() == 14_000_000
+    await here.start(1)
+
+
 # Webhooks that are not what they seem.
 
 

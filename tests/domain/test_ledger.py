@@ -18,12 +18,14 @@ from domain.ledger import (
     InsufficientCredits,
 )
 from domain.pricing import Inputs, Price
-from domain.purchase import CreditsPurchased, PurchaseRequested
+from domain.purchase import CreditsPurchased, ProviderTerms, PurchaseRequested
 from domain.refusal import Invalid
 from tests.scenario import fold, given
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 WHEN = {"at": AT, "month": "2026-11"}
+MANUAL = ProviderTerms(name="manual", confirms_at_once=True)
+BANK = ProviderTerms(name="bank", confirms_at_once=False)
 
 
 def bought(credits_: int = 1, *, recharge: bool = False, purchase_id: str = "p") -> Event:
@@ -72,12 +74,12 @@ def charged(price: Price = PAID, *, month: str = "2026-11") -> Charged:
 
 def buy(credits_: Credits, count: int, **more: Any) -> list[Event]:
     return ledger.request_purchase(
-        credits_, purchase_id="p", credits_bought=count, provider="manual", user_id="ada", **WHEN
+        credits_, purchase_id="p", credits_bought=count, provider=MANUAL, user_id="ada", **WHEN
     )
 
 
 def recharge(credits_: Credits) -> list[Event]:
-    return ledger.recharge(credits_, purchase_id="p", provider="manual", **WHEN)
+    return ledger.recharge(credits_, purchase_id="p", provider=MANUAL, **WHEN)
 
 
 def configured(threshold: int, count: int, *, enabled: bool = True) -> Event:
@@ -200,7 +202,7 @@ def test_l5_the_next_recharge_waits_until_the_balance_was_above() -> None:
 DEAR = Price("conversation", 3_000_000)
 
 
-def short_recharge(credits_: Credits, provider: str = "manual") -> list[Event]:
+def short_recharge(credits_: Credits, provider: ProviderTerms = MANUAL) -> list[Event]:
     needed = DEAR.micro_usd
     return ledger.recharge(
         credits_, purchase_id="p", provider=provider, needed_micro_usd=needed, **WHEN
@@ -215,17 +217,23 @@ def test_l5_a_price_that_is_not_covered_counts_as_the_threshold_reached() -> Non
 
 def test_l5_such_a_recharge_is_asked_for_once_until_the_balance_rises() -> None:
     asked = PurchaseRequested(
-        purchase_id="p", credits=1, micro_usd=2_000_000, provider="bank", at=AT, recharge=True
+        purchase_id="p",
+        credits=1,
+        micro_usd=2_000_000,
+        provider="bank",
+        at=AT,
+        recharge=True,
+        needed_micro_usd=DEAR.micro_usd,
     )
-    story = given(bought(1), configured(0, 1)).when(short_recharge, provider="bank").then(asked)
-    story = story.when(short_recharge, provider="bank").then_nothing()
-    story = given(*story.events, charged()).when(short_recharge, provider="bank").then_nothing()
+    story = given(bought(1), configured(0, 1)).when(short_recharge, provider=BANK).then(asked)
+    story = story.when(short_recharge, provider=BANK).then_nothing()
+    story = given(*story.events, charged()).when(short_recharge, provider=BANK).then_nothing()
     rest = charged(Price("conversation", 1_992_000))
     given(*story.events, rest).when(recharge).then_nothing()
     paid = bought(1, recharge=True)
     spent = charged(Price("conversation", 2_000_000))
     story = given(*story.events, paid, spent)
-    story.when(short_recharge, provider="bank").then(asked)
+    story.when(short_recharge, provider=BANK).then(asked)
 
 
 def test_l5_what_is_switched_off_buys_nothing() -> None:

@@ -20,6 +20,7 @@ from domain.purchase import (
     REMEMBERED_MAX,
     CreditsPurchased,
     OpenPurchase,
+    ProviderTerms,
     PurchaseDeferred,
     PurchaseFailed,
     PurchaseRequested,
@@ -30,6 +31,7 @@ from tests.scenario import fold, given
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 WHEN = {"at": AT, "month": "2026-11"}
+STRIPE = ProviderTerms(name="stripe", confirms_at_once=False)
 TAKEN = PaymentTaken(micro_usd=4_000_000)
 DECLINED = PaymentRefused(reason="insufficient_funds", may_ask_anew=True)
 LOST = PaymentUnsettled(reason="answer_lost")
@@ -62,7 +64,7 @@ def test_l5_a_providers_purchase_waits_and_is_booked_once() -> None:
         ledger.request_purchase,
         purchase_id="p",
         credits_bought=2,
-        provider="stripe",
+        provider=STRIPE,
         user_id="ada",
         **WHEN,
     )
@@ -170,7 +172,7 @@ LOW = (configured(1, 2), requested(recharge=True, user_id=None))
 
 
 def anew(**more: Any) -> dict[str, Any]:
-    said = {"failed_purchase_id": "p", "purchase_id": "q", "provider": "stripe", **WHEN}
+    said = {"failed_purchase_id": "p", "purchase_id": "q", "provider": STRIPE, **WHEN}
     return {**said, **more}
 
 
@@ -178,7 +180,7 @@ def test_l5_a_declined_recharge_is_asked_for_anew_later_and_not_by_the_next_answ
     story = given(*LOW).when(payment.record_answer, **answered(DECLINED))
     retry_at = AT + RECHARGE_PAUSES[0]
     story = story.then(failed(retry_at=retry_at))
-    recharged = {"purchase_id": "r", "provider": "stripe", **WHEN}
+    recharged = {"purchase_id": "r", "provider": STRIPE, **WHEN}
     story.when(ledger.recharge, **recharged).then_nothing()
     story.when(payment.recharge_anew, **anew(at=retry_at - timedelta(seconds=1))).then_nothing()
     again = requested("q", recharge=True, user_id=None, at=retry_at)
@@ -230,6 +232,24 @@ def test_l5_a_recharge_that_is_no_longer_needed_lapses(between: tuple[Event, ...
     story.when(payment.recharge_anew, **anew()).then_nothing()
 
 
+SHORT = {"purchase_id": "p", "provider": STRIPE, "needed_micro_usd": 6_000_000}
+
+
+def test_l5_a_recharge_for_a_price_is_asked_for_anew_until_the_price_is_covered() -> None:
+    """Above the threshold all the while: the price alone is why."""
+    asked = requested(recharge=True, user_id=None, needed_micro_usd=6_000_000)
+    story = given(paid("first"), configured(1, 2)).when(ledger.recharge, **SHORT, **WHEN)
+    story = story.then(asked).when(payment.record_answer, **answered(DECLINED))
+    retry_at = AT + RECHARGE_PAUSES[0]
+    story = story.then(failed(retry_at=retry_at))
+    again = requested("q", recharge=True, user_id=None, at=retry_at, needed_micro_usd=6_000_000)
+    retried = story.when(payment.recharge_anew, **anew(at=retry_at)).then(again)
+    retried.when(payment.recharge_anew, **anew(at=retry_at)).then_nothing()
+    covered = given(*story.events, paid("other"))
+    lapsed = RechargeLapsed(purchase_id="p", at=retry_at)
+    covered.when(payment.recharge_anew, **anew(at=retry_at)).then(lapsed)
+
+
 def test_l5_a_late_payment_ends_the_recharge() -> None:
     events = (*LOW, failed(retry_at=AT), paid(recharge=True, user_id=None))
     assert fold(Credits, *events).purchases.failed_recharge is None
@@ -240,4 +260,4 @@ def test_too_many_open_purchases_hold_up_no_answer() -> None:
     """A recharge that cannot be asked for is no reason to refuse what asked for it."""
     many = [requested(f"p{number}") for number in range(100)]
     low = (*many, configured(1, 2), charged())
-    given(*low).when(ledger.recharge, purchase_id="r", provider="stripe", **WHEN).then_nothing()
+    given(*low).when(ledger.recharge, purchase_id="r", provider=STRIPE, **WHEN).then_nothing()

@@ -9,6 +9,8 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
+from adapters.manual import MANUAL
+from adapters.stripe.client import STRIPE
 from domain import chosen_rules, ledger, payment
 from domain.chosen_rules import DEFAULT_PRICING
 from domain.ledger import InsufficientCredits
@@ -66,7 +68,7 @@ def buy(world: World, count: int) -> None:
         world.ledger,
         purchase_id=f"b{next(world.ids)}",
         credits_bought=count,
-        provider="manual",
+        provider=MANUAL,
         at=world.now,
         month=f"{world.now:%Y-%m}",
     )
@@ -162,7 +164,7 @@ async def test_l5_a_purchase_keeps_its_place_when_it_is_paid_or_fails(
             world.ledger,
             purchase_id=purchase_id,
             credits_bought=5,
-            provider="stripe",
+            provider=STRIPE,
             at=world.now,
             month="2026-10",
             user_id="ada",

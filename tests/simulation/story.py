@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 from adapters import dispatcher as dispatching_loop
 from adapters.dispatcher import Dispatcher, Verifier
+from adapters.manual import MANUAL
 from api.commands import execute, people, states
 from api.commands.billing import Billing
 from api.commands.channels import Channels, ConnectService
@@ -77,7 +78,7 @@ class Process:
             credentials=AccountCredentials(self.directory, clock),
             clock=clock,
             new_id=story.new_id,
-            billing=Billing(story.new_id, enabled=True, provider="manual"),
+            billing=Billing(story.new_id, enabled=True, provider=MANUAL),
         )
         self.inbound = Inbound(
             executor, known_people, self.directory, clock, story.new_id, system=system
