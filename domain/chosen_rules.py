@@ -13,6 +13,8 @@ from domain.refusal import Invalid
 STREAM = "rules"
 CHOICES_MAX = 500
 CARDS_MAX = 500
+# Of all choices together: every server keeps them in memory, some 15 MB then.
+RATES_CHOSEN_MAX = 50_000
 UTC_NAME = "UTC"
 
 
@@ -47,7 +49,7 @@ def evolve(rules: ChosenRules, event: Event) -> ChosenRules:
     """The choices after one more fact."""
     match event:
         case PricingChosen():
-            kept = [each for each in rules.pricing if _place(each) != _place(event)]
+            kept = _beside(rules, event)
             cards = {**rules.cards, event.card.name: digest_of(event.card)}
             return replace(rules, pricing=(*kept, event), cards=cards)
         case _:
@@ -56,6 +58,11 @@ def evolve(rules: ChosenRules, event: Event) -> ChosenRules:
 
 def _place(chosen: PricingChosen) -> tuple[str | None, datetime]:
     return chosen.business_account, chosen.effective_from
+
+
+def _beside(rules: ChosenRules, chosen: PricingChosen) -> list[PricingChosen]:
+    """The choices whose place this one does not take."""
+    return [each for each in rules.pricing if _place(each) != _place(chosen)]
 
 
 def pricing_for(rules: ChosenRules, business_account: str, *, at: datetime) -> PricingChosen:
@@ -82,6 +89,9 @@ def choose_pricing(rules: ChosenRules, chosen: PricingChosen) -> list[Event]:
         raise Invalid("card", f"{card.name} was chosen with other rates; give these another name")
     if card.name not in rules.cards and len(rules.cards) >= CARDS_MAX:
         raise Invalid("card", f"there are {CARDS_MAX} cards already")
-    if len(rules.pricing) >= CHOICES_MAX:
+    kept = _beside(rules, chosen)
+    if len(kept) >= CHOICES_MAX:
         raise Invalid("effective_from", f"there are {CHOICES_MAX} choices already")
+    if sum(len(each.card.rates) for each in kept) + len(card.rates) > RATES_CHOSEN_MAX:
+        raise Invalid("card", f"all choices together may hold {RATES_CHOSEN_MAX} rates")
     return [chosen]

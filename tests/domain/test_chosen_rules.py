@@ -4,7 +4,9 @@ import pytest
 from msgspec.structs import replace
 
 from domain.chosen_rules import (
+    CHOICES_MAX,
     DEFAULT_PRICING,
+    RATES_CHOSEN_MAX,
     ChosenRules,
     PricingChosen,
     choose_pricing,
@@ -86,3 +88,22 @@ def test_an_organisation_has_a_bounded_number_of_cards() -> None:
     assert choose_pricing(rules, chosen[0]) == [chosen[0]]
     with pytest.raises(Invalid, match="500 cards"):
         choose_pricing(rules, replace(OWN, card=replace(CARD, name="acme/500")))
+
+
+def test_all_choices_together_hold_a_bounded_number_of_rates() -> None:
+    """One that takes the place of another counts in its stead."""
+    large = RateCard(name="large/1", rates=DEFAULT_CARD.rates * (RATES_CHOSEN_MAX // 5))
+    chosen = [replace(OWN, card=large, effective_from=NOON + number * DAY) for number in range(5)]
+    rules = fold(ChosenRules, *chosen)
+    assert choose_pricing(rules, replace(chosen[0], rule="conversation/1"))
+    with pytest.raises(Invalid, match="card") as refused:
+        choose_pricing(rules, replace(OWN, effective_from=NOON + 5 * DAY))
+    assert str(RATES_CHOSEN_MAX) in str(refused.value)
+
+
+def test_an_organisation_has_a_bounded_number_of_choices() -> None:
+    chosen = [replace(OWN, effective_from=NOON + number * DAY) for number in range(CHOICES_MAX)]
+    rules = fold(ChosenRules, *chosen)
+    assert choose_pricing(rules, replace(chosen[0], rule="conversation/1"))
+    with pytest.raises(Invalid, match="effective_from"):
+        choose_pricing(rules, replace(OWN, effective_from=NOON - DAY))
