@@ -114,6 +114,7 @@ def create_app(parts: Parts) -> Litestar:
         **{name: the(name) for name in Parts.__dataclass_fields__},
         "principal": Provide(principal, sync_to_thread=False),
         "page": Provide(page, sync_to_thread=False),
+        "bills": Provide(statements.bills, sync_to_thread=False),
         "chat_query": Provide(chats.chat_query, sync_to_thread=False),
     }
 

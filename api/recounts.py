@@ -9,12 +9,10 @@ from litestar.params import FromPath, JSONBody
 
 from api.authentication import Principal
 from api.commands.credits import CreditAccounts
-from api.credits import PROJECTION
 from api.parts import Part
 from api.pricing import ZoneName, card_of, known_rule
 from api.rate_cards import CardName, RateBody, RateCards
-from api.reading import Reading
-from api.statements import bill_of, require_statements
+from api.statements import Bills
 from api.zones import zone_of
 from domain.rate_card import RATES_MAX
 from domain.recount import Recount
@@ -69,19 +67,16 @@ class ReplayView(msgspec.Struct, kw_only=True):
     opt={"only_reads": True},
 )
 async def replay_statement(
-    request: AnyRequest,
     account_id: FromPath[str],
     month: FromPath[str],
     data: JSONBody[ReplayBody],
     principal: Part[Principal],
-    reading: Part[Reading],
+    bills: Part[Bills],
     credit_accounts: Part[CreditAccounts],
     rate_cards: Part[RateCards],
 ) -> ReplayView:
     """Price a month's answers again, by another rule or card. Spec L7."""
-    require_statements(principal)
-    async with reading.of(request, principal, PROJECTION, scope="billing") as connection:
-        bill = await bill_of(connection, principal, credit_accounts, account_id, month)
+    async with bills.opened(principal, account_id, month) as (connection, bill):
         present = (await credit_accounts.books(principal.keys.org, account_id)).pricing
         rule = known_rule(data.pricing or present.rule, field="pricing")
         card = present.card
@@ -105,7 +100,7 @@ async def replay_statement(
         recount = Recount(rule, card, zone)
         async for charge in charges(
             connection,
-            org=principal.keys.org.number,
+            org=bill.org,
             business_account=bill.business_account,
             start=start,
             end=end,

@@ -1,9 +1,8 @@
 """Statements: a month of a business account, its lines with their proofs, and what if (L6, L7)."""
 
-import csv
-import io
 import re
 from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -20,8 +19,9 @@ from api.credits import PROJECTION, moment_of
 from api.names import Names
 from api.parts import Part
 from api.reading import Reading
+from api.spreadsheets import csv_row
 from api.views import Author
-from domain.organisation import require_role
+from domain.organisation import Role, require_role
 from domain.refusal import Invalid, NotFound
 from projections.projection import Connection
 from projections.statements import Proof
@@ -37,6 +37,9 @@ from projections.statements_queries import (
 )
 
 AnyRequest = Request[Any, Any, Any]
+AsOf = Annotated[str | None, QueryParameter()]
+# Who may read statements (contract, Authentication).
+READERS: tuple[Role, ...] = ("admin", "supervisor", "auditor")
 MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 # Nothing was billed before; and each has a month before it and behind it, in every time zone.
 MONTH_FIRST, MONTH_LAST = "2000-01", "9998-12"
@@ -141,6 +144,7 @@ class LineView:
 class Bill:
     """Which statement is asked for, and as of which position."""
 
+    org: int
     account_id: str
     business_account: str
     month: str
@@ -156,54 +160,61 @@ def known_month(value: str) -> str:
     return value
 
 
-def require_statements(principal: Principal) -> None:
-    """Raises Forbidden unless the principal may read statements (contract, Authentication)."""
-    principal.require_scope("billing")
-    require_role(principal.organisation, principal.user_id, "admin", "supervisor", "auditor")
+@dataclass(frozen=True)
+class Bills:
+    """Opens the statement that a path names, for those who may read it."""
+
+    request: AnyRequest
+    reading: Reading
+    credit_accounts: CreditAccounts
+
+    @asynccontextmanager
+    async def opened(
+        self, principal: Principal, account_id: str, month: str, as_of: str | None = None
+    ) -> AsyncIterator[tuple[Connection, Bill]]:
+        """With a connection that has seen what was asked for.
+
+        Raises NotFound, Forbidden, Invalid, Behind.
+        """
+        org = principal.keys.org
+        require_role(principal.organisation, principal.user_id, *READERS)
+        moment = moment_of(as_of)
+        if moment is not None:
+            require_role(principal.organisation, principal.user_id, "admin", "auditor")
+        known, month = known_account(account_id), known_month(month)
+        async with self.reading.of(
+            self.request, principal, PROJECTION, scope="billing"
+        ) as connection:
+            business_account = (await self.credit_accounts.books(org, known)).business_account
+            position = NOW if moment is None else moment
+            if isinstance(position, datetime):
+                position = await position_at(
+                    connection, org=org.number, business_account=business_account, moment=position
+                )
+            yield connection, Bill(org.number, account_id, business_account, month, position)
 
 
-async def bill_of(
-    connection: Connection,
-    principal: Principal,
-    credit_accounts: CreditAccounts,
-    account_id: str,
-    month: str,
-    as_of: str | None = None,
-) -> Bill:
-    """The statement that a path names. Raises NotFound, Forbidden, Invalid."""
-    org, moment = principal.keys.org, moment_of(as_of)
-    if moment is not None:
-        require_role(principal.organisation, principal.user_id, "admin", "auditor")
-    books = await credit_accounts.books(org, known_account(account_id))
-    if isinstance(moment, datetime):
-        moment = await position_at(
-            connection,
-            org=org.number,
-            business_account=books.business_account,
-            moment=moment,
-        )
-    position = NOW if moment is None else moment
-    return Bill(account_id, books.business_account, known_month(month), position)
+def bills(
+    request: AnyRequest, reading: Part[Reading], credit_accounts: Part[CreditAccounts]
+) -> Bills:
+    """The dependency of everything that reads a statement."""
+    return Bills(request, reading, credit_accounts)
 
 
 @get("/v1/statements/{account_id:str}/{month:str}")
 async def get_statement(
-    request: AnyRequest,
     account_id: FromPath[str],
     month: FromPath[str],
     principal: Part[Principal],
-    reading: Part[Reading],
-    credit_accounts: Part[CreditAccounts],
+    bills: Part[Bills],
     names: Part[Names],
-    as_of: Annotated[str | None, QueryParameter()] = None,
+    as_of: AsOf = None,
 ) -> StatementView:
     """A month by category, country, service and agent; free and paid; balances. Spec L6."""
-    require_statements(principal)
-    async with reading.of(request, principal, PROJECTION, scope="billing") as connection:
-        bill = await bill_of(connection, principal, credit_accounts, account_id, month, as_of)
+    async with bills.opened(principal, account_id, month, as_of) as (connection, bill):
         sums = await statement(
             connection,
-            org=principal.keys.org.number,
+            org=bill.org,
             business_account=bill.business_account,
             month=bill.month,
             as_of=bill.as_of,
@@ -217,23 +228,19 @@ async def get_statement(
 
 @get("/v1/statements/{account_id:str}/{month:str}/lines")
 async def list_lines(
-    request: AnyRequest,
     account_id: FromPath[str],
     month: FromPath[str],
     principal: Part[Principal],
-    reading: Part[Reading],
-    credit_accounts: Part[CreditAccounts],
+    bills: Part[Bills],
     page: Part[Page],
-    as_of: Annotated[str | None, QueryParameter()] = None,
+    as_of: AsOf = None,
 ) -> Listing[LineView]:
     """Every line of a month with its proof, in the order of the log. Spec L6, E7."""
-    require_statements(principal)
     after = page.after(int)
-    async with reading.of(request, principal, PROJECTION, scope="billing") as connection:
-        bill = await bill_of(connection, principal, credit_accounts, account_id, month, as_of)
+    async with bills.opened(principal, account_id, month, as_of) as (connection, bill):
         rows = await lines(
             connection,
-            org=principal.keys.org.number,
+            org=bill.org,
             business_account=bill.business_account,
             month=bill.month,
             after=after[0] if after else 0,
@@ -247,33 +254,32 @@ async def list_lines(
 
 @get("/v1/statements/{account_id:str}/{month:str}/lines.csv", media_type="text/csv")
 async def export_lines(
-    request: AnyRequest,
     account_id: FromPath[str],
     month: FromPath[str],
     principal: Part[Principal],
+    bills: Part[Bills],
     reading: Part[Reading],
-    credit_accounts: Part[CreditAccounts],
+    as_of: AsOf = None,
 ) -> Stream:
     """The same as a table for spreadsheets; no cell of it is ever taken for a formula."""
-    require_statements(principal)
-    async with reading.of(request, principal, PROJECTION, scope="billing") as connection:
-        bill = await bill_of(connection, principal, credit_accounts, account_id, month)
-    org = principal.keys.org.number
+    async with bills.opened(principal, account_id, month, as_of) as (_, bill):
+        pass  # What follows is read page by page, each on a connection of its own.
 
     async def table() -> AsyncIterator[bytes]:
         yield csv_row(CSV_COLUMNS)
         after = 0
         while True:
-            async with reading.now(org) as connection:
+            async with reading.now(bill.org) as connection:
                 rows = await lines(
                     connection,
-                    org=org,
+                    org=bill.org,
                     business_account=bill.business_account,
                     month=bill.month,
                     after=after,
+                    as_of=bill.as_of,
                     limit=CSV_LINES_AT_ONCE,
                 )
-            yield b"".join(csv_row(_cells(_line_view(row, as_of=NOW))) for row in rows)
+            yield b"".join(csv_row(_cells(_line_view(row, as_of=bill.as_of))) for row in rows)
             if len(rows) < CSV_LINES_AT_ONCE:
                 return
             after = rows[-1].position
@@ -363,31 +369,6 @@ def _cells(view: LineView) -> Iterable[Any]:
     proof = view.proof
     named = {"rule": proof.rule if proof else None, "card": proof.card if proof else None}
     return (named[name] if name in named else getattr(view, name) for name in CSV_COLUMNS)
-
-
-# What a spreadsheet takes for the beginning of a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def csv_row(cells: Iterable[Any]) -> bytes:
-    """One line of CSV. A text that a spreadsheet would run is kept a text by an apostrophe."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\r\n").writerow(map(_cell, cells))
-    return buffer.getvalue().encode()
-
-
-def _cell(value: Any) -> Any:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "yes" if value else "no"
-        case datetime():
-            return value.isoformat().replace("+00:00", "Z")
-        case str() if value.startswith(_FORMULA):
-            return f"'{value}"
-        case _:
-            return value
 
 
 HANDLERS = (

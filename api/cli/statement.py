@@ -77,7 +77,7 @@ async def _statement(
             break
     else:
         raise click.ClickException("The bills have not caught up with the log; try again.")
-    bill = Bill(account, books.business_account, known_month(month), NOW)
+    bill = Bill(org.number, account, books.business_account, known_month(month), NOW)
     async with reading.now(org.number) as connection:
         sums = await statement(
             connection,

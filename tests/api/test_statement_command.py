@@ -99,7 +99,7 @@ def test_what_people_named_things_is_no_markup_on_the_page():
         Part(part="unit", name="conversation", **row),
         Part(part="agent", name="u1", **row),
     ]
-    bill = statement_view(Bill("1", "w<1>", "2026-11", NOW), sums, {"u1": "<img src=x>"})
+    bill = statement_view(Bill(1, "1", "w<1>", "2026-11", NOW), sums, {"u1": "<img src=x>"})
     written = page("<script>", bill, movements=MOVEMENTS, parts=parts_of(bill))
     assert "<script" not in written
     assert "<img" not in written

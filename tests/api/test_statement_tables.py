@@ -8,14 +8,29 @@ import pytest
 from api.cli.words import usd
 from api.credits import credits_of
 from api.recounts import month_bounds
-from api.statements import csv_row
+from api.spreadsheets import csv_row
 
 
 @pytest.mark.parametrize(
-    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://x")']
+    "text",
+    [
+        "=1+1",
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        '=HYPERLINK("http://x")',
+        *("\t=1", "\r=1", "\n=1", "\tA1", "\rA1", " =1", "\r\n+1", "\x00-1"),
+        *("\uff1d1+1", "\uff0b1", "\uff0d1", "\uff20SUM(A1)", "\u3000\uff1d1", "\ufe661"),
+        *("\ufeff=1", "\u200b=1", "\xa0=1", "\u2028=1", "\u202e=1"),
+    ],
 )
 def test_a_text_that_begins_like_a_formula_stays_a_text(text: str):
     assert csv_row([text]).decode().strip('"').startswith("'")
+
+
+@pytest.mark.parametrize("text", ["", " ", "1", "a=1", "2026-11", "(1)", "'=1", "\uff11"])
+def test_any_other_text_stays_as_it_is(text: str):
+    assert csv_row([text, "end"]).decode() == f"{text},end\r\n"
 
 
 def test_numbers_stay_numbers_and_quotes_are_doubled():
