@@ -1,5 +1,6 @@
 """Answers and their fates on a log in memory: what is decided is the real thing."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import count
@@ -36,6 +37,7 @@ class World:
         self.now = datetime(2026, 10, 30, 12, tzinfo=UTC)
         self.log: list[Recorded] = []
         self.entries: dict[str, Entry] = {}
+        self._of_kind: defaultdict[type[Event], list[Any]] = defaultdict(list)
         self.ids = map(str, count(1))
         self.billing = Billing(lambda: f"p{next(self.ids)}", enabled=True, provider=MANUAL)
         self.retries = 0
@@ -84,6 +86,7 @@ class World:
         self.log.append(Recorded(len(self.log) + 1, stream, version, self.now, event))
         evolve = aggregate_of(stream)[1]
         self.entries[stream] = Entry(evolve(entry.state, event), version)
+        self._of_kind[type(event)].append(event)
 
     def record(self, stream: str, *events: Event) -> None:
         for event in events:
@@ -166,7 +169,7 @@ class World:
         }
 
     def of(self, kind: type[Event]) -> list[Any]:
-        return [each.event for each in self.log if isinstance(each.event, kind)]
+        return self._of_kind[kind]
 
     def billable(self) -> list[Billable]:
         """The answers as the projection has them, worked out from the whole log at once."""
@@ -215,14 +218,6 @@ class World:
             if each.conversation == opening.conversation
         ]
         return max(voids[each] for each in members) if set(members) <= set(voids) else None
-
-    def net_charges(self) -> dict[str, int]:
-        """What each charge has cost in the end."""
-        refunded = {each.charge_id for each in self.of(ChargeRefunded)}
-        return {
-            each.charge_id: 0 if each.charge_id in refunded else each.price.micro_usd
-            for each in self.of(Charged)
-        }
 
 
 def _events_of(state: Chat, message_id: str, what: str, now: datetime) -> list[Event]:
