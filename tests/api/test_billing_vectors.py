@@ -1,0 +1,300 @@
+"""Bills worked out by hand from the spec and wire 1.12, through the front door, to the cent."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from adapters.whatsapp.fake_behaviour import fails
+from tests.api.deliveries import eventually
+from tests.api.till import KIM, LEE, Bank, Till, a_bank
+from tests.conftest import Database
+
+A_BIT = timedelta(microseconds=1)
+DAY = timedelta(hours=24)
+
+# A row for everything, one for a country, one for a category, one for both, one from a date on.
+CARD = {
+    "card": "vectors/1",
+    "rates": [
+        {"country": "any", "category": "any", "micro_usd": 10_000},
+        {"country": "JP", "category": "any", "micro_usd": 20_000},
+        {"country": "any", "category": "utility", "micro_usd": 3_000},
+        {"country": "JP", "category": "marketing", "micro_usd": 70_001},
+        {
+            "country": "any",
+            "category": "authentication",
+            "micro_usd": 4_000,
+            "effective_from": "2027-01-01",
+        },
+    ],
+}
+
+
+def at(text: str) -> datetime:
+    """A moment of the world's time."""
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+@pytest.fixture(scope="module")
+async def bank(database: Database, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bank]:
+    async with a_bank(database, tmp_path_factory.mktemp("home")) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def till(bank: Bank) -> Till:
+    return await bank.till()
+
+
+# Clocks.
+
+
+@pytest.mark.parametrize(
+    ("moment", "zone", "months"),
+    [
+        # The last moment of a month, and 24 hours on: a conversation of the next.
+        ("2026-11-30T23:59:59.999999Z", "UTC", ("2026-11", "2026-12")),
+        ("2026-12-01T00:00:00Z", "UTC", ("2026-12", "2026-12")),
+        ("2026-12-31T12:00:00Z", "UTC", ("2026-12", "2027-01")),
+        # Leap years have a 29th of February; 2100 is none.
+        ("2028-02-28T12:00:00Z", "UTC", ("2028-02", "2028-02")),
+        ("2028-02-29T12:00:00Z", "UTC", ("2028-02", "2028-03")),
+        ("2027-02-28T12:00:00Z", "UTC", ("2027-02", "2027-03")),
+        ("2100-02-28T12:00:00Z", "UTC", ("2100-02", "2100-03")),
+        # 15:00 in London is midnight in Tokyo, 18:30 in Kolkata, 11:15 in the Chatham Islands.
+        ("2026-11-30T14:59:59.999999Z", "Asia/Tokyo", ("2026-11", "2026-12")),
+        ("2026-11-30T15:00:00Z", "Asia/Tokyo", ("2026-12", "2026-12")),
+        ("2026-12-31T18:29:59.999999Z", "Asia/Kolkata", ("2026-12", "2027-01")),
+        ("2026-12-31T18:30:00Z", "Asia/Kolkata", ("2027-01", "2027-01")),
+        ("2026-12-01T07:59:59Z", "America/Los_Angeles", ("2026-11", "2026-12")),
+        ("2027-07-01T06:59:59Z", "America/Los_Angeles", ("2027-06", "2027-07")),
+        ("2027-07-01T07:00:00Z", "America/Los_Angeles", ("2027-07", "2027-07")),
+    ],
+)
+async def test_l2_l7_a_charge_belongs_to_the_month_of_its_opening_answer(
+    till: Till, moment: str, zone: str, months: tuple[str, str]
+):
+    await till.price("conversation/1", time_zone=zone)
+    await till.buy(1)
+    till.clock.time = at(moment)
+    chat = (await till.begin(KIM))["chat_id"]
+    till.clock.time += DAY - A_BIT
+    await till.write(chat, "utility")
+    till.clock.time += A_BIT
+    await till.write(chat, "utility")
+    assert await till.charges() == [
+        (months[0], "marketing", 8_000, False),
+        (months[1], "utility", 8_000, False),
+    ]
+    for month in set(months):
+        shown = await till.month(month)
+        assert shown["conversations"]["paid"] == months.count(month)
+
+
+async def test_l0_a_late_webhook_moves_the_window_and_not_the_conversation(till: Till):
+    """C0: by the platform's time; a message that comes three hours late opened less."""
+    await till.buy(1)
+    chat = await till.hears(seconds_ago=3 * 3_600)
+    await till.write(chat)
+    till.clock.time += timedelta(hours=21) - timedelta(seconds=1)
+    await till.write(chat)
+    till.clock.time += timedelta(seconds=1)
+    refused = await till.write(chat, expect=409)
+    assert refused["code"] == "window_closed"
+    await till.write(chat, "utility")  # Inside the conversation, which is 21 hours old.
+    till.clock.time += timedelta(hours=3)
+    await till.write(chat, "utility")
+    assert await till.charges() == [
+        ("2026-11", "service", 0, True),
+        ("2026-11", "utility", 8_000, False),
+    ]
+
+
+async def test_c0_a_clock_that_runs_ahead_opens_no_longer_window(till: Till):
+    """More than five minutes ahead of ours is taken as ours."""
+    chat = await till.hears(seconds_ago=-3_600)
+    till.clock.time += DAY - timedelta(seconds=1)
+    await till.write(chat)
+    till.clock.time += timedelta(seconds=1)
+    assert (await till.write(chat, expect=409))["code"] == "window_closed"
+
+
+# Rates.
+
+
+@pytest.mark.parametrize(
+    ("phone", "category", "day", "micro_usd"),
+    [
+        (KIM, "marketing", "2026-11-21", 70_001),
+        (KIM, "utility", "2026-11-21", 20_000),
+        (KIM, "authentication", "2027-01-01", 20_000),
+        (LEE, "marketing", "2026-11-21", 10_000),
+        (LEE, "utility", "2026-11-21", 3_000),
+        (LEE, "authentication", "2026-12-31", 10_000),
+        (LEE, "authentication", "2027-01-01", 4_000),
+        ("99912345678", "marketing", "2026-11-21", 10_000),  # A code that no country has.
+    ],
+)
+async def test_l2_the_rate_is_that_of_the_country_and_the_category_on_the_day(
+    till: Till, phone: str, category: str, day: str, micro_usd: int
+):
+    await till.price("conversation/1", **CARD)
+    await till.buy(1)
+    till.clock.time = at(f"{day}T13:00:00Z")
+    quoted = await till.quote(kind="template", category=category, address=phone)
+    assert quoted["micro_usd"] == micro_usd
+    await till.begin(phone, category)
+    assert [each[1:] for each in await till.charges()] == [(category, micro_usd, False)]
+    assert await till.balance() == 2_000_000 - micro_usd
+
+
+async def test_l2_a_rates_day_is_one_of_the_rules_time_zone(till: Till):
+    await till.price("conversation/1", **CARD, time_zone="Asia/Tokyo")
+    await till.buy(1)
+    till.clock.time = at("2026-12-31T14:59:59.999999Z")
+    await till.begin(LEE, "authentication")
+    till.clock.time += A_BIT
+    await till.begin("12025550144", "authentication")
+    assert [each[2] for each in await till.charges()] == [10_000, 4_000]
+
+
+# Refunds.
+
+
+async def test_l4_a_refused_conversation_is_void_and_the_next_answer_starts_another(till: Till):
+    await till.buy(1)
+    till.trunkline.fake.next_requests(fails(131026))
+    chat = (await till.begin(KIM))["chat_id"]
+    await eventually(till.balance, 2_000_000)
+    till.clock.time += timedelta(hours=23)
+    await till.write(chat, "utility")
+    till.clock.time += timedelta(hours=2)
+    await till.write(chat, "utility")  # Two hours into the second, 25 after the void one.
+    assert [each[1] for each in await till.charges()] == ["marketing", "utility"]
+    assert await till.balance() == 1_992_000
+
+
+async def test_l4_free_again_is_what_was_free_and_void(till: Till):
+    chat = await till.hears()
+    till.trunkline.fake.next_requests(fails(131026))
+    await till.write(chat)
+
+    async def left() -> int:
+        return (await till.credits())["free_conversations_left"]
+
+    await eventually(left, 1_000)
+    await till.write(chat)
+    assert await left() == 999
+    shown = (await till.month("2026-11"))["conversations"]
+    assert (shown["count"], shown["free"], shown["refunded"]) == (1, 1, 1)
+
+
+# Later models.
+
+
+async def test_l7_per_message_a_template_costs_and_utility_in_the_window_does_not(till: Till):
+    await till.price("per-message/2025-07", **CARD)
+    await till.buy(1)
+    chat = await till.hears()
+    for category in (None, "utility", "marketing", "authentication", "service", "marketing"):
+        await till.write(chat, category)
+    await till.sent(chat)
+    till.clock.time += DAY
+    await till.write(chat, "utility")
+    assert [each[1:] for each in await till.charges()] == [
+        ("marketing", 70_001, False),
+        ("authentication", 20_000, False),
+        ("service", 20_000, False),
+        ("marketing", 70_001, False),
+        ("utility", 20_000, False),
+    ]
+    shown = await till.month("2026-11")
+    assert (shown["messages"]["count"], shown["conversations"]["count"]) == (5, 0)
+    assert shown["messages"]["micro_usd"] == 200_002
+    assert (await till.credits())["free_conversations_left"] is None
+
+
+async def test_l7_a_rule_holds_from_its_date_and_an_open_conversation_goes_on(till: Till):
+    await till.buy(1)
+    till.clock.time = at("2026-12-31T12:00:00Z")
+    later = "2027-01-01T00:00:00Z"
+    await till.price("per-message/2025-07", **CARD, effective_from=later)
+    chat = (await till.begin(KIM))["chat_id"]
+    till.clock.time = at(later) - A_BIT
+    await till.begin(LEE)
+    till.clock.time += A_BIT
+    await till.write(chat, "marketing")  # Paid for by its conversation until noon.
+    await till.begin("12025550144")
+    till.clock.time = at("2027-01-01T12:00:00Z")
+    await till.write(chat, "marketing")
+    assert await till.charges() == [
+        ("2026-12", "marketing", 8_000, False),
+        ("2026-12", "marketing", 8_000, False),
+        ("2027-01", "marketing", 10_000, False),
+        ("2027-01", "marketing", 70_001, False),
+    ]
+    assert await till.balance() == 2_000_000 - 96_001
+
+
+# Bills.
+
+
+async def test_l6_opening_movements_and_closing_follow_from_month_to_month(till: Till):
+    await till.buy(3)
+    await till.sent((await till.begin(KIM))["chat_id"])
+    till.trunkline.fake.next_requests(fails(131026))
+    await till.begin(LEE)
+    await eventually(till.balance, 5_992_000)
+    till.clock.time = at("2026-12-05T12:00:00Z")
+    await till.buy(1)
+    for number in range(3):
+        await till.begin(f"8190777700{number:02}", "utility")
+    till.clock.time = at("2027-02-01T00:00:00Z")
+    shown = {month: await till.month(month) for month in ("2026-10", "2026-11", "2026-12")}
+    shown["2027-01"] = await till.month("2027-01")
+    balances = [
+        (each["opening_balance_micro_usd"], each["closing_balance_micro_usd"])
+        for each in shown.values()
+    ]
+    assert balances == [
+        (0, 0),
+        (0, 5_992_000),
+        (5_992_000, 7_968_000),
+        (7_968_000, 7_968_000),
+    ]
+    assert [
+        (each["kind"], each["count"], each["micro_usd"]) for each in shown["2026-11"]["movements"]
+    ] == [("purchase", 1, 6_000_000), ("charge", 2, -16_000), ("refund", 1, 8_000)]
+    assert {each["name"]: each["micro_usd"] for each in shown["2026-11"]["by_country"]} == {
+        "JP": 8_000,
+        "US": 0,
+    }
+    assert (await till.credits())["credits"] == "3.984"
+
+
+async def test_l7_a_month_under_the_other_rules_worked_out_by_hand(till: Till):
+    """One text in its window, one utility template there, two marketing ones a day apart."""
+    await till.price("conversation/1", **CARD)
+    await till.buy(1)
+    chat = await till.hears()
+    await till.write(chat)  # Opens a service conversation: free.
+    await till.write(chat, "utility")
+    await till.write(chat, "marketing")
+    await till.sent(chat)
+    till.clock.time += DAY
+    await till.write(chat, "marketing")  # 70,001.
+    await till.admin.settled()
+    replayed = {}
+    for rule in ("conversation/1", "per-message/2025-07", "service-message/2026-10"):
+        path = f"/v1/statements/{till.account}/2026-11/replay"
+        replayed[rule] = await till.admin.post(path, {"pricing": rule})
+    assert {
+        rule: (each["recorded_micro_usd"], each["replayed_micro_usd"], each["differing"])
+        for rule, each in replayed.items()
+    } == {
+        "conversation/1": (70_001, 70_001, 0),
+        "per-message/2025-07": (70_001, 140_002, 1),
+        "service-message/2026-10": (70_001, 160_002, 2),
+    }
+    assert await till.balance() == 1_929_999
