@@ -16,7 +16,7 @@ from api.commands.quotes import Question, Quote, Quotes
 from api.credits import require_reader
 from api.parts import Part
 from api.rate_cards import CardName, RateBody, RateCards
-from api.zones import zone_of
+from api.zones import known_zone
 from domain import parent, pricing
 from domain.chosen_rules import DEFAULT_PRICING, UTC_NAME, PricingChosen
 from domain.country import country_of
@@ -139,10 +139,9 @@ async def put_rules(
     wanted = PricingChosen(
         rule=known_rule(data.rule, field="rule"),
         card=card_of(data.card, data.rates, rate_cards),
-        time_zone=data.time_zone,
+        time_zone=known_zone(data.time_zone),
         effective_from=utc(from_when, field="effective_from") if from_when else clock.now(),
     )
-    zone_of(data.time_zone)
     outcome = await credit_accounts.choose_pricing(actor, data.account_id, wanted)
     chosen = msgspec.structs.replace(
         wanted,

@@ -13,7 +13,7 @@ from api.parts import Part
 from api.pricing import ZoneName, card_of, known_rule
 from api.rate_cards import CardName, RateBody, RateCards
 from api.statements import Bills
-from api.zones import zone_of
+from api.zones import known_zone, zone_of
 from domain.rate_card import RATES_MAX
 from domain.recount import Recount
 from projections.statements_queries import Charge, charges
@@ -82,7 +82,7 @@ async def replay_statement(
         card = present.card
         if data.card is not None or data.rates is not None:
             card = card_of(data.card or card.name, data.rates, rate_cards)
-        time_zone = data.time_zone or present.time_zone
+        time_zone = known_zone(data.time_zone) if data.time_zone else present.time_zone
         zone = zone_of(time_zone)
         view = ReplayView(
             month=bill.month,

@@ -57,7 +57,7 @@ async def write_many(till: Till, chat: str, count: int) -> None:
 
 
 async def test_l2_the_1000th_is_free_and_the_1001st_is_refused_until_it_is_paid(till: Till):
-    till.clock.time = at("2026-11-30T23:00:00Z")
+    await till.comes(at("2026-11-30T23:00:00Z"))
     await begin_with_many(till, 999)
     assert (await till.credits())["free_conversations_left"] == 1
     body = {"channel_id": till.channel, "message": template("service")}
@@ -84,7 +84,7 @@ async def test_l2_the_1000th_is_free_and_the_1001st_is_refused_until_it_is_paid(
     counted = [shown["conversations"][name] for name in ("count", "free", "paid")]
     assert counted == [1_001, 1_000, 1]
     assert shown["closing_balance_micro_usd"] == 1_992_000
-    till.clock.time += timedelta(hours=1)
+    await till.waits(timedelta(hours=1))
     assert (await till.credits())["free_conversations_left"] == 1_000
     await till.begin("819099990002", "service")
     assert (await till.charges())[-1] == ("2026-12", "service", 0, True)
@@ -106,7 +106,7 @@ async def test_l7_service_message_each_number_has_a_thousand_a_month_and_templat
     """The sample card's figure for Mexico; the month is Tokyo's."""
     sample = "sample-service-2026-10/1"
     await till.price("service-message/2026-10", card=sample, time_zone="Asia/Tokyo")
-    till.clock.time = at("2026-11-30T14:30:00Z")
+    await till.comes(at("2026-11-30T14:30:00Z"))
     chat = await till.hears("5215512345678")
     await write_many(till, chat, 1_000)
     refused = await till.write(chat, expect=402)
@@ -119,7 +119,7 @@ async def test_l7_service_message_each_number_has_a_thousand_a_month_and_templat
         ("service", 8_500, False),
         ("utility", 8_000, False),
     ]
-    till.clock.time = at("2026-11-30T15:00:00Z")
+    await till.comes(at("2026-11-30T15:00:00Z"))
     await till.write(chat)
     assert (await till.charges())[-1] == ("2026-12", "service", 0, True)
     assert (await till.month("2026-11"))["messages"]["free"] == 1_000

@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from adapters.fakes.behaviour import accepts_then_drops
 from adapters.whatsapp.fake_behaviour import fails
 from tests.api.deliveries import eventually
-from tests.api.till import KIM, LEE, Bank, Till, a_bank
+from tests.api.till import CATEGORIES, KIM, LEE, Bank, Till, a_bank
 from tests.conftest import Database
 
 A_BIT = timedelta(microseconds=1)
@@ -77,11 +78,11 @@ async def test_l2_l7_a_charge_belongs_to_the_month_of_its_opening_answer(
 ):
     await till.price("conversation/1", time_zone=zone)
     await till.buy(1)
-    till.clock.time = at(moment)
+    await till.comes(at(moment))
     chat = (await till.begin(KIM))["chat_id"]
-    till.clock.time += DAY - A_BIT
+    await till.waits(DAY - A_BIT)
     await till.write(chat, "utility")
-    till.clock.time += A_BIT
+    await till.waits(A_BIT)
     await till.write(chat, "utility")
     assert await till.charges() == [
         (months[0], "marketing", 8_000, False),
@@ -97,13 +98,13 @@ async def test_l0_a_late_webhook_moves_the_window_and_not_the_conversation(till:
     await till.buy(1)
     chat = await till.hears(seconds_ago=3 * 3_600)
     await till.write(chat)
-    till.clock.time += timedelta(hours=21) - timedelta(seconds=1)
+    await till.waits(timedelta(hours=21) - timedelta(seconds=1))
     await till.write(chat)
-    till.clock.time += timedelta(seconds=1)
+    await till.waits(timedelta(seconds=1))
     refused = await till.write(chat, expect=409)
     assert refused["code"] == "window_closed"
     await till.write(chat, "utility")  # Inside the conversation, which is 21 hours old.
-    till.clock.time += timedelta(hours=3)
+    await till.waits(timedelta(hours=3))
     await till.write(chat, "utility")
     assert await till.charges() == [
         ("2026-11", "service", 0, True),
@@ -114,9 +115,9 @@ async def test_l0_a_late_webhook_moves_the_window_and_not_the_conversation(till:
 async def test_c0_a_clock_that_runs_ahead_opens_no_longer_window(till: Till):
     """More than five minutes ahead of ours is taken as ours."""
     chat = await till.hears(seconds_ago=-3_600)
-    till.clock.time += DAY - timedelta(seconds=1)
+    await till.waits(DAY - timedelta(seconds=1))
     await till.write(chat)
-    till.clock.time += timedelta(seconds=1)
+    await till.waits(timedelta(seconds=1))
     assert (await till.write(chat, expect=409))["code"] == "window_closed"
 
 
@@ -141,7 +142,7 @@ async def test_l2_the_rate_is_that_of_the_country_and_the_category_on_the_day(
 ):
     await till.price("conversation/1", **CARD)
     await till.buy(1)
-    till.clock.time = at(f"{day}T13:00:00Z")
+    await till.comes(at(f"{day}T13:00:00Z"))
     quoted = await till.quote(kind="template", category=category, address=phone)
     assert quoted["micro_usd"] == micro_usd
     await till.begin(phone, category)
@@ -152,11 +153,50 @@ async def test_l2_the_rate_is_that_of_the_country_and_the_category_on_the_day(
 async def test_l2_a_rates_day_is_one_of_the_rules_time_zone(till: Till):
     await till.price("conversation/1", **CARD, time_zone="Asia/Tokyo")
     await till.buy(1)
-    till.clock.time = at("2026-12-31T14:59:59.999999Z")
+    await till.comes(at("2026-12-31T14:59:59.999999Z"))
     await till.begin(LEE, "authentication")
-    till.clock.time += A_BIT
+    await till.waits(A_BIT)
     await till.begin("12025550144", "authentication")
     assert [each[2] for each in await till.charges()] == [10_000, 4_000]
+
+
+async def test_l2_whoever_shows_no_number_is_of_the_country_of_their_user_id(till: Till):
+    await till.price("conversation/1", **CARD)
+    await till.buy(1)
+    chat = await till.hears_of("JP.48120993100278845511")
+    quoted = await till.quote(chat_id=chat, kind="template", category="marketing")
+    assert (quoted["country"], quoted["micro_usd"]) == ("JP", 70_001)
+    await till.write(chat, "marketing")
+    assert await till.balance() == 2_000_000 - 70_001
+
+
+async def test_l2_a_number_says_more_of_the_country_than_a_user_id(till: Till):
+    await till.price("conversation/1", **CARD)
+    await till.buy(1)
+    chat = await till.hears(LEE, user_id="JP.48120993100278845512")
+    assert (await till.quote(chat_id=chat))["country"] == "US"
+    await till.write(chat, "marketing")
+    assert await till.balance() == 2_000_000 - 10_000
+
+
+async def test_l7_a_quote_is_what_is_charged_then_under_every_rule(till: Till):
+    """Each kind of message, in and out of the window, in and out of a conversation."""
+    await till.buy(5)
+    chat = await till.hears()
+    for rule in ("conversation/1", "per-message/2025-07", "service-message/2026-10"):
+        for hours in (0, 2, 30):
+            await till.waits(timedelta(hours=hours))
+            await till.price(rule, **CARD)
+            for category in (None, *CATEGORIES):
+                if category is None and hours == 30:
+                    continue  # No text: the window is closed.
+                kind = {"kind": "template", "category": category} if category else {"kind": "text"}
+                quoted = await till.quote(chat_id=chat, **kind)
+                before = await till.balance()
+                await till.write(chat, category)
+                assert before - await till.balance() == quoted["micro_usd"]
+        await till.waits(DAY)
+        await till.hears()
 
 
 # Refunds.
@@ -167,9 +207,9 @@ async def test_l4_a_refused_conversation_is_void_and_the_next_answer_starts_anot
     till.trunkline.fake.next_requests(fails(131026))
     chat = (await till.begin(KIM))["chat_id"]
     await eventually(till.balance, 2_000_000)
-    till.clock.time += timedelta(hours=23)
+    await till.waits(timedelta(hours=23))
     await till.write(chat, "utility")
-    till.clock.time += timedelta(hours=2)
+    await till.waits(timedelta(hours=2))
     await till.write(chat, "utility")  # Two hours into the second, 25 after the void one.
     assert [each[1] for each in await till.charges()] == ["marketing", "utility"]
     assert await till.balance() == 1_992_000
@@ -190,6 +230,55 @@ async def test_l4_free_again_is_what_was_free_and_void(till: Till):
     assert (shown["count"], shown["free"], shown["refunded"]) == (1, 1, 1)
 
 
+async def test_l4_receipts_in_any_order_refund_once_and_only_when_all_have_failed(till: Till):
+    """C15: also what was read can turn out to have failed; what is told again changes nothing."""
+    await till.buy(1)
+    chat = (await till.begin(KIM))["chat_id"]
+    await till.write(chat, "utility")
+    for status in ("read", "delivered", "failed", "failed", "delivered"):
+        await till.told(status, 0)
+    assert await till.balance() == 1_992_000
+    await till.waits(DAY)  # Also when the conversation is over, and the next one is open.
+    await till.write(chat, "utility")
+    assert await till.balance() == 1_984_000
+    for status in ("failed", "delivered", "failed", "read"):
+        await till.told(status, 1)
+    assert await till.balance() == 1_992_000
+    await till.write(chat, "utility")  # Inside the newer one.
+    assert await till.balance() == 1_992_000
+    assert len(await till.ledger("refunded")) == 1
+
+
+async def test_l4_a_refund_counts_in_the_month_in_which_it_becomes_known(till: Till):
+    await till.buy(1)
+    await till.comes(at("2026-11-30T23:59:59Z"))
+    await till.begin(KIM)
+    await till.waits(timedelta(seconds=1))
+    await till.told("failed")
+    november, december = await till.month("2026-11"), await till.month("2026-12")
+    assert november["closing_balance_micro_usd"] == 1_992_000
+    assert [(each["kind"], each["micro_usd"]) for each in december["movements"]] == [
+        ("refund", 8_000)
+    ]
+    assert december["closing_balance_micro_usd"] == 2_000_000
+
+
+async def test_l4_discarding_refunds_nothing(till: Till):
+    """C15: it is no refusal of the platform."""
+    await till.buy(1)
+    till.trunkline.fake.next_requests(accepts_then_drops())
+    begun = await till.begin(KIM)
+    chat = begun["chat_id"]
+
+    async def status() -> str:
+        return str((await till.admin.messages("crm", chat))[-1]["status"])
+
+    await eventually(status, "uncertain")
+    path = f"/v1/services/crm/chats/{chat}/messages/{begun['message']['id']}/discard"
+    await till.admin.post(path)
+    assert await till.balance() == 1_992_000
+
+
 # Later models.
 
 
@@ -199,8 +288,7 @@ async def test_l7_per_message_a_template_costs_and_utility_in_the_window_does_no
     chat = await till.hears()
     for category in (None, "utility", "marketing", "authentication", "service", "marketing"):
         await till.write(chat, category)
-    await till.sent(chat)
-    till.clock.time += DAY
+    await till.waits(DAY)
     await till.write(chat, "utility")
     assert [each[1:] for each in await till.charges()] == [
         ("marketing", 70_001, False),
@@ -217,16 +305,16 @@ async def test_l7_per_message_a_template_costs_and_utility_in_the_window_does_no
 
 async def test_l7_a_rule_holds_from_its_date_and_an_open_conversation_goes_on(till: Till):
     await till.buy(1)
-    till.clock.time = at("2026-12-31T12:00:00Z")
+    await till.comes(at("2026-12-31T12:00:00Z"))
     later = "2027-01-01T00:00:00Z"
     await till.price("per-message/2025-07", **CARD, effective_from=later)
     chat = (await till.begin(KIM))["chat_id"]
-    till.clock.time = at(later) - A_BIT
+    await till.comes(at(later) - A_BIT)
     await till.begin(LEE)
-    till.clock.time += A_BIT
+    await till.waits(A_BIT)
     await till.write(chat, "marketing")  # Paid for by its conversation until noon.
     await till.begin("12025550144")
-    till.clock.time = at("2027-01-01T12:00:00Z")
+    await till.comes(at("2027-01-01T12:00:00Z"))
     await till.write(chat, "marketing")
     assert await till.charges() == [
         ("2026-12", "marketing", 8_000, False),
@@ -242,15 +330,16 @@ async def test_l7_a_rule_holds_from_its_date_and_an_open_conversation_goes_on(ti
 
 async def test_l6_opening_movements_and_closing_follow_from_month_to_month(till: Till):
     await till.buy(3)
-    await till.sent((await till.begin(KIM))["chat_id"])
+    await till.begin(KIM)
+    await till.waits(A_BIT)
     till.trunkline.fake.next_requests(fails(131026))
     await till.begin(LEE)
     await eventually(till.balance, 5_992_000)
-    till.clock.time = at("2026-12-05T12:00:00Z")
+    await till.comes(at("2026-12-05T12:00:00Z"))
     await till.buy(1)
     for number in range(3):
         await till.begin(f"8190777700{number:02}", "utility")
-    till.clock.time = at("2027-02-01T00:00:00Z")
+    await till.comes(at("2027-02-01T00:00:00Z"))
     shown = {month: await till.month(month) for month in ("2026-10", "2026-11", "2026-12")}
     shown["2027-01"] = await till.month("2027-01")
     balances = [
@@ -281,8 +370,7 @@ async def test_l7_a_month_under_the_other_rules_worked_out_by_hand(till: Till):
     await till.write(chat)  # Opens a service conversation: free.
     await till.write(chat, "utility")
     await till.write(chat, "marketing")
-    await till.sent(chat)
-    till.clock.time += DAY
+    await till.waits(DAY)
     await till.write(chat, "marketing")  # 70,001.
     await till.admin.settled()
     replayed = {}

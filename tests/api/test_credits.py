@@ -675,6 +675,8 @@ async def test_a_rule_holds_from_its_date_and_touches_no_old_charge(trunkline: T
         ({"rule": "free/1"}, "rule"),
         ({"rule": "conversation/1", "card": "nobodys/1"}, "card"),
         ({"rule": "conversation/1", "time_zone": "Mars/Phobos"}, "time_zone"),
+        ({"rule": "conversation/1", "time_zone": "localtime"}, "time_zone"),
+        ({"rule": "conversation/1", "time_zone": "../UTC"}, "time_zone"),
         ({"rule": "conversation/1", "effective_from": "2026-11-21T12:00:00"}, "effective_from"),
         (
             {

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from api.processes import dispatching, projecting
 from api.settings import Settings
 from tests.adapters.log_scenario import TestClock
 from tests.api.conftest import ACCOUNTS, APP_SECRET, TOKEN, Trunkline
-from tests.api.deliveries import delivery, eventually, new_wamid, text_item
+from tests.api.deliveries import delivery, eventually, new_wamid, status_delivery, text_item
 from tests.api.stripe_world import serving
 from tests.api.test_credits import Shop
 from tests.conftest import Database
@@ -31,6 +31,7 @@ class Till(Shop):
     def __init__(self, bank: "Bank", admin: Any, account: str, channel: str) -> None:
         super().__init__(bank.trunkline, admin, account, channel)
         self.clock = bank.clock
+        self._sends = bank.sends
 
     async def price(self, rule: str, **more: Any) -> Any:
         return await self.admin.put("/v1/rules/pricing", {"rule": rule, **more})
@@ -46,12 +47,14 @@ class Till(Shop):
         path = f"/v1/services/crm/chats/{chat}/messages"
         return await self.admin.post(path, body, expect=expect)
 
-    async def hears(self, phone: str = KIM, *, seconds_ago: int = 0) -> str:
+    async def hears(self, phone: str = KIM, *, seconds_ago: int = 0, **contact: str) -> str:
         """A customer writes; their chat."""
         at = int(self.clock.now().timestamp()) - seconds_ago
         item = text_item("Hi", wamid=new_wamid(), phone=phone, timestamp=at)
-        contact = {"profile": {"name": "Kim"}, "wa_id": phone}
-        whole = {"contacts": [contact], "messages": [item]}
+        whole = {
+            "contacts": [{"profile": {"name": "Kim"}, "wa_id": phone, **contact}],
+            "messages": [item],
+        }
         await self.trunkline.deliver(delivery(account_id=self.account, **whole))
         await self.admin.settled()
         (chat,) = [
@@ -61,14 +64,52 @@ class Till(Shop):
         ]
         return str(chat)
 
-    async def sent(self, chat: str) -> None:
-        """Wait until the platform has taken everything."""
+    async def hears_of(self, user_id: str) -> str:
+        """A customer writes who shows no telephone number; their chat, the only one."""
+        timestamp = str(int(self.clock.now().timestamp()))
+        item = {
+            "from_user_id": user_id,
+            "id": new_wamid(),
+            "timestamp": timestamp,
+            "type": "text",
+            "text": {"body": "Hi"},
+        }
+        whole = {"contacts": [{"user_id": user_id}], "messages": [item]}
+        await self.trunkline.deliver(delivery(account_id=self.account, **whole))
+        await self.admin.settled()
+        (chat,) = await self.admin.chats("crm")
+        return str(chat["id"])
 
-        async def statuses() -> set[str]:
-            messages = await self.admin.messages("crm", chat)
-            return {each["status"] for each in messages if each["direction"] == "outbound"}
+    async def waits(self, by: timedelta) -> None:
+        """So much time passes."""
+        await self.comes(self.clock.time + by)
 
-        await eventually(statuses, {"sent"})
+    async def comes(self, moment: datetime) -> None:
+        """It is this moment, once the platform has answered everything: what still waits to be
+        sent would be too old then."""
+        if self._sends:
+            await eventually(self._queued, 0)
+        self.clock.time = moment
+
+    async def _queued(self) -> int:
+        await self.admin.settled()
+        chats = await self.admin.chats("crm")
+        messages = [await self.admin.messages("crm", each["id"]) for each in chats]
+        return sum(each["status"] == "queued" for several in messages for each in several)
+
+    async def told(self, status: str, message: int = -1) -> None:
+        """The platform says what became of one of the messages that it took."""
+        await eventually(self._queued, 0)
+        fake = self.trunkline.fake
+        taken = [each for each in fake.accepted if each.account_id == self.account][message]
+        said = status_delivery(
+            status,
+            wamid=taken.platform_id,
+            phone=taken.to,
+            timestamp=int(self.clock.now().timestamp()),
+            account_id=self.account,
+        )
+        await self.trunkline.deliver(said)
 
     async def charges(self) -> list[tuple[str, str, int, bool]]:
         """Month, category, amount, and whether it was free, of every charge in its order."""
@@ -102,6 +143,7 @@ class Bank:
 
     trunkline: Trunkline
     clock: TestClock
+    sends: bool
 
     async def till(self) -> Till:
         """An organisation of its own, with one number, in the middle of a month."""
@@ -131,4 +173,4 @@ async def a_bank(database: Database, home: Path, *, sends: bool = True) -> Async
         if sends:
             await stack.enter_async_context(dispatching(parts))
         url, http = await stack.enter_async_context(serving(parts))
-        yield Bank(Trunkline(url, http, fake, parts, settings, where), clock)
+        yield Bank(Trunkline(url, http, fake, parts, settings, where), clock, sends)
