@@ -11,7 +11,7 @@ from rich.text import Text
 from api import settings as configuration
 from api.cli.history import organisation_of
 from api.cli.statement_page import page
-from api.cli.words import usd
+from api.cli.statement_tables import StatementTable, plain, tables_of
 from api.commands.context import Actor
 from api.commands.credits import CreditAccounts
 from api.commands.organisations import Organisations
@@ -19,7 +19,7 @@ from api.credits import PROJECTION
 from api.main import Core, core, database
 from api.names import Names
 from api.processes import projecting
-from api.statements import Bill, StatementView, Total, known_month, statement_view
+from api.statements import Bill, StatementView, known_month, statement_view
 from domain.refusal import Refusal
 from projections.statements_queries import NOW, statement
 
@@ -27,13 +27,10 @@ console = Console(highlight=False)
 
 CATCHING_UP_WAITS_MAX = 24
 
-MOVEMENTS = {
-    "purchase": "Credits bought",
-    "recharge": "Credits bought by themselves",
-    "charge": "Conversations and messages",
-    "refund": "Given back",
-    "adjustment": "Corrections",
-}
+# In 80 columns a statement of usual size is not folded.
+FIRST_COLUMN_WIDTH, NUMBER_WIDTH = 28, 6
+# So much room there is in any case: a narrower terminal breaks lines, and no amount is shortened.
+WIDTH_MIN = 120
 
 
 @click.command("statement")
@@ -58,8 +55,7 @@ def statement_command(account: str, month: str, file: Path | None, org_id: str |
     if file is None:
         show(organisation, bill)
     else:
-        written = page(organisation, bill, movements=MOVEMENTS, parts=parts_of(bill))
-        file.write_text(written, encoding="utf-8")
+        file.write_text(page(organisation, bill), encoding="utf-8")
         click.echo(f"Written to {file}")
 
 
@@ -94,57 +90,24 @@ async def _statement(
 
 
 def show(organisation: str, bill: StatementView) -> None:
-    """Print a statement."""
+    """Print a statement. What is wider than the terminal goes on in its next line, uncut."""
+    console.width = max(console.width, WIDTH_MIN)
     console.print()
-    console.print(Text(f"{organisation}: statement for {bill.month}", style="bold"))
+    console.print(Text(f"{plain(organisation)}: statement for {bill.month}", style="bold"))
     console.print(Text(f"Business account {bill.business_account_id}", style="dim"))
-    balances = _table("Balance", "Count", "Amount")
-    balances.add_row("At the beginning", "", usd(bill.opening_balance_micro_usd))
-    for each in bill.movements:
-        balances.add_row(MOVEMENTS[each.kind], f"{each.count:,}", usd(each.micro_usd))
-    balances.add_row(
-        Text("At the end", style="bold"),
-        "",
-        Text(usd(bill.closing_balance_micro_usd), style="bold"),
-    )
-    console.print()
-    console.print(balances)
-    for title, totals in parts_of(bill):
-        table = _table(title, "Count", "Free", "Paid", "Given back", "Amount")
-        for total in totals:
-            counts = (total.count, total.free, total.paid, total.refunded)
-            table.add_row(total.name, *(f"{each:,}" for each in counts), usd(total.micro_usd))
+    for each in tables_of(bill):
         console.print()
-        console.print(table)
+        console.print(_table(each))
 
 
-def parts_of(bill: StatementView) -> list[tuple[str, list[Total]]]:
-    """The tables of a statement; those that would be empty are left out."""
-    agents = [
-        Total(
-            name=each.agent.name or each.agent.id,
-            count=each.count,
-            free=each.free,
-            paid=each.paid,
-            refunded=each.refunded,
-            micro_usd=each.micro_usd,
-        )
-        for each in bill.by_agent
-    ]
-    whole = [each for each in (bill.conversations, bill.messages) if each.count or each.refunded]
-    tables = [
-        ("Charged", whole),
-        ("By category", bill.by_category),
-        ("By country", bill.by_country),
-        ("By service", bill.by_service),
-        ("By who answered first", agents),
-    ]
-    return [(title, totals) for title, totals in tables if totals]
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, header_style="bold", padding=(0, 3, 0, 0), title_justify="left")
-    table.add_column(first, min_width=30)
-    for each in others:
-        table.add_column(each, justify="right")
+def _table(shown: StatementTable) -> Table:
+    """First columns are alike wide, so that the tables stand under each other."""
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(shown.title, min_width=FIRST_COLUMN_WIDTH, overflow="fold")
+    for each in shown.head:
+        table.add_column(each, justify="right", no_wrap=True, min_width=NUMBER_WIDTH)
+    for row in shown.rows:
+        is_total = shown.has_total and row is shown.rows[-1]
+        # What people named things is no markup.
+        table.add_row(*map(Text, row), style="bold" if is_total else None)
     return table

@@ -1,6 +1,6 @@
 """Events in words, for people who read a history. Nothing sealed is ever opened here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -97,10 +97,10 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     conversation.MessageCharged: lambda e: f"{e.message_id} has a price of its own.",
     conversation.ChargeVoided: lambda e: f"All that {e.charge_id} was charged for was refused.",
     purchase.PurchaseRequested: lambda e: (
-        f"{_recharge(e)}{e.credits} credits are to be bought for {usd(e.micro_usd)} ({e.provider})."
+        f"{_purchase(e)} for {usd(e.micro_usd)} was asked for ({e.provider})."
     ),
     purchase.CreditsPurchased: lambda e: (
-        f"{_recharge(e)}{e.credits} credits were bought for {usd(e.micro_usd)} ({e.provider})."
+        f"{_purchase(e)} for {usd(e.micro_usd)} was paid ({e.provider})."
     ),
     purchase.PurchaseDeferred: lambda e: (
         f"Purchase {e.purchase_id} waits after try {e.tries}: {e.reason};"
@@ -153,19 +153,26 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
 }
 
 
-def usd(micro_usd: int) -> str:
-    """Money to the last micro-dollar, with two decimal places at least."""
+def usd(micro_usd: int, *, places: int = 2) -> str:
+    """Money to the last micro-dollar, with so many decimal places at least."""
     whole, micro = divmod(abs(micro_usd), 1_000_000)
-    decimals = f"{micro:06}".rstrip("0").ljust(2, "0")
+    decimals = f"{micro:06}".rstrip("0").ljust(places, "0")
     return f"{'-' if micro_usd < 0 else ''}USD {whole:,}.{decimals}"
+
+
+def usd_column(amounts: Sequence[int]) -> list[str]:
+    """Amounts that stand under each other: all with as many decimal places as one needs."""
+    places = max((len(usd(each).rpartition(".")[2]) for each in amounts), default=2)
+    return [usd(each, places=places) for each in amounts]
 
 
 def _price(charged: ledger.Charged) -> str:
     return "was free" if charged.price.allowance else f"cost {usd(charged.price.micro_usd)}"
 
 
-def _recharge(event: purchase.PurchaseRequested | purchase.CreditsPurchased) -> str:
-    return "By themselves, " if event.recharge else ""
+def _purchase(event: purchase.PurchaseRequested | purchase.CreditsPurchased) -> str:
+    what = "recharge" if event.recharge else "purchase"
+    return f"A {what} of {event.credits} credit{'' if event.credits == 1 else 's'}"
 
 
 def sentence(event: Event) -> str:

@@ -4,11 +4,15 @@ import asyncio
 import os
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
-from api.cli.statement import MOVEMENTS, parts_of
+import pytest
+from rich.console import Console
+
+from api.cli import statement
 from api.cli.statement_page import page
-from api.statements import Bill, statement_view
+from api.statements import Bill, StatementView, statement_view
 from projections.statements_queries import NOW, Part
 from tests.api.conftest import Trunkline
 from tests.api.test_credits import Shop, shop, spent
@@ -43,7 +47,7 @@ async def test_a_month_in_the_terminal_and_on_paper(trunkline: Trunkline, tmp_pa
     for line in (
         f"Acme: statement for {month}",
         f"Business account {here.payer}",
-        "Credits bought 1 USD 2.00",
+        "Credits bought 1 USD 2.000",
         "Conversations and messages 5 -USD 0.032",
         "Given back 1 USD 0.008",
         "At the end USD 1.976",
@@ -66,7 +70,7 @@ async def test_the_history_of_a_ledger_in_words(trunkline: Trunkline):
     by_number = await run(here, "history", f"credits:{here.account}")
     assert by_number == await run(here, "history", f"credits:{here.payer}")
     for words in (
-        "1 credits were bought for USD 2.00 (manual).",
+        "A purchase of 1 credit for USD 2.00 was paid (manual).",
         "A marketing conversation (JP) in chat",
         "cost USD 0.008 by conversation/1 and default/1.",
         "was given back: USD 0.008.",
@@ -92,15 +96,34 @@ async def test_the_operator_corrects_a_balance_with_a_reason(trunkline: Trunklin
     assert table.splitlines()[-1].endswith(",'=Paid back")
 
 
-def test_what_people_named_things_is_no_markup_on_the_page():
-    row = {"count": 1, "free": 0, "refunded": 0, "micro_usd": 8_000}
+def a_bill(agent: str) -> StatementView:
+    """A month with one conversation."""
+    row = {"count": 1, "free": 0, "refunded": 0, "micro_usd": 1_234_567_008_000}
     sums = [
         Part(part="opening", name="", count=0, free=0, refunded=0, micro_usd=0),
         Part(part="unit", name="conversation", **row),
         Part(part="agent", name="u1", **row),
     ]
-    bill = statement_view(Bill(1, "1", "w<1>", "2026-11", NOW), sums, {"u1": "<img src=x>"})
-    written = page("<script>", bill, movements=MOVEMENTS, parts=parts_of(bill))
+    return statement_view(Bill(1, "1", "w<1>", "2026-11", NOW), sums, {"u1": agent})
+
+
+def test_what_people_named_things_is_no_markup_on_the_page():
+    written = page("<script>", a_bill("<img src=x>"))
     assert "<script" not in written
     assert "<img" not in written
     assert "&lt;img src=x&gt;" in written
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_terminal_shows_names_as_they_are_and_cuts_no_amount(
+    width: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Nor does it obey what somebody wrote into a name."""
+    console = Console(width=width, record=True, highlight=False, file=StringIO())
+    monkeypatch.setattr(statement, "console", console)
+    statement.show("Acme [/red]", a_bill("[bold]Yui\x1b[31m"))
+    shown = console.export_text()
+    assert "Acme [/red]: statement for 2026-11" in shown
+    assert shown.count("USD 1,234,567.008") == 2
+    assert "\x1b[31m" not in shown
+    assert "[bold]Yui" in shown
