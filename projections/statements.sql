@@ -259,8 +259,9 @@ SELECT message.position, message.message_id, message.conversation_id, message.ch
        SELECT CASE WHEN bool_and(part.refused_position IS NOT NULL)
                    THEN max(part.refused_position) END AS void
          FROM statements_messages AS part
-        WHERE part.org = message.org AND part.conversation_id = message.message_id
-       ) AS whole ON message.message_id = message.conversation_id
+        WHERE message.message_id = message.conversation_id  -- Looked up for these alone.
+          AND part.org = message.org AND part.conversation_id = message.message_id
+       ) AS whole ON true
  WHERE message.org = %(org)s AND message.business_account = %(business_account)s
    AND message.at >= %(start)s AND message.at < %(end)s
  ORDER BY message.position

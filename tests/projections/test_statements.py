@@ -18,6 +18,7 @@ from domain.payment import PaymentAnswer, PaymentRefused, PaymentTaken, PaymentU
 from domain.rate_card import ANY, Rate, RateCard
 from projections import statements_queries as queries
 from projections.statements import Statements
+from tests.api.billing_audit import Audit
 from tests.api.billing_world import LEDGER, WABA, World
 from tests.conftest import BUILDS, Database
 
@@ -127,7 +128,9 @@ async def test_l7_what_could_be_billed_otherwise_is_all_that_was_answered(
     by_hand = world.billable()
     assert [_comparable(each.answer) for each in found] == [_comparable(each) for each in by_hand]
     charged = {each.answer.message_id: each.charged_micro_usd for each in found if each.is_charged}
-    assert charged == world.net_charges()
+    audit = Audit(LEDGER)
+    audit.look(world.log)
+    assert charged == audit.net()
 
 
 def _comparable(answer: Any) -> Any:
@@ -211,3 +214,53 @@ async def test_what_answers_a_statement_is_the_index_of_the_month(
         plan = "\n".join(row[0] for row in await cursor.fetchall())
         assert "statements_lines_of_month" in plan
         assert "Seq Scan on statements_lines" not in plan
+
+
+async def test_what_is_priced_again_is_read_as_a_stream(
+    connection: psycopg.AsyncConnection,
+) -> None:
+    """Issue: a month of any size in flat memory; the index of the month, and of conversations."""
+    days, per_conversation = 100, 5
+    async with connection.transaction(force_rollback=True):
+        await fill_with_messages(connection, 20_000, days=days, per_conversation=per_conversation)
+        start = datetime(2026, 1, 1, tzinfo=UTC)
+        month = {"business_account": WABA, "start": start, "end": start + timedelta(days=2)}
+        cursor = psycopg.AsyncClientCursor(connection)
+        await cursor.execute(
+            f"EXPLAIN (ANALYZE, TIMING OFF) {queries.SQL['billable']}", {"org": 1, **month}
+        )
+        plan = "\n".join(row[0] for row in await cursor.fetchall())
+        assert "statements_messages_in_order" in plan
+        assert "statements_messages_by_conversation" in plan
+        assert "One-Time Filter: (message.message_id = message.conversation_id)" in plan
+        answers = [each async for each in queries.charges(connection, org=1, **month)]
+    positions = [each.answer.position for each in answers]
+    assert positions == sorted(positions)
+    assert len(positions) == 20_000 // days * 2
+    opened = [each for each in answers if each.answer.conversation_void is not None]
+    assert len(opened) == len(positions) // per_conversation
+
+
+async def fill_with_messages(
+    connection: psycopg.AsyncConnection, count: int, *, days: int, per_conversation: int
+) -> None:
+    """Answers that the platform has all refused, evenly over these days."""
+    numbers = {"waba": WABA, "count": count, "days": days, "each": per_conversation}
+    await connection.execute(
+        """INSERT INTO statements_conversations (org, conversation_id, business_account, platform,
+                  account_id)
+           SELECT 1, n::text, %(waba)s, 'whatsapp', '1'
+             FROM generate_series(0, %(count)s - 1, %(each)s) AS n""",
+        numbers,
+    )
+    await connection.execute(
+        """INSERT INTO statements_messages (org, message_id, business_account, at, position,
+                  conversation_id, chat_id, service, user_id, category, is_template, in_window,
+                  refused_position)
+           SELECT 1, n::text, %(waba)s,
+                  '2026-01-01Z'::timestamptz + interval '1 day' * %(days)s * n / %(count)s, n,
+                  (n - n %% %(each)s)::text, 'c', 'crm', 'ann', 'service', false, true, n + 1
+             FROM generate_series(0, %(count)s - 1) AS n""",
+        numbers,
+    )
+    await connection.execute("ANALYZE statements_messages, statements_conversations")
