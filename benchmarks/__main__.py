@@ -94,11 +94,14 @@ def bills(running: Server) -> Row:
             unbilled.append(asyncio.run(billing.replies_per_second(address, billing=False)))
         superuser = billing.database_of(address, running.superuser)
         seconds = asyncio.run(billing.statement_seconds(superuser))
+        asyncio.run(billing.fill_a_month(superuser))
+        priced = asyncio.run(billing.recount_seconds(superuser))
+        small, large = (
+            asyncio.run(billing.recount_memory(superuser, count)) for count in (20_000, 200_000)
+        )
     console.print(f"  statement of {billing.LINES:,} conversations: {seconds * 1000:.0f} ms")
-    priced = billing.recount_seconds(1_000_000)
-    console.print(f"  a month of 1,000,000 messages priced again: {priced:.1f} s")
-    small, large = (billing.recount_memory(count) for count in (10_000, 100_000))
-    console.print(f"  and in memory: {small:.0f} KiB for 10,000, {large:.0f} KiB for 100,000")
+    console.print(f"  a month of {billing.MESSAGES:,} messages priced again: {priced:.1f} s")
+    console.print(f"  and in memory: {small:.0f} KiB for 20,000, {large:.0f} KiB for 200,000")
     return compare("reply in an open conversation ÷ with billing off", billed, unbilled, 0.91)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from api.system import new_id
 from domain.inbound import Address, Content, MessageOccurred, Person
 from domain.organisation import ConfigureService
 from domain.rate_card import DEFAULT_CARD
-from domain.recount import Billable, Recount
+from domain.recount import Recount
 from projections import statements_queries as queries
 from projections.statements import Statements
 
@@ -29,6 +29,8 @@ CHATS = 200
 REPLIES_PER_CHAT = 10
 IN_FLIGHT = 32
 LINES = 100_000
+MESSAGES = 1_000_000
+MONTH_BEGAN = datetime(2026, 10, 1, tzinfo=UTC)
 
 
 async def replies_per_second(url: str, *, billing: bool) -> float:
@@ -95,9 +97,7 @@ async def _chats(parts: Core) -> tuple[Actor, list[str]]:
 
 async def statement_seconds(superuser: str) -> float:
     """The statement of a month of 100,000 conversations among twelve such months."""
-    async with await psycopg.AsyncConnection.connect(superuser, autocommit=True) as connection:
-        build = f"{Statements.name}_{Statements.version}_1"
-        await connection.execute(f"SET search_path = {build}")
+    async with await _statements(superuser) as connection:
         await connection.execute(
             """INSERT INTO statements_lines (org, business_account, position, month, kind, at,
                       recorded_at, micro_usd, subject, unit, category, country, service, user_id,
@@ -121,43 +121,68 @@ async def statement_seconds(superuser: str) -> float:
         return min(seconds)
 
 
-def recount_seconds(count: int) -> float:
-    """How long it takes to price so many messages again."""
+async def fill_a_month(superuser: str, count: int = MESSAGES) -> None:
+    """So many messages, one a second, five in a conversation; one in fifty was refused."""
+    async with await _statements(superuser) as connection:
+        await connection.execute(
+            """INSERT INTO statements_conversations (org, conversation_id, business_account,
+                      platform, account_id, country)
+               SELECT 998, n::text, 'waba', 'whatsapp', '1',
+                      (ARRAY['JP', 'US', 'BR', NULL])[1 + n %% 4]
+                 FROM generate_series(0, %(count)s - 1, 5) AS n""",
+            {"count": count},
+        )
+        await connection.execute(
+            """INSERT INTO statements_messages (org, message_id, business_account, at, position,
+                      conversation_id, chat_id, service, user_id, category, is_template,
+                      in_window, refused_position)
+               SELECT 998, n::text, 'waba', %(start)s + interval '1 second' * n, 2 * n,
+                      (n - n %% 5)::text, 'chat' || n / 50, 'crm', 'user' || n %% 50, 'service',
+                      false, true, CASE WHEN n %% 50 = 0 THEN 2 * n + 501 END
+                 FROM generate_series(0, %(count)s - 1) AS n""",
+            {"count": count, "start": MONTH_BEGAN},
+        )
+        await connection.execute("ANALYZE statements_messages, statements_conversations")
+
+
+async def recount_seconds(superuser: str, count: int = MESSAGES) -> float:
+    """How long it takes to price so many messages of that month again."""
     began = time.perf_counter()
-    _recount(count)
+    await _recount(superuser, count)
     return time.perf_counter() - began
 
 
-def recount_memory(count: int) -> float:
-    """The most memory that it takes, in KiB."""
+async def recount_memory(superuser: str, count: int) -> float:
+    """The most memory that it takes here, in KiB."""
     tracemalloc.start()
-    _recount(count)
+    await _recount(superuser, count)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return peak / 2**10
 
 
-def _recount(count: int) -> None:
-    priced = Recount("service-message/2026-10", DEFAULT_CARD, UTC)
-    assert sum(priced.price(each).micro_usd for each in _messages(count)) > 0
+async def _recount(superuser: str, count: int) -> None:
+    """As a replay does it: read from the projection as a stream, priced one by one."""
+    priced, seen, total = Recount("service-message/2026-10", DEFAULT_CARD, UTC), 0, 0
+    async with await _statements(superuser) as connection, connection.transaction():
+        async for charge in queries.charges(
+            connection,
+            org=998,
+            business_account="waba",
+            start=MONTH_BEGAN,
+            end=MONTH_BEGAN + timedelta(seconds=count),
+        ):
+            total += priced.price(charge.answer).micro_usd
+            seen += 1
+    assert seen == count
+    assert total > 0
 
 
-def _messages(count: int) -> Iterator[Billable]:
-    start = datetime(2026, 10, 1, tzinfo=UTC)
-    for number in range(count):
-        yield Billable(
-            position=number,
-            message_id=str(number),
-            conversation_id=str(number - number % 7),
-            at=start + timedelta(seconds=2.6 * number * 1_000_000 / count),
-            platform="whatsapp",
-            account_id="1",
-            country=("JP", "US", "BR", None)[number % 4],
-            category="service",
-            is_template=False,
-            in_window=True,
-            message_void=number + 500 if number % 50 == 0 else None,
-        )
+async def _statements(superuser: str) -> psycopg.AsyncConnection:
+    connection = await psycopg.AsyncConnection.connect(superuser, autocommit=True)
+    build = f"{Statements.name}_{Statements.version}_1"
+    await connection.execute(f"SET search_path = {build}")
+    return connection
 
 
 def database_of(address: str, superuser: str) -> str:
