@@ -67,15 +67,14 @@ class RulesView(msgspec.Struct, kw_only=True):
 
 
 class QuoteBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A message that is not sent. With `chat_id` the chat says what is left out here."""
+    """A message that is not sent. What a chat knows better counts from the chat: the one of
+    `chat_id`, or the one with `address` where there is one."""
 
     account_id: AccountId
     kind: Literal["text", "template"] = "text"
     category: Literal["marketing", "utility", "authentication", "service"] = "service"
     chat_id: Annotated[str, msgspec.Meta(max_length=40)] | None = None
-    address: (
-        Annotated[str, msgspec.Meta(max_length=40, pattern=rf"^\+?[0-9]{{1,20}}{END}")] | None
-    ) = None
+    address: PhoneNumber | None = None
     country: Country | None = None
     in_conversation: bool = False
     in_window: bool = True
@@ -84,12 +83,14 @@ class QuoteBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         """As it is answered. Raises Invalid."""
         if self.kind == "text" and self.category != "service":
             raise Invalid("category", "what is no template is of category service")
+        phone = self.address.removeprefix("+") if self.address is not None else None
         country = self.country
-        if country is None and self.address is not None:
-            country = country_of(Address("phone", self.address.removeprefix("+")))
+        if country is None and phone is not None:
+            country = country_of(Address("phone", phone))
         return Question(
             account_id=self.account_id,
             chat_id=self.chat_id,
+            phone=phone,
             is_template=self.kind == "template",
             category=self.category,
             country=country,
@@ -160,7 +161,7 @@ async def post_quote(
     """What a message would cost now. Nothing is written. Spec L2, L7."""
     principal.require_scope("billing")
     require_role(principal.organisation, principal.user_id, "admin", "supervisor", "auditor")
-    return await quotes.quote(principal.keys.org, data.question())
+    return await quotes.quote(principal.keys, data.question())
 
 
 def known_rule(name: str, *, field: str) -> str:

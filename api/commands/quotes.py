@@ -13,7 +13,8 @@ from api.zones import zone_of
 from domain import contact as contacts
 from domain.contact import Contact
 from domain.conversation import Conversation
-from domain.ports import Org
+from domain.inbound import Address
+from domain.ports import Keys
 from domain.pricing import Price, month_of
 from domain.refusal import NotFound
 from domain.rules import RULES
@@ -25,6 +26,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
     account_id: str
     chat_id: str | None
+    phone: str | None = None  # Digits; where the customer has a chat there, it is that one.
     is_template: bool
     category: str
     country: str | None
@@ -53,12 +55,26 @@ class Quotes:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def quote(self, org: Org, question: Question) -> Quote:
+    async def quote(self, keys: Keys, question: Question) -> Quote:
         """Raises NotFound for an account or chat of nobody here, or a chat of another account."""
         now, billing = self._context.clock.now(), self._context.billing
-        return await self._context.executor.look(
-            org, lambda unit: _quote(unit, question, billing, now)
-        )
+
+        def look(unit: Unit) -> Quote:
+            asked = question
+            if asked.chat_id is None and asked.phone is not None:
+                chat_id = self._chat_with(unit, keys, asked.account_id, asked.phone)
+                asked = msgspec.structs.replace(asked, chat_id=chat_id)
+            return _quote(unit, asked, billing, now)
+
+        return await self._context.executor.look(keys.org, look)
+
+    def _chat_with(self, unit: Unit, keys: Keys, account_id: str, phone: str) -> str | None:
+        """The chat of whoever has this number, if there is one on the account."""
+        contact_id = self._context.people.find(unit, keys, [Address("phone", phone)])
+        if contact_id is None:
+            return None
+        account = f"{platform_of(unit, account_id)}:{account_id}"
+        return unit.state(contacts.stream_of(contact_id), Contact).chats.get(account)
 
 
 def _quote(unit: Unit, question: Question, billing: Billing, now: datetime) -> Quote:

@@ -199,6 +199,21 @@ async def test_l7_a_quote_is_what_is_charged_then_under_every_rule(till: Till):
         await till.hears()
 
 
+async def test_l1_a_quote_for_a_number_knows_the_conversation_that_is_open(till: Till):
+    await till.buy(1)
+    asked = {"kind": "template", "category": "marketing", "address": f"+{KIM}"}
+    assert (await till.quote(**asked))["micro_usd"] == 8_000
+    await till.begin(KIM)
+    written = len(await till.admin.events())
+    assert (await till.quote(**asked))["micro_usd"] == 0
+    assert (await till.quote(**{**asked, "address": f"+{LEE}"}))["micro_usd"] == 8_000
+    await till.waits(DAY)
+    assert (await till.quote(**asked))["micro_usd"] == 8_000
+    sent = {"chat.send_started", "chat.message_sent"}
+    new = [each["type"] for each in (await till.admin.events())[written:]]
+    assert set(new) <= sent
+
+
 # Refunds.
 
 

@@ -803,6 +803,7 @@ async def test_with_billing_off_a_quote_is_nothing(trunkline: Trunkline):
     async with core(off, trunkline.database) as parts:
         org = await parts.directory.organisation(here.admin.organization_id)
         assert org is not None
-        quote = await Quotes(parts.context).quote(org, question)
+        keys = await parts.directory.keys(org.number)
+        quote = await Quotes(parts.context).quote(keys, question)
     assert (quote.micro_usd, quote.unit, quote.opens_conversation) == (0, None, False)
     assert quote.covered
