@@ -18,6 +18,7 @@ from tests.api.conftest import ACCOUNTS, APP_SECRET, TOKEN, Trunkline
 from tests.api.deliveries import delivery, eventually, new_wamid, status_delivery, text_item
 from tests.api.stripe_world import serving
 from tests.api.test_credits import Shop
+from tests.api.truth import Truth
 from tests.conftest import Database
 
 KIM, LEE = "819012345678", "12025550143"  # In Japan, and in the United States.
@@ -173,4 +174,5 @@ async def a_bank(database: Database, home: Path, *, sends: bool = True) -> Async
         if sends:
             await stack.enter_async_context(dispatching(parts))
         url, http = await stack.enter_async_context(serving(parts))
-        yield Bank(Trunkline(url, http, fake, parts, settings, where), clock, sends)
+        truth = await Truth.told_to(http)
+        yield Bank(Trunkline(url, http, fake, parts, settings, where, truth), clock, sends)
