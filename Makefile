@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+ORACLES := .venv/.oracles
 
 # Each worker has a PostgreSQL of its own; the tests of one file share databases and stay together.
 IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
@@ -17,6 +18,10 @@ $(INSTALLED): requirements-development.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
 
+$(ORACLES): $(INSTALLED) requirements-oracles.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-oracles.txt
+	@touch $@
+
 install: $(INSTALLED) ## Set up .venv with everything needed.
 
 demo: install ## A recorded day on one shared number, shown in the terminal.
@@ -28,7 +33,7 @@ run: install ## The server, with its own PostgreSQL under .trunkline.
 test: install ## Every test, against a real PostgreSQL.
 	@$(BIN)/python -m pytest -m "not long" $(IN_PARALLEL)
 
-test-long: install ## More seeds, longer campaigns.
+test-long: $(ORACLES) ## More seeds, longer campaigns, fuzzing, other people's parsers beside ours.
 	@TRUNKLINE_TEST_PROFILE=long $(BIN)/python -m pytest
 
 check: install ## Formatting, lint, types.
