@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from adapters.readers import digest
 from domain.inbound import (
     AccountNoticed,
     ActivityOccurred,
@@ -30,8 +31,8 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
 
     account_id: str
     at: datetime | None
-    dedupe: tuple[str, ...]
     raw: Any
+    dedupe: tuple[str, ...] = ()  # Empty where it has no name: that is then made of what it says.
     person: Person = NOBODY
     group: Address | None = None
     group_name: str | None = None
@@ -41,6 +42,11 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
     def is_about_somebody(self) -> bool:
         """Whether it names a person or a group."""
         return bool(self.person.addresses) or self.group is not None
+
+    @property
+    def name(self) -> tuple[str, ...]:
+        """Its name for ever. A digest takes as long as all else, so it is made where it is used."""
+        return self.dedupe or ("digest", digest(self.account_id, self.raw))
 
     def named(self, *dedupe: str) -> "Happening":
         """The same under another name for ever."""
@@ -65,7 +71,7 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
             account_id=self.account_id,
             business_account_id=None,
             at=self.at,
-            dedupe=self.dedupe,
+            dedupe=self.name,
             platform_id=platform_id,
             person=self.person,
             content=replace(content, platform_id=platform_id, raw=self.raw, standby=self.standby),
@@ -89,7 +95,7 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
             account_id=self.account_id,
             business_account_id=None,
             at=self.at,
-            dedupe=self.dedupe,
+            dedupe=self.name,
             target=target,
             person=self.person,
             content=content,
@@ -106,7 +112,7 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
             account_id=self.account_id,
             business_account_id=None,
             at=self.at,
-            dedupe=self.dedupe,
+            dedupe=self.name,
             person=self.person,
             follows=follows,
             group=self.group,
@@ -122,7 +128,7 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
             account_id=self.account_id,
             business_account_id=None,
             at=self.at,
-            dedupe=self.dedupe,
+            dedupe=self.name,
             person=self.person,
             raw=self.raw,
             group=self.group,
@@ -135,7 +141,7 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
             account_id=self.account_id,
             business_account_id=None,
             at=self.at,
-            dedupe=self.dedupe,
+            dedupe=self.name,
             raw=self.raw,
         )
 
@@ -146,7 +152,7 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
             account_id=self.account_id,
             business_account_id=None,
             at=self.at,
-            dedupe=self.dedupe,
+            dedupe=self.name,
             raw=self.raw,
             person=self.person if self.person.addresses else None,
         )

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -15,6 +15,8 @@ IDENTIFIER_LENGTH_MAX = 512
 # is one that leaves no room for adding days to it, or that was given in milliseconds.
 TIMESTAMP_MIN = 1_230_768_000  # 2009-01-01
 TIMESTAMP_MAX = 4_102_444_800  # 2100-01-01
+
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 _canonical = msgspec.json.Encoder(order="sorted")
 
@@ -46,10 +48,9 @@ def moment(value: Any) -> datetime | None:
 def moment_of_milliseconds(value: Any) -> datetime | None:
     """A time in milliseconds since 1970."""
     milliseconds = number(value)
-    if milliseconds is None or moment(milliseconds / 1000) is None:
+    if milliseconds is None or not TIMESTAMP_MIN <= milliseconds / 1000 < TIMESTAMP_MAX:
         return None
-    seconds, rest = divmod(int(milliseconds), 1000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1000)
+    return _BEGINNING + timedelta(milliseconds=int(milliseconds))
 
 
 def number(value: Any) -> float | None:

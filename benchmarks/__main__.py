@@ -8,7 +8,7 @@ from statistics import median
 
 from psycopg.conninfo import make_conninfo
 
-from benchmarks import append, billing, cold_chat, peers, projections, webhook
+from benchmarks import append, billing, cold_chat, parsing, peers, projections, webhook
 from benchmarks.servers import Server, can_be_slow, server
 from benchmarks.table import Row, compare, console, show, write
 
@@ -130,11 +130,12 @@ def cold_chats(running: Server) -> Row:
 
 def main() -> None:
     """Measure everything."""
+    rows = parsing.measure()
     with peers.installed() as npm:
         if npm is None:
             console.print("  No npm or no registry: message-db and Emmett are left out.")
         with server() as running:
-            rows = appends(running, "this disk", Floors(12, 1, 3.3, 6), npm)
+            rows += appends(running, "this disk", Floors(12, 1, 3.3, 6), npm)
             rows.append(webhooks(running))
             rows.append(bills(running))
             rows.append(cold_chats(running))

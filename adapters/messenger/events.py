@@ -71,7 +71,7 @@ def _postback(happening: Happening, postback: Part) -> AnyOccurrence:
     if title is None and payload is None:
         return happening.not_understood()
     content = Content(text=title, payload=payload)
-    return happening.message("postback", content, platform_id=platform_id or happening.dedupe[-1])
+    return happening.message("postback", content, platform_id=platform_id or happening.name[-1])
 
 
 def _watermark(status: str, happening: Happening, body: Part) -> AnyOccurrence:
@@ -86,7 +86,7 @@ def _watermark(status: str, happening: Happening, body: Part) -> AnyOccurrence:
         account_id=happening.account_id,
         business_account_id=None,
         at=up_to,
-        dedupe=happening.dedupe,
+        dedupe=happening.name,
         status=status,
         person=happening.person,
         platform_ids=tuple(each for each in named if each is not None),

@@ -47,7 +47,6 @@ def _read_event(page_id: str, entry: dict[str, Any], name: str, event: Any) -> A
     happening = Happening(
         account_id=page_id,
         at=moment_of_milliseconds(written) or moment_of_milliseconds(entry.get("time")),
-        dedupe=("digest", digest(page_id, event)),
         raw=event,
         person=_customer(page_id, event) if is_event else Person(addresses=()),
         standby=name == "standby",

@@ -25,6 +25,9 @@ Item = dict[str, Any]
 # The name of a change, the message it is about, and what that now says; None: not understood.
 Change = tuple[str, str, Content | None] | None
 
+# Types of messages that say something of another one.
+CHANGES = ("reaction", "edit", "revoke")
+
 STATUSES = frozenset({"sent", "delivered", "read", "played", "failed"})
 
 # What of a status has a place of its own in `ReceiptOccurred`; all else goes into its detail.
@@ -150,6 +153,8 @@ def _read_message(source: Source, item: Item, *, customer: Person, echo: bool) -
 
 def _change(item: Item, platform_id: str) -> Change:
     """What a message says of another one, if that is all it does."""
+    if item.get("type") not in CHANGES:
+        return None
     match item:
         case {"type": "reaction", "reaction": {"message_id": target, **reaction}}:
             return _reaction(item, platform_id, identifier(target), reaction.get("emoji"))
