@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import psycopg
 from litestar import Litestar
 
+from adapters.fakes.control import Control
 from adapters.line.platform import Line
 from adapters.messenger.platform import Messenger
 from adapters.payment_providers import TERMS
@@ -21,6 +23,8 @@ from adapters.postgres.log import PostgresLog
 from adapters.postgres.requests import PostgresAddresses, PostgresRequests
 from adapters.postgres.snapshots import PostgresSnapshots
 from adapters.postgres.verification import Verification, verify
+from adapters.pretended import PRETENDED as PRETENDED
+from adapters.pretended import Pretended as Pretended
 from adapters.stripe.provider import Stripe
 from adapters.telegram.platform import Telegram
 from adapters.wechat.platform import WeChat
@@ -298,6 +302,15 @@ async def found(parts: Core, name: str) -> tuple[Org, str, str]:
 async def verify_log(parts: Core, org: Org) -> Verification:
     """Prove that an organisation's log is whole. Raises BrokenChain. Spec E2."""
     return await verify(parts.readers, org)
+
+
+@asynccontextmanager
+async def pretended(platform: str, **options: Any) -> AsyncIterator[Pretended]:
+    """A platform in this process that is none, until the end; under `/_fake/` one plays with it."""
+    one = PRETENDED[platform](**options)
+    one.fake.controlled_by(Control(one.fake, one.says).answer)
+    async with one.fake:
+        yield one
 
 
 def pretended_whatsapp(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
+from random import Random
 from typing import Any
 
 import httpx
@@ -54,6 +55,7 @@ class Courier:
         self._retry_after_seconds_max = retry_after_seconds_max
         self._tasks: set[asyncio.Task[None]] = set()
         self._lanes: dict[str, asyncio.Task[None]] = {}
+        self._posted: list[Callable[[], Delivery]] = []
 
     def post(
         self,
@@ -71,9 +73,25 @@ class Courier:
         """
         if self.webhook_url is None:
             return None
+        url = self.webhook_url + path
+        self._posted.append(partial(self._start, self._again(body), url, 0.0, None, sign))
+        return self._start(body, url, after_seconds, lane, sign)
+
+    def post_again(self, chance: Random) -> None:
+        """Everything that was ever posted comes once more, in another order."""
+        for start in chance.sample(self._posted, len(self._posted)):
+            start()
+
+    def _start(
+        self,
+        body: bytes,
+        url: str,
+        after_seconds: float,
+        lane: str | None,
+        sign: Callable[[bytes], Mapping[str, str]] | None,
+    ) -> Delivery:
         delivery = Delivery(body=body)
         self.deliveries.append(delivery)
-        url = self.webhook_url + path
         trying = partial(self._deliver, delivery, url, after_seconds, sign or self._sign)
         before = self._lanes.get(lane) if lane is not None else None
         task = asyncio.create_task(_after(before, trying))

@@ -1,8 +1,10 @@
 """A fake platform's life: it serves, fails on demand, goes down and comes back."""
 
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
+from random import Random
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,6 +13,9 @@ import msgspec
 from adapters.fakes.behaviour import Behaviour
 from adapters.fakes.courier import Courier, Delivery
 from adapters.fakes.server import Answer, FakeServer, Request
+
+# What stands under this is no part of the platform: it is for whoever plays with the fake.
+CONTROL_PATH = "/_fake/"
 
 
 class AcceptedSend(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +47,7 @@ class Fake:
         self.accepted: list[AcceptedSend] = []
         self._courier = courier
         self._script: deque[tuple[str, Behaviour]] = deque()
+        self._control: Callable[[Request], Answer] | None = None
         self._server = FakeServer(self._handle, port=port)
 
     async def __aenter__(self) -> Self:
@@ -78,6 +84,14 @@ class Fake:
         """Where webhooks go from now on; None: nowhere."""
         self._courier.webhook_url = webhook_url
 
+    def deliver_again(self, *, seed: int = 0) -> None:
+        """Every webhook so far comes once more, in another order."""
+        self._courier.post_again(Random(seed))  # noqa: S311 - An order that can be repeated.
+
+    def controlled_by(self, control: Callable[[Request], Answer]) -> None:
+        """Who answers under `CONTROL_PATH`."""
+        self._control = control
+
     async def go_down(self) -> None:
         """Refuse connections until `come_back`."""
         await self._server.stop()
@@ -95,6 +109,8 @@ class Fake:
         raise NotImplementedError
 
     def _handle(self, request: Request) -> Answer:
+        if self._control is not None and request.path.startswith(CONTROL_PATH):
+            return self._control(request)
         self.requests.append(request)
         usual = partial(self.answer, request)
         for scripted in self._script:
