@@ -1,9 +1,10 @@
 """Platforms that are none, each with one account: one line for each."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from adapters.fakes.behaviour import Behaviour, accepts_then_drops
 from adapters.fakes.control import Says
 from adapters.fakes.fake import Fake
 from adapters.line.fake import FakeLine
@@ -25,6 +26,7 @@ class Pretended:
     credentials: Mapping[str, str]  # To connect the account with.
     customer: str  # The address of one, as an example of their form.
     says: Says
+    loses_answer: Behaviour = field(default_factory=accepts_then_drops)  # For one request.
     app_secret: str | None = None  # Of Meta's platforms, the installation's.
 
 

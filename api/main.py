@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -311,6 +311,14 @@ async def pretended(platform: str, **options: Any) -> AsyncIterator[Pretended]:
     one.fake.controlled_by(Control(one.fake, one.says).answer)
     async with one.fake:
         yield one
+
+
+def beside(settings: Settings, platform: str, one: Pretended) -> Settings:
+    """The settings of a server that takes it for the platform."""
+    base: dict[str, Any] = {f"{platform}_api_base": one.fake.base_url}
+    if one.app_secret is not None:
+        base["meta_app_secrets"] = (one.app_secret,)
+    return replace(settings, **base)
 
 
 def pretended_whatsapp(

@@ -5,6 +5,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ BUILDS = ", ".join([f"{each.name}_{each.version}_1" for each in PROJECTIONS] + [
 
 @dataclass(frozen=True)
 class Database:
-    """A migrated database of one test module."""
+    """A migrated database."""
 
     superuser: str  # Connection string of the server's superuser.
     url: str  # Connection string that the application uses.
@@ -63,9 +64,9 @@ def template(server: str) -> str:
     return name
 
 
-@pytest.fixture(scope="module")
-def database(server: str, template: str) -> Iterator[Database]:
-    """A fresh migrated database."""
+@contextmanager
+def fresh_database(server: str, template: str) -> Iterator[Database]:
+    """A migrated database of its own, until the end."""
     name = f"test_{secrets.token_hex(6)}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(
@@ -76,6 +77,13 @@ def database(server: str, template: str) -> Iterator[Database]:
         superuser = make_conninfo(server, dbname=name)
         yield Database(superuser=superuser, url=make_conninfo(superuser, user="trunkline"))
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def database(server: str, template: str) -> Iterator[Database]:
+    """A fresh migrated database."""
+    with fresh_database(server, template) as database:
+        yield database
 
 
 @pytest.fixture(scope="session")

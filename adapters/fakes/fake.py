@@ -84,7 +84,7 @@ class Fake:
         """Where webhooks go from now on; None: nowhere."""
         self._courier.webhook_url = webhook_url
 
-    def deliver_again(self, *, seed: int = 0) -> None:
+    def deliver_again(self, *, seed: float = 0) -> None:
         """Every webhook so far comes once more, in another order."""
         self._courier.post_again(Random(seed))  # noqa: S311 - An order that can be repeated.
 

@@ -23,9 +23,10 @@ from rich.console import Console
 from api import settings as configuration
 from api.cli.demo import recorded
 from api.cli.demo.day import START, play
+from api.cli.demo.platform_day import play_on
 from api.cli.demo.screen import PLAIN_WIDTH, WIDTH_MAX, Screen
-from api.cli.demo.stage import NotAsExpected, set_up, settings_for
-from api.main import OPERATOR_ERRORS, Database, database
+from api.cli.demo.stage import NotAsExpected, PresentClock, everything, set_up, settings_for
+from api.main import OPERATOR_ERRORS, PRETENDED, Database, beside, database, pretended
 from api.settings import Settings, SettingsError
 
 TERMINATED = 128 + signal.SIGTERM  # The exit code of a program that this signal ended.
@@ -33,7 +34,12 @@ PROGRAMS = "TRUNKLINE_POSTGRES_BIN"
 
 
 @click.command("demo")
-def demo_command() -> None:
+@click.option(
+    "--platform",
+    type=click.Choice(list(PRETENDED)),
+    help="A short day on this platform instead, with an outage and a lost answer.",
+)
+def demo_command(platform: str | None) -> None:
     """Play a recorded day on one shared number, and check everything it shows.
 
     It runs on a PostgreSQL and a server of its own, needs no network, and leaves nothing behind.
@@ -47,7 +53,7 @@ def demo_command() -> None:
             settings = settings_for(home, postgres_bin=_programs())
             with database(settings) as where:
                 where.migrate()
-                uvloop.run(_play(settings, where, screen))
+                uvloop.run(_play(settings, where, screen, platform))
     except asyncio.CancelledError:
         sys.exit(TERMINATED)
     except NotAsExpected as error:
@@ -63,13 +69,23 @@ def demo_command() -> None:
     )
 
 
-async def _play(settings: Settings, where: Database, screen: Screen) -> None:
+async def _play(settings: Settings, where: Database, screen: Screen, platform: str | None) -> None:
     task = asyncio.current_task()
     assert task is not None
     # As Ctrl-C does it: the story breaks off, and then everything else stops in its order.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    if platform is not None:
+        await _play_on(platform, settings, where, screen)
+        return
     async with set_up(settings, where, start=recorded.at(START)) as stage:
         await play(stage, screen)
+
+
+async def _play_on(platform: str, settings: Settings, where: Database, screen: Screen) -> None:
+    async with pretended(platform) as one:
+        settings = beside(settings, platform, one)
+        async with everything(settings, where, PresentClock(), one.fake) as stage:
+            await play_on(stage, screen, platform, one)
 
 
 def _console() -> Console:

@@ -55,6 +55,17 @@ class DayClock:
         self._now = max(self._now, moment.astimezone(UTC))
 
 
+class PresentClock(DayClock):
+    """The machine's own clock, for a day that is played as it goes."""
+
+    def __init__(self) -> None:
+        super().__init__(datetime.now(UTC))
+
+    def now(self) -> datetime:
+        """The time."""
+        return datetime.now(UTC)
+
+
 class Person:
     """Somebody with an API key."""
 
@@ -123,10 +134,14 @@ class Stage:
         self._org: Any = None
         self._answers = recorded.recorded_answers()
 
-    async def open(self, name: str) -> None:
-        """Found the organisation and let WhatsApp shake hands with its server."""
+    async def found(self, name: str) -> None:
+        """Found the organisation."""
         self._org, user_id, api_key = await found(self._parts, name)
         self.admin = Person(self, "Admin", api_key, user_id)
+
+    async def open(self, name: str) -> None:
+        """Found the organisation and let WhatsApp shake hands with its server."""
+        await self.found(name)
         url = str(self.http.base_url.join("/webhooks/whatsapp"))
         shaken = await self.platform.register_webhook(url, verify_token=VERIFY_TOKEN)
         expect(shaken, "WhatsApp registers the webhook's address")
@@ -217,18 +232,22 @@ def settings_for(home: Path, *, postgres_bin: Path | None) -> Settings:
 
 @asynccontextmanager
 async def set_up(settings: Settings, where: Database, *, start: datetime) -> AsyncIterator[Stage]:
-    """Everything running, until the end."""
+    """Everything running beside a WhatsApp, until the end."""
     clock = DayClock(start)
-    async with AsyncExitStack() as stack:
-        platform = await stack.enter_async_context(
-            pretended_whatsapp(
-                account_id=recorded.ACCOUNT,
-                access_token=ACCESS_TOKEN,
-                app_secret=APP_SECRET,
-                clock=clock,
-            )
-        )
+    async with pretended_whatsapp(
+        account_id=recorded.ACCOUNT, access_token=ACCESS_TOKEN, app_secret=APP_SECRET, clock=clock
+    ) as platform:
         settings = replace(settings, whatsapp_api_base=platform.base_url)
+        async with everything(settings, where, clock, platform) as stage:
+            yield stage
+
+
+@asynccontextmanager
+async def everything(
+    settings: Settings, where: Database, clock: DayClock, platform: Any
+) -> AsyncIterator[Stage]:
+    """All of Trunkline in this process, until the end."""
+    async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(core(settings, where, clock=clock))
         await stack.enter_async_context(projecting(parts))
         await stack.enter_async_context(dispatching(parts))
