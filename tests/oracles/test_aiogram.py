@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from domain.inbound import MessageChanged, MessageOccurred
+from adapters.telegram.outgoing import method_for
+from domain.inbound import Address, Content, MessageChanged, MessageOccurred
+from domain.outbound import OutboundMessage
 from tests.adapters.recorded import Recorded, recorded, said, signed
 from tests.oracles.conftest import EXAMPLES, oracle
+from tests.oracles.outbound import messages
 
 RECORDED = recorded("telegram")
 every_recorded = pytest.mark.parametrize("each", RECORDED, ids=str)
@@ -139,3 +143,30 @@ def test_both_read_the_same_of_updates_made_up(made: dict[str, Any]) -> None:
     (ours,) = said("telegram", signed("telegram", written.encode()))
     assert isinstance(ours, MessageOccurred | MessageChanged)
     assert_alike(update.message or update.edited_message, ours)
+
+
+# What we send.
+
+CHAT = "5512345678"
+SENT = messages(
+    Address("telegram:7012345678", CHAT),
+    account_id="7012345678",
+    captions=True,
+    document=st.just(Content(text="a document")),
+    sticker=st.just(Content(media={"sticker_id": "CAACAgIAAxkBAAE"})),
+)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(SENT, st.none() | st.just(f":{CHAT}:77"))
+def test_what_we_send_is_what_telegram_takes(message: OutboundMessage, quotes: str | None) -> None:
+    method = method_for(replace(message, quotes=quotes), chat_id=CHAT)
+    name = method.name[0].upper() + method.name[1:]
+    model = getattr(oracle("aiogram.methods"), name)
+    file = {method.file_name: "attach"} if method.file is not None else {}
+    taken = model.model_validate({**method.arguments, **file})
+    assert taken.__api_method__ == method.name
+    assert not taken.model_extra
+    assert set(method.arguments) <= set(model.model_fields)
+    if quotes is not None:
+        assert taken.reply_parameters.message_id == 77

@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapters.line.outgoing import request_body
 from adapters.line.webhook import verify
-from domain.inbound import AnyOccurrence, MessageOccurred
+from domain.inbound import Address, AnyOccurrence, Content, MessageOccurred
+from domain.outbound import OutboundMessage
 from tests.adapters.recorded import ACCOUNTS, CREDENTIALS, Recorded, recorded, said, signed
 from tests.oracles.conftest import EXAMPLES, oracle
+from tests.oracles.outbound import messages as outbound_messages
 
 RECORDED = recorded("line")
 every_recorded = pytest.mark.parametrize("each", RECORDED, ids=str)
@@ -186,3 +189,23 @@ def test_both_read_the_same_of_events_made_up(made: list[dict[str, Any]]) -> Non
             getattr(event.source, "user_id", None) or event.source.type != "user"
         ):
             assert_alike(event, occurrence)
+
+
+# What we send.
+
+SENT = outbound_messages(
+    Address(f"line:{ACCOUNTS['line']}", "U19c8e7d6b5a493827160f5e4d3c2b1a0"),
+    account_id=ACCOUNTS["line"],
+    captions=False,
+    sticker=st.just(Content(media={"package_id": "446", "sticker_id": "1988"})),
+)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(SENT)
+def test_what_we_send_is_what_line_takes(message: OutboundMessage) -> None:
+    body = request_body(message)
+    taken = oracle("linebot.v3.messaging").PushMessageRequest.from_dict(body)
+    written = taken.to_dict()
+    assert {name: written[name] for name in body} == body
+    assert [type(each).__name__ for each in taken.messages] == [f"{message.kind.title()}Message"]
