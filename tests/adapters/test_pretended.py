@@ -51,9 +51,10 @@ async def test_a_customer_writes(platform: str) -> None:
         assert answer.status_code == 200
         assert answer.json()["id"]
         await one.fake.settled()
-        (webhook,) = heard
-        assert b"Good morning" in webhook.body
+        (webhook,), (delivery,) = heard, one.fake.deliveries
         assert webhook.path.startswith(f"/webhooks/{platform}")
+        assert webhook.body == delivery.body
+        assert delivery.is_done
 
 
 @every_platform

@@ -244,6 +244,7 @@ def _environment(
 ) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(Path(__file__).parents[2]),
         "TRUNKLINE_HOME": str(home),
         "TRUNKLINE_DATABASE_URL": database.url,
         "TRUNKLINE_MIGRATION_DATABASE_URL": database.superuser,
