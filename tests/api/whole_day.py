@@ -106,10 +106,10 @@ class Day:
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         serving = serve_http(self.parts, "127.0.0.1", self._port, self._stop, ready.set_result)
         self._serving = asyncio.create_task(serving)
-        url = await asyncio.wait_for(ready, 10)
+        url = await asyncio.wait_for(ready, WAIT_SECONDS)
         self._port = int(url.rpartition(":")[2])
         self.one.fake.deliver_to(f"{url}/webhooks/{self.platform}")
-        self.client.http = httpx.AsyncClient(base_url=url, timeout=20, trust_env=False)
+        self.client.http = httpx.AsyncClient(base_url=url, timeout=WAIT_SECONDS, trust_env=False)
 
     # Out.
 

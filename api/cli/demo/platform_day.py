@@ -26,6 +26,9 @@ ANSWERS = ("Good morning, {}!", "It is. We keep it for you.")
 NEWS = ("We close at five today.", "The vase is wrapped, {}.")
 LOST = "One more thing, {}: bring the coupon."
 
+# The longest pause between two tries, and half of that again.
+SEND_SECONDS_MAX = 90.0
+
 # What may become of a message whose answer was lost.
 SETTLED = ("sent", "delivered", "read")
 
@@ -93,7 +96,10 @@ class PlatformDay:
             return [status for each in self.asked for status in await self.statuses(each)]
 
         await self.stage.until(
-            look, lambda seen: "queued" not in seen, f"every answer is sent to {self.name}"
+            look,
+            lambda seen: "queued" not in seen,
+            f"every answer is sent to {self.name}",
+            within_seconds=SEND_SECONDS_MAX,
         )
 
 

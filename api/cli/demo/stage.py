@@ -206,17 +206,22 @@ class Stage:
         return verification.events, verification.head_hash.hex()
 
     async def until(
-        self, look: Callable[[], Awaitable[Json]], is_so: Callable[[Json], bool], claim: str
+        self,
+        look: Callable[[], Awaitable[Json]],
+        is_so: Callable[[Json], bool],
+        claim: str,
+        *,
+        within_seconds: float = WAIT_SECONDS,
     ) -> Json:
         """Look again and again until it is so; what was seen then."""
         clock = asyncio.get_running_loop().time
-        give_up_at = clock() + WAIT_SECONDS
+        give_up_at = clock() + within_seconds
         while True:
             await self.catch_up()
             seen = await look()
             if is_so(seen):
                 return seen
-            expect(clock() < give_up_at, f"{claim} within {WAIT_SECONDS:.0f} seconds")
+            expect(clock() < give_up_at, f"{claim} within {within_seconds:.0f} seconds")
             await asyncio.sleep(0.02)
 
 
