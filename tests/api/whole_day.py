@@ -97,6 +97,7 @@ class Day:
     async def go_down(self) -> None:
         """Trunkline answers no webhook any more."""
         assert self._serving is not None
+        await self.client.http.aclose()
         self._stop.set()
         await self._serving
 
