@@ -9,12 +9,17 @@ from adapters.fakes.control import Says
 from adapters.fakes.fake import Fake
 from adapters.line.fake import FakeLine
 from adapters.line.fake_rules import FakeLineAccount
+from adapters.messenger.fake import FakeSendApi
+from adapters.messenger.fake_rules import FakePage
 from adapters.telegram.fake import FakeTelegram
 from adapters.telegram.fake_rules import FakeBot
+from adapters.wechat.fake import FakeWeChat
+from adapters.wechat.fake_rules import FakeOfficialAccount
 from adapters.whatsapp.fake import FakeCloudApi
 from adapters.whatsapp.fake_rules import FakeAccount
 
 META_APP_SECRET = "fake-app-secret"  # noqa: S105 - It guards nothing.
+AES_KEY = "9kSjhtwYeRJGFQ4j1VDnBhJ6ZQfmh0W8m2OCXB96EBu"  # Nor does this.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,19 @@ def _whatsapp(**options: Any) -> Pretended:
         account_id=account.phone_number_id,
         credentials={"access_token": account.access_token},
         customer="12025550143",
+        says=fake.customer_says,
+        app_secret=META_APP_SECRET,
+    )
+
+
+def _messenger(**options: Any) -> Pretended:
+    page = FakePage()
+    fake = FakeSendApi(accounts=[page], app_secret=META_APP_SECRET, **options)
+    return Pretended(
+        fake=fake,
+        account_id=page.page_id,
+        credentials={"access_token": page.access_token},
+        customer="6473829104756123",
         says=fake.customer_says,
         app_secret=META_APP_SECRET,
     )
@@ -70,9 +88,28 @@ def _telegram(**options: Any) -> Pretended:
     )
 
 
+def _wechat(**options: Any) -> Pretended:
+    account = FakeOfficialAccount(encoding_aes_key=AES_KEY, mode="secure")
+    fake = FakeWeChat(accounts=[account], **options)
+    return Pretended(
+        fake=fake,
+        account_id=account.account_id,
+        credentials={
+            "app_id": account.app_id,
+            "app_secret": account.app_secret,
+            "token": account.token,
+            "encoding_aes_key": AES_KEY,
+        },
+        customer="oQk8R6Zl2mXv0sYtB4nPaE7wJcDg",
+        says=fake.customer_says,
+    )
+
+
 # The options are those that all fakes have: webhook_url, now, seed, port.
 PRETENDED: Mapping[str, Callable[..., Pretended]] = {
     "whatsapp": _whatsapp,
+    "messenger": _messenger,
     "line": _line,
     "telegram": _telegram,
+    "wechat": _wechat,
 }

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from adapters.wechat.crypto import decrypt, is_signed, signature
+from adapters.wechat.fake_rules import FakeOfficialAccount
+from adapters.wechat.fake_webhooks import query as query_of
+from adapters.wechat.fake_webhooks import written
 from domain.inbound import MessageOccurred
 from domain.webhook import Delivery
-from tests.adapters.recorded import OFFICIAL_ACCOUNT, Recorded, read, recorded, said, signed
+from tests.adapters.recorded import NOW, OFFICIAL_ACCOUNT, Recorded, read, recorded, said, signed
 from tests.adapters.test_wechat_webhook import APP_ID, KEY, SECURE, XML, sealed
 from tests.oracles.conftest import EXAMPLES, oracle
 
@@ -109,6 +112,27 @@ def test_it_reads_what_we_encrypt(text: str) -> None:
     given = signature(SECURE["token"], TIMESTAMP, NONCE, encrypted).decode()
     body = f"<xml><Encrypt>{encrypted}</Encrypt></xml>"
     assert crypto().decrypt_message(body, given, TIMESTAMP, NONCE) == message
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(TEXTS)
+def test_it_reads_what_our_fake_sends(text: str) -> None:
+    account = FakeOfficialAccount(
+        app_id=APP_ID, token=SECURE["token"], encoding_aes_key=KEY, mode="secure"
+    )
+    fields = {
+        "ToUserName": account.account_id,
+        "FromUserName": "oQk8R6Zl2mXv0sYtB4nPaE7wJcDg",
+        "CreateTime": 1795228801,
+        "MsgType": "text",
+        "Content": text,
+        "MsgId": 24700000000104729,
+    }
+    body = written(account, fields)
+    given_query = query_of(account, body, at=NOW)
+    signed_by = (given_query["msg_signature"], given_query["timestamp"], given_query["nonce"])
+    message = oracle("wechatpy").parse_message(crypto().decrypt_message(body, *signed_by))
+    assert (message.content, message.id) == (text, fields["MsgId"])
 
 
 def test_both_refuse_another_accounts_message() -> None:
