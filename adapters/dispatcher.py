@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from adapters.lanes import RECORD_PAUSE_SECONDS, Lanes, Rounds
 from domain.credentials import Credentials, missing_to_send
 from domain.outbound import (
     AccountStopped,
@@ -34,17 +35,11 @@ from domain.ports import (
 )
 from domain.windows import TEMPLATE_LIFETIME
 
-POLL_SECONDS = 1.0
-# The bell rings when the log has grown, and what waits to be sent shows it a moment later.
-LOOK_AGAIN_SECONDS = 0.01
 SENDING_MAX = 64  # At once, over all accounts.
 
 # A platform's answer is awaited for at most half of this; a claim that is older is abandoned.
 CLAIM_LIFETIME = timedelta(seconds=60)
 
-# For the last answers, and once more to write down that there were none.
-STOP_SECONDS = 2.0
-RECORD_PAUSE_SECONDS = 0.5
 VERIFICATION_PAUSE_FIRST_SECONDS = 2.0
 VERIFICATION_PAUSE_MAX_SECONDS = 60.0
 
@@ -71,7 +66,7 @@ class Dispatcher:
         self._wakener = wakener
         self._clock = clock
         self._name = name
-        self._tasks: dict[tuple[int, str], asyncio.Task[None]] = {}
+        self._lanes = Lanes(at_once_max=SENDING_MAX)
 
     async def run(self) -> None:
         """Send until cancelled; what is on its way then is settled first, or is uncertain."""
@@ -86,28 +81,13 @@ class Dispatcher:
                     logger.exception("The dispatcher could not look for messages")
                 await rounds.next(within_seconds=await self._pause())
         finally:
-            await self._stop()
-
-    async def _stop(self) -> None:
-        """Wait for what is on its way, but not for long: a process that is to end must end."""
-        if not self._tasks:
-            return
-        _, late = await asyncio.wait(self._tasks.values(), timeout=STOP_SECONDS)
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late, timeout=STOP_SECONDS)
+            await self._lanes.stop()
 
     async def _send_due(self) -> None:
         for due in await self._outbox.due(self._clock.now()):
             lane = (due.org, due.chat_id)
-            if lane not in self._tasks and len(self._tasks) < SENDING_MAX:
-                task = asyncio.create_task(self._send(due), name=f"send {due.message_id}")
-                self._tasks[lane] = task
-                task.add_done_callback(partial(self._leave, lane))
-
-    def _leave(self, lane: tuple[int, str], _: asyncio.Task[None]) -> None:
-        del self._tasks[lane]
+            if self._lanes.has_room(lane):
+                self._lanes.start(lane, partial(self._send, due))
 
     async def _send(self, due: DueMessage) -> None:
         try:
@@ -126,7 +106,7 @@ class Dispatcher:
             return AccountStopped(reason="credentials_missing", code=None)
         try:
             answer = await self._platforms[due.platform].send(message, credentials)
-        except asyncio.CancelledError:  # By `_stop`; the last thing to do is to say so.
+        except asyncio.CancelledError:  # By `Lanes.stop`; the last thing to do is to say so.
             return Unsettled(reason="stopped")
         except Exception:
             logger.exception("A platform's client failed", extra={"message_id": due.message_id})
@@ -147,19 +127,19 @@ class Dispatcher:
 
     async def _give_up_orphans(self) -> None:
         for due in await self._outbox.orphans(self._clock.now() - CLAIM_LIFETIME):
-            if (due.org, due.chat_id) not in self._tasks:
+            if (due.org, due.chat_id) not in self._lanes:
                 await self._commands.give_up_claim(due)
 
     async def _end_what_is_over(self) -> None:
         for due in await self._outbox.held(self._clock.now() - TEMPLATE_LIFETIME):
             await self._commands.end_if_over(due)
 
-    async def _pause(self) -> float:
+    async def _pause(self) -> float | None:
         next_due = await self._quietly(self._outbox.next_due())
         if next_due is None:
-            return POLL_SECONDS
+            return None
         seconds: float = (next_due - self._clock.now()).total_seconds()
-        return min(max(seconds, 0.02), POLL_SECONDS)
+        return max(seconds, 0.02)
 
     async def _quietly(self, question: Coroutine[Any, Any, Any]) -> Any:
         try:
@@ -219,17 +199,3 @@ class Verifier:
 
     async def _credentials_of(self, account: WaitingAccount) -> Credentials:
         return await self._outbox.credentials(account.org, account.platform, account.account_id)
-
-
-class Rounds:
-    """When to look again: soon after a ring, then less and less often."""
-
-    def __init__(self, wakener: Wakener) -> None:
-        self._wakener = wakener
-        self._pause_seconds = LOOK_AGAIN_SECONDS
-
-    async def next(self, *, within_seconds: float = POLL_SECONDS) -> None:
-        """Wait until it is time."""
-        rang = await self._wakener.wait(min(self._pause_seconds, within_seconds))
-        longer = min(self._pause_seconds * 2, POLL_SECONDS)
-        self._pause_seconds = LOOK_AGAIN_SECONDS if rang else longer

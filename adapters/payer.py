@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 
-from adapters.dispatcher import RECORD_PAUSE_SECONDS, STOP_SECONDS, Rounds
+from adapters.lanes import RECORD_PAUSE_SECONDS, Lanes, Rounds
 from domain.payment import (
     DuePayment,
     Payment,
@@ -44,7 +44,7 @@ class Payer:
         self._providers = providers
         self._wakener = wakener
         self._clock = clock
-        self._tasks: dict[tuple[int, str], asyncio.Task[None]] = {}
+        self._lanes = Lanes(at_once_max=ASKING_MAX)
 
     async def run(self) -> None:
         """Ask until cancelled; what is on its way then has a moment to be answered."""
@@ -58,10 +58,7 @@ class Payer:
                     logger.exception("It could not be found out what is to be paid")
                 await rounds.next()
         finally:
-            if self._tasks:
-                _, late = await asyncio.wait(self._tasks.values(), timeout=STOP_SECONDS)
-                for task in late:
-                    task.cancel()
+            await self._lanes.stop()
 
     async def _ask_anew(self) -> None:
         for due in await self._queue.due_recharges(self._clock.now()):
@@ -70,13 +67,8 @@ class Payer:
     async def _ask_due(self) -> None:
         for due in await self._queue.due(self._clock.now()):
             lane = (due.org, due.purchase_id)
-            if lane not in self._tasks and len(self._tasks) < ASKING_MAX:
-                task = asyncio.create_task(self._pay(due), name=f"pay {due.purchase_id}")
-                self._tasks[lane] = task
-                task.add_done_callback(partial(self._leave, lane))
-
-    def _leave(self, lane: tuple[int, str], _: asyncio.Task[None]) -> None:
-        del self._tasks[lane]
+            if self._lanes.has_room(lane):
+                self._lanes.start(lane, partial(self._pay, due))
 
     async def _pay(self, due: DuePayment) -> None:
         try:

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from adapters import dispatcher as dispatching_loop
+from adapters import lanes
 from adapters.dispatcher import Dispatcher, Verifier
 from adapters.manual import MANUAL
 from api.commands import execute, people, states
@@ -163,8 +163,8 @@ class Story:
             ):
                 value = self.chance.choice([smallest, 1_000])
                 stack.enter_context(patch.object(module, name, value))
-            stack.enter_context(patch.object(dispatching_loop, "POLL_SECONDS", 20.0))
-            stack.enter_context(patch.object(dispatching_loop, "LOOK_AGAIN_SECONDS", 1.0))
+            stack.enter_context(patch.object(lanes, "POLL_SECONDS", 20.0))
+            stack.enter_context(patch.object(lanes, "LOOK_AGAIN_SECONDS", 1.0))
             yield
 
     async def _run(self) -> None:
