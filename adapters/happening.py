@@ -15,6 +15,7 @@ from domain.inbound import (
     ActivityOccurred,
     Address,
     AnyOccurrence,
+    Condition,
     Content,
     FollowOccurred,
     MessageChanged,
@@ -134,7 +135,7 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
             group=self.group,
         )
 
-    def account_news(self, kind: str) -> AnyOccurrence:
+    def account_news(self, kind: str, condition: Condition | None = None) -> AnyOccurrence:
         """Something about the account itself."""
         return AccountNoticed(
             kind=kind,
@@ -143,6 +144,7 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
             at=self.at,
             dedupe=self.name,
             raw=self.raw,
+            condition=condition,
         )
 
     def not_understood(self) -> AnyOccurrence:

@@ -20,7 +20,7 @@ from api.settings import Settings
 from domain.channel import require_eligible
 from domain.refusal import NotFound
 from projections.channels import Channels as ChannelsProjection
-from projections.channels_queries import ChannelRow, channel, channels_page
+from projections.channels_queries import ChannelRow, HealthState, channel, channels_page
 
 AnyRequest = Request[Any, Any, Any]
 ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -79,9 +79,14 @@ class ServiceOnChannel(msgspec.Struct, kw_only=True):
 
 
 class HealthView(msgspec.Struct, kw_only=True):
-    """Whether the platform takes messages from the account."""
+    """Whether the platform takes messages from the account.
 
-    state: Literal["ok", "stopped"]
+    `stopped`: nothing is sent until somebody acts, and what is written waits. Otherwise sending
+    goes on: `restricted` was told by the platform, `limited` and `unreachable` are what it answers,
+    until it takes a message again.
+    """
+
+    state: HealthState
     since: datetime | None
     reason: str | None
 

@@ -4,6 +4,7 @@ It owns what its channels have in common: credentials, their verification, its h
 its channels, so that an account never gets two shared ones (S1).
 """
 
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -12,6 +13,10 @@ from msgspec.structs import replace
 from domain.event import Event, Sealed, stored_as
 
 Verification = Literal["pending", "verified", "failed"]
+
+# In what way less than usual can be sent. `restricted`: the platform has told us so, and may take
+# some messages all the same. `limited` and `unreachable`: it has deferred what we sent.
+Impairment = Literal["restricted", "limited", "unreachable"]
 
 
 def stream_of(platform: str, account_id: str) -> str:
@@ -66,6 +71,15 @@ class AccountStopped(Event, frozen=True, kw_only=True):
     error_code: int | None = None
 
 
+@stored_as("account.impaired")
+class AccountImpaired(Event, frozen=True, kw_only=True):
+    """The platform takes less than usual, or nothing for now; what waits goes on being tried."""
+
+    state: Impairment
+    reason: str
+    until: datetime | None = None  # Where the platform says when it ends.
+
+
 @stored_as("account.resumed")
 class AccountResumed(Event, frozen=True, kw_only=True):
     """It takes messages again."""
@@ -103,6 +117,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     separate_channels: dict[str, str] = {}  # By service, in the order they were opened.
     verification: Verification = "pending"
     stopped: str | None = None
+    impaired: AccountImpaired | None = None
 
     @property
     def channels(self) -> list[str]:
@@ -121,6 +136,7 @@ def evolve(account: Account, event: Event) -> Account:
                 business_account_id=event.business_account_id,
                 verification="pending",  # Releasing it made its credentials be forgotten.
                 stopped=None,
+                impaired=None,
             )
         case ChannelOpened(shared=True):
             return replace(account, shared_channel=event.channel_id)
@@ -128,15 +144,17 @@ def evolve(account: Account, event: Event) -> Account:
             separate = {**account.separate_channels, event.service or "": event.channel_id}
             return replace(account, separate_channels=separate)
         case CredentialsChanged():
-            return replace(account, verification="pending", stopped=None)
+            return replace(account, verification="pending", stopped=None, impaired=None)
         case AccountVerified():
             return replace(account, verification="verified")
         case VerificationFailed():
             return replace(account, verification="failed")
         case AccountStopped():
             return replace(account, stopped=event.reason)
+        case AccountImpaired():
+            return replace(account, impaired=event)
         case AccountResumed():
-            return replace(account, stopped=None)
+            return replace(account, stopped=None, impaired=None)
         case AccountReleased():
             return replace(account, claimed=False)
         case _:
@@ -176,6 +194,41 @@ def stop(account: Account, *, reason: str, error_code: int | None) -> list[Event
     return [AccountStopped(reason=reason, error_code=error_code)]
 
 
+def impair(
+    account: Account,
+    *,
+    state: Impairment,
+    reason: str,
+    until: datetime | None = None,
+    now: datetime,
+) -> list[Event]:
+    """Note, once, that it takes less than usual.
+
+    What the platform has told us holds until it is over: that messages are deferred meanwhile is
+    no news. Nor is it of an account that is stopped.
+    """
+    before, after = account.impaired, AccountImpaired(state=state, reason=reason, until=until)
+    is_restricted = (
+        before is not None and before.state == "restricted" and not _is_over(before, now)
+    )
+    if account.stopped or before == after or (is_restricted and state != "restricted"):
+        return []
+    return [after]
+
+
+def _is_over(impaired: AccountImpaired, now: datetime) -> bool:
+    return impaired.until is not None and impaired.until <= now
+
+
+def note_accepted(account: Account) -> list[Event]:
+    """Note, once, that the platform takes messages again: it has taken one.
+
+    A restriction may hold all the same: it need not concern every message.
+    """
+    passes = account.impaired is not None and account.impaired.state != "restricted"
+    return [AccountResumed()] if account.stopped or passes else []
+
+
 def resume(account: Account) -> list[Event]:
-    """Note, once, that it does again."""
-    return [AccountResumed()] if account.stopped else []
+    """Note, once, that the platform says all is well again."""
+    return [AccountResumed()] if account.stopped or account.impaired else []

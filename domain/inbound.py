@@ -5,7 +5,7 @@ shape: what it does not understand becomes `NotUnderstood`, with its raw JSON.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -143,10 +143,19 @@ class ActivityOccurred(Occurrence, frozen=True, kw_only=True, tag="activity"):
     group: Address | None = None
 
 
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """What a platform's notice means for an account: whether messages can be sent, and why not."""
+
+    state: Literal["ok", "restricted", "stopped"]
+    reason: str = ""
+    until: datetime | None = None  # Where it says when a restriction ends.
+
+
 class AccountNoticed(Occurrence, frozen=True, kw_only=True, tag="account"):
     """News about an account or business account (`account.*`), or one with no sender."""
 
     raw: Any
+    condition: Condition | None = None  # None: it says nothing of that.
 
 
 class NotUnderstood(Occurrence, frozen=True, kw_only=True, tag="unknown"):

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from domain.account import Impairment
 from domain.credentials import Credentials
 from domain.event import Event, Recorded, Sealed
 from domain.outbound import OutboundMessage, SendAnswer, VerificationAnswer
@@ -290,6 +291,9 @@ class Directory(Protocol):
     ) -> list[AccountHolder]:
         """The orgs that hold accounts of a business account, one row each."""
 
+    async def accounts_of(self, platform: str, business_account_id: str) -> list[tuple[int, str]]:
+        """The accounts of a business account that are held: whose each is, and its id."""
+
 
 class Requests(Protocol):
     """Remembered Idempotency-Keys."""
@@ -363,6 +367,9 @@ class DispatchCommands(Protocol):
 
     async def record_answer(self, due: DueMessage, answer: SendAnswer) -> None:
         """Write down what the platform answered."""
+
+    async def note_trouble(self, due: DueMessage, *, state: Impairment, reason: str) -> None:
+        """The account's messages are deferred again and again: say so, if it is news."""
 
     async def give_up_claim(self, due: DueMessage) -> None:
         """The dispatcher that had the message is gone."""

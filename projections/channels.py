@@ -13,6 +13,7 @@ from psycopg.rows import class_row
 
 from domain.account import (
     AccountClaimed,
+    AccountImpaired,
     AccountResumed,
     AccountStopped,
     AccountVerified,
@@ -72,7 +73,9 @@ class _Account(msgspec.Struct):
     business_account_id: str | None
     verification: str
     verification_reason: str | None
-    stopped: str | None
+    health: str
+    health_reason: str | None
+    health_until: datetime | None
     health_since: datetime
 
 
@@ -128,7 +131,9 @@ class _Changes:
                 business_account_id=event.business_account_id,
                 verification="pending",
                 verification_reason=None,
-                stopped=None,
+                health="ok",
+                health_reason=None,
+                health_until=None,
                 health_since=recorded.recorded_at,
             )
             return
@@ -138,15 +143,18 @@ class _Changes:
         match event:
             case CredentialsChanged():
                 account.verification, account.verification_reason = "pending", None
-                _set_health(account, None, recorded.recorded_at)
+                _set_health(account, recorded.recorded_at, "ok")
             case AccountVerified():
                 account.verification, account.verification_reason = "verified", None
             case VerificationFailed():
                 account.verification, account.verification_reason = "failed", event.reason
             case AccountStopped():
-                _set_health(account, event.reason, recorded.recorded_at)
+                _set_health(account, recorded.recorded_at, "stopped", event.reason)
+            case AccountImpaired():
+                at = recorded.recorded_at
+                _set_health(account, at, event.state, event.reason, event.until)
             case AccountResumed():
-                _set_health(account, None, recorded.recorded_at)
+                _set_health(account, recorded.recorded_at, "ok")
 
     def _fold_channel(self, recorded: Recorded, channel_id: str) -> None:
         match recorded.event:
@@ -213,16 +221,23 @@ class _Changes:
         )
 
 
-def _set_health(account: _Account, stopped: str | None, at: datetime) -> None:
-    if account.stopped != stopped:
-        account.stopped, account.health_since = stopped, at
+def _set_health(
+    account: _Account,
+    at: datetime,
+    health: str,
+    reason: str | None = None,
+    until: datetime | None = None,
+) -> None:
+    if (account.health, account.health_reason, account.health_until) != (health, reason, until):
+        account.health, account.health_reason = health, reason
+        account.health_until, account.health_since = until, at
 
 
 class Channels:
     """The projection."""
 
     name = "channels"
-    version = 1
+    version = 2
     tables = SQL["tables"]
 
     async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:

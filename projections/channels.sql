@@ -38,7 +38,9 @@ CREATE TABLE IF NOT EXISTS channels_accounts (
     business_account_id text,
     verification        text        NOT NULL,
     verification_reason text,
-    stopped             text,                  -- The reason; NULL while the account works.
+    health              text        NOT NULL,
+    health_reason       text,
+    health_until        timestamptz,           -- Where it ends by itself.
     health_since        timestamptz NOT NULL,
     PRIMARY KEY (org, platform, account_id)
 );
@@ -69,8 +71,8 @@ SELECT channel_id, service, active, created_position, created_version, joined_po
  WHERE org = %(org)s AND channel_id = ANY (%(channel_ids)s::text[])
 
 -- read_accounts --
-SELECT platform, account_id, business_account_id, verification, verification_reason, stopped,
-       health_since
+SELECT platform, account_id, business_account_id, verification, verification_reason, health,
+       health_reason, health_until, health_since
   FROM channels_accounts
  WHERE org = %(org)s
    AND (platform, account_id) IN (
@@ -98,12 +100,15 @@ VALUES (%(org)s, %(channel_id)s, %(service)s, %(active)s, %(created_position)s,
 
 -- write_account --
 INSERT INTO channels_accounts (org, platform, account_id, business_account_id, verification,
-                               verification_reason, stopped, health_since)
+                               verification_reason, health, health_reason, health_until,
+                               health_since)
 VALUES (%(org)s, %(platform)s, %(account_id)s, %(business_account_id)s, %(verification)s,
-        %(verification_reason)s, %(stopped)s, %(health_since)s)
+        %(verification_reason)s, %(health)s, %(health_reason)s, %(health_until)s,
+        %(health_since)s)
 ON CONFLICT (org, platform, account_id) DO UPDATE
    SET business_account_id = excluded.business_account_id, verification = excluded.verification,
-       verification_reason = excluded.verification_reason, stopped = excluded.stopped,
+       verification_reason = excluded.verification_reason, health = excluded.health,
+       health_reason = excluded.health_reason, health_until = excluded.health_until,
        health_since = excluded.health_since
 
 -- write_decision --
@@ -118,7 +123,9 @@ ON CONFLICT (org, channel_id, position) DO NOTHING
 -- In the order in which they were made; served by channels_in_order, or by the key for one.
 SELECT c.channel_id, c.created_position, c.platform, c.account_id, a.business_account_id,
        c.address, c.name, c.shared, c.parent, c.released, a.verification, a.verification_reason,
-       a.stopped, a.health_since, s.services, s.active, s.connected_at
+       a.health, a.health_reason, a.health_since, s.services, s.active, s.connected_at,
+       -- What has ended by itself is over without an event.
+       CASE WHEN a.health_until <= now() THEN a.health_until END AS health_ended
   FROM channels c
   LEFT JOIN channels_accounts a
     ON a.org = c.org AND a.platform = c.platform AND a.account_id = c.account_id
@@ -148,3 +155,13 @@ SELECT position, at, kind, rule, cause, candidates, chosen, previous
  WHERE org = %(org)s AND channel_id = %(channel_id)s AND position > %(after)s
  ORDER BY position
  LIMIT %(limit)s
+
+-- accounts_by_health --
+-- Of all organisations, for operators: how many accounts of a platform are how well.
+SELECT a.platform, CASE WHEN a.health_until <= now() THEN 'ok' ELSE a.health END AS health,
+       count(*) AS accounts
+  FROM channels_accounts a
+ WHERE EXISTS (SELECT FROM channels c
+                WHERE c.org = a.org AND c.platform = a.platform AND c.account_id = a.account_id
+                  AND NOT c.released)
+ GROUP BY 1, 2

@@ -12,13 +12,15 @@ from projections.projection import Connection
 
 CONNECTIONS_MAX = 1_000
 
+HealthState = Literal["ok", "restricted", "limited", "unreachable", "stopped"]
+
 _candidates = msgspec.json.Decoder(tuple[Candidate, ...])
 
 
 class Health(msgspec.Struct, frozen=True):
     """Whether the platform takes messages from the account."""
 
-    state: Literal["ok", "stopped"]
+    state: HealthState
     since: datetime
     reason: str | None
 
@@ -121,6 +123,21 @@ async def connections_of(
         return await cursor.fetchall()
 
 
+class AccountsByHealth(msgspec.Struct, frozen=True):
+    """How many accounts of a platform are in a state."""
+
+    platform: str
+    health: HealthState
+    accounts: int
+
+
+async def accounts_by_health(connection: Connection) -> list[AccountsByHealth]:
+    """Of all organisations that this connection sees; released accounts aside."""
+    async with connection.cursor(row_factory=class_row(AccountsByHealth)) as cursor:
+        await cursor.execute(SQL["accounts_by_health"])
+        return await cursor.fetchall()
+
+
 async def decisions(
     connection: Connection, *, org: int, channel_id: str, after: int = 0, limit: int
 ) -> list[Decision]:
@@ -180,5 +197,7 @@ def _services(row: dict[str, Any]) -> tuple[ServiceOnChannel, ...]:
 def _health(row: dict[str, Any]) -> Health | None:
     if row["health_since"] is None:
         return None
-    state: Literal["ok", "stopped"] = "ok" if row["stopped"] is None else "stopped"
-    return Health(state=state, since=row["health_since"], reason=row["stopped"])
+    ended: datetime | None = row["health_ended"]
+    if ended is not None:
+        return Health(state="ok", since=ended, reason=None)
+    return Health(state=row["health"], since=row["health_since"], reason=row["health_reason"])

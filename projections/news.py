@@ -204,6 +204,7 @@ _TELLERS: dict[type[Event], Callable[[int, str, Any], News | None]] = {
     accounts.AccountVerified: _account,
     accounts.VerificationFailed: _account,
     accounts.AccountStopped: _account,
+    accounts.AccountImpaired: _account,
     accounts.AccountResumed: _account,
     organisations.SubscriptionChanged: _service,
     organisations.MaskingChanged: _service,

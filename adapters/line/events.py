@@ -6,7 +6,7 @@ from typing import Any
 
 from adapters.happening import Happening
 from adapters.readers import chosen, identifier, is_number, number, part, text
-from domain.inbound import AnyOccurrence, Content
+from domain.inbound import AnyOccurrence, Condition, Content
 
 Event = dict[str, Any]
 Part = dict[str, Any]
@@ -82,9 +82,13 @@ def _activity(kind: str, happening: Happening, _: Event) -> AnyOccurrence:
     return happening.activity(kind)
 
 
-def _account_news(kind: str, happening: Happening, _: Event) -> AnyOccurrence:
-    return happening.account_news(kind)
+def _account_news(
+    kind: str, happening: Happening, _: Event, condition: Condition | None = None
+) -> AnyOccurrence:
+    return happening.account_news(kind, condition)
 
+
+SUSPENDED = Condition(state="stopped", reason="suspended")
 
 READERS: Mapping[str, Callable[[Happening, Event], AnyOccurrence]] = {
     "message": _message,
@@ -104,8 +108,8 @@ READERS: Mapping[str, Callable[[Happening, Event], AnyOccurrence]] = {
     "videoPlayComplete": partial(_activity, "event.other"),
     "activated": partial(_account_news, "account.activated"),
     "deactivated": partial(_account_news, "account.deactivated"),
-    "botSuspended": partial(_account_news, "account.suspended"),
-    "botResumed": partial(_account_news, "account.resumed"),
+    "botSuspended": partial(_account_news, "account.suspended", condition=SUSPENDED),
+    "botResumed": partial(_account_news, "account.resumed", condition=Condition(state="ok")),
     "module": partial(_account_news, "account.module"),
     # The outcome of a notification that was sent to a telephone number.
     "delivery": partial(_account_news, "account.notification_delivered"),

@@ -7,7 +7,7 @@ from typing import Any
 from adapters.happening import Happening
 from adapters.messenger.content import describe
 from adapters.readers import identifier, moment_of_milliseconds, part, text
-from domain.inbound import AnyOccurrence, Content, WatermarkOccurred
+from domain.inbound import AnyOccurrence, Condition, Content, WatermarkOccurred
 
 Part = dict[str, Any]
 
@@ -102,6 +102,18 @@ def _account_news(kind: str, happening: Happening, _: Part) -> AnyOccurrence:
     return happening.account_news(kind)
 
 
+# A warning changes nothing yet: it is kept like all other news.
+CONDITIONS = {
+    "block": Condition(state="stopped", reason="blocked"),
+    "unblock": Condition(state="ok"),
+}
+
+
+def _policy_enforcement(happening: Happening, enforcement: Part) -> AnyOccurrence:
+    condition = CONDITIONS.get(identifier(enforcement.get("action")) or "")
+    return happening.account_news("account.policy_enforcement", condition)
+
+
 READERS: Mapping[str, Callable[[Happening, Part], AnyOccurrence]] = {
     "message": _message,
     "message_edit": _edit,
@@ -119,5 +131,5 @@ READERS: Mapping[str, Callable[[Happening, Part], AnyOccurrence]] = {
     "response_feedback": partial(_activity, "event.other"),
     "order": partial(_activity, "event.other"),
     "app_roles": partial(_account_news, "account.app_roles"),
-    "policy_enforcement": partial(_account_news, "account.policy_enforcement"),
+    "policy_enforcement": _policy_enforcement,
 }

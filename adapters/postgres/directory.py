@@ -215,3 +215,13 @@ class Directory:
                 [platform, business_account_id],
             )
             return [AccountHolder(*row) for row in await cursor.fetchall()]
+
+    async def accounts_of(self, platform: str, business_account_id: str) -> list[tuple[int, str]]:
+        """The accounts of a business account that are held: whose each is, and its id."""
+        async with lent(self._pool) as connection:
+            cursor = await connection.execute(
+                "SELECT org, account_id FROM accounts"
+                " WHERE platform = %s AND business_account_id = %s AND held ORDER BY account_id",
+                [platform, business_account_id],
+            )
+            return [(org, account_id) for org, account_id in await cursor.fetchall()]

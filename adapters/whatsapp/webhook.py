@@ -11,6 +11,7 @@ from typing import Any
 
 from adapters import tolerant
 from adapters.readers import digest, identifier, moment
+from adapters.whatsapp.conditions import condition
 from adapters.whatsapp.items import READERS
 from adapters.whatsapp.readers import contacts_by_id, first_error
 from adapters.whatsapp.source import Source
@@ -79,6 +80,7 @@ def _read_change(entry: dict[str, Any], change: Any) -> Iterable[AnyOccurrence]:
             at=moment(entry.get("time")),
             dedupe=_dedupe(entry, field, change),
             raw=change,
+            condition=condition(field, value),
         )
     ]
 

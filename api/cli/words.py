@@ -50,6 +50,10 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     account.AccountVerified: lambda _: "The platform accepts the credentials.",
     account.VerificationFailed: lambda e: f"The platform refuses the credentials: {e.reason}.",
     account.AccountStopped: lambda e: f"The platform takes nothing more: {e.reason}.",
+    account.AccountImpaired: lambda e: (
+        f"Sending from it is {e.state}: {e.reason}"
+        f"{f', until {e.until:%Y-%m-%d %H:%M} UTC' if e.until else ''}."
+    ),
     account.AccountResumed: lambda _: "The platform takes messages again.",
     account.AccountReleased: lambda _: "The account was released.",
     account.NoticeReceived: lambda e: f"The platform told of {e.kind}.",

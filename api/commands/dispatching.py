@@ -14,7 +14,7 @@ from domain import account as accounts
 from domain import channel as channels
 from domain import chat as chats
 from domain import delivery, sending
-from domain.account import Account, AccountVerified, VerificationFailed
+from domain.account import Account, AccountVerified, Impairment, VerificationFailed
 from domain.channel import Channel
 from domain.chat import Chat, MessageSent, SendStarted
 from domain.delivery import DeliveriesHandedOver, DeliveryKept
@@ -112,7 +112,19 @@ class Dispatching:
                 stopped = accounts.stop(account, reason=answer.reason, error_code=answer.code)
                 unit.record(account_stream, stopped)
             elif isinstance(answer, Accepted):
-                unit.record(account_stream, accounts.resume(account))
+                unit.record(account_stream, accounts.note_accepted(account))
+
+        await self._context.executor.execute(keys.org, decide)
+
+    async def note_trouble(self, due: DueMessage, *, state: Impairment, reason: str) -> None:
+        """The account's messages are deferred again and again. An event only when it is news."""
+        keys = await self._context.directory.keys(due.org)
+        stream = accounts.stream_of(due.platform, due.account_id)
+
+        def decide(unit: Unit) -> None:
+            account = unit.state(stream, Account)
+            now = self._context.clock.now()
+            unit.record(stream, accounts.impair(account, state=state, reason=reason, now=now))
 
         await self._context.executor.execute(keys.org, decide)
 

@@ -5,13 +5,13 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from api.commands.execute import Executor
 from api.commands.people import People
 from api.commands.reception import Reception
 from domain.identifiers import NewId
-from domain.inbound import (
-    AnyOccurrence,
-)
+from domain.inbound import AccountNoticed, AnyOccurrence
 from domain.ports import AlreadyDone, Clock, Directory, Keys, Org, Unavailable
 
 # How long this process believes that an account belongs to the org it last looked up.
@@ -71,6 +71,21 @@ class Inbound:
             for number in holders:
                 keys = await self._directory.keys(number)
                 await self.receive_for(keys, platform, occurrence)
+            await self._tell_accounts(platform, occurrence)
+
+    async def _tell_accounts(self, platform: str, occurrence: AnyOccurrence) -> None:
+        """What is said of a business account's health concerns each of its accounts."""
+        business_account_id = occurrence.business_account_id
+        if (
+            not isinstance(occurrence, AccountNoticed)
+            or occurrence.condition is None
+            or occurrence.account_id is not None
+            or business_account_id is None
+        ):
+            return
+        for number, account_id in await self._directory.accounts_of(platform, business_account_id):
+            keys = await self._directory.keys(number)
+            await self.receive_for(keys, platform, replace(occurrence, account_id=account_id))
 
     async def _holders_of(self, platform: str, occurrence: AnyOccurrence) -> list[int]:
         if occurrence.account_id is not None:

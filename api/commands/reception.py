@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from api.commands.billing import settle
+from api.commands.conditions import note_condition
 from api.commands.people import People
 from api.commands.unit import Unit
 from api.commands.watermarks import PLATFORMS as WATERMARK_PLATFORMS
@@ -131,7 +132,10 @@ class Reception:
                 self._follow(unit, follow)
             case ActivityOccurred() as activity:
                 self._activity(unit, activity)
-            case AccountNoticed() | NotUnderstood():
+            case AccountNoticed() as notice:
+                self.keep_raw(unit)
+                note_condition(unit, self._platform, self._account, notice, now=self._received_at)
+            case NotUnderstood():
                 self.keep_raw(unit)
 
     # Messages.

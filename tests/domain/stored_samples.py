@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 
 from domain.account import (
     AccountClaimed,
+    AccountImpaired,
     AccountReleased,
     AccountResumed,
     AccountStopped,
@@ -152,6 +153,9 @@ SAMPLES: dict[tuple[str, int], Event] = {
         reason="The token lacks the permission whatsapp_business_messaging."
     ),
     ("account.stopped", 1): AccountStopped(reason="token", error_code=190),
+    ("account.impaired", 1): AccountImpaired(
+        state="restricted", reason="disable_scheduled", until=AT
+    ),
     ("account.resumed", 1): AccountResumed(),
     ("account.released", 1): AccountReleased(user_id=ADMIN),
     ("account.notice_received", 1): NoticeReceived(

@@ -1,10 +1,14 @@
 """An account: whose it is, which channels it has, whether it works (S1, S2, S15)."""
 
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 import pytest
 
 from domain.account import (
     Account,
     AccountClaimed,
+    AccountImpaired,
     AccountReleased,
     AccountResumed,
     AccountStopped,
@@ -16,6 +20,8 @@ from domain.account import (
     VerificationFailed,
     channel_for,
     claim,
+    impair,
+    note_accepted,
     resume,
     stop,
     stream_of,
@@ -125,6 +131,35 @@ def test_an_account_stops_once_for_the_same_reason_and_resumes_once() -> None:
     ).then_nothing().when(stop, reason="blocked", error_code=368).then(
         AccountStopped(reason="blocked", error_code=368)
     ).when(resume).then(AccountResumed()).when(resume).then_nothing()
+
+
+LIMITED: Any = {"state": "limited", "reason": "rate_limited"}
+AWAY: Any = {"state": "unreachable", "reason": "not_reached"}
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+RESTRICTED = AccountImpaired(state="restricted", reason="policy", until=NOON + timedelta(days=7))
+
+
+def test_an_account_is_impaired_once_and_works_again_with_the_next_accepted_message() -> None:
+    given(CLAIMED).when(impair, **LIMITED, now=NOON).then(AccountImpaired(**LIMITED)).when(
+        impair, **LIMITED, now=NOON
+    ).then_nothing().when(impair, **AWAY, now=NOON).then(AccountImpaired(**AWAY)).when(
+        note_accepted
+    ).then(AccountResumed()).when(note_accepted).then_nothing()
+
+
+def test_what_the_platform_has_told_of_outlasts_accepted_messages_until_its_end() -> None:
+    given(CLAIMED, RESTRICTED).when(note_accepted).then_nothing().when(
+        impair, **AWAY, now=NOON
+    ).then_nothing().when(impair, **AWAY, now=NOON + timedelta(days=7)).then(
+        AccountImpaired(**AWAY)
+    )
+    given(CLAIMED, RESTRICTED).when(resume).then(AccountResumed()).when(resume).then_nothing()
+
+
+def test_that_messages_of_a_stopped_account_are_deferred_is_no_news() -> None:
+    given(CLAIMED, STOPPED).when(impair, **AWAY, now=NOON).then_nothing().when(note_accepted).then(
+        AccountResumed()
+    )
 
 
 def test_new_credentials_let_a_stopped_account_try_again() -> None:

@@ -1,5 +1,7 @@
 """Channels, their services, health and decisions (S1, S8, S9, S10, S15)."""
 
+from datetime import UTC, datetime
+
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +13,7 @@ from domain.parent import Candidate as RankedByVersion
 from projections.channels import Candidate, Channels
 from projections.channels_queries import (
     ChannelRow,
+    accounts_by_health,
     channels_page,
     connections_of,
     decisions,
@@ -227,6 +230,53 @@ async def test_verification_and_health_are_the_accounts_s15(listed: Listed) -> N
         ("verified", None, "stopped", 9, "blocked"),
         ("verified", None, "ok", 10, None),
     ]
+
+
+async def test_an_impairment_shows_until_it_is_over_or_its_time_has_come(listed: Listed) -> None:
+    history = History()
+    history.claimed()
+    history.channel("shared")
+    long_ago, in_ages = datetime(2001, 1, 1, tzinfo=UTC), datetime(2999, 1, 1, tzinfo=UTC)
+    seen = []
+    for event in (
+        account.AccountImpaired(state="unreachable", reason="not_reached"),
+        account.AccountImpaired(state="limited", reason="rate_limited"),
+        account.AccountResumed(),
+        account.AccountImpaired(state="restricted", reason="policy", until=in_ages),
+        account.AccountImpaired(state="restricted", reason="policy", until=long_ago),
+    ):
+        history.on_account(event)
+        await listed.project(history)
+        health = (await listed.channel()).health
+        assert health is not None
+        seen.append((health.state, health.reason))
+    assert seen == [
+        ("unreachable", "not_reached"),
+        ("limited", "rate_limited"),
+        ("ok", None),
+        ("restricted", "policy"),
+        ("ok", None),
+    ]
+    assert health.since == long_ago
+
+
+async def test_accounts_are_counted_by_their_health_unless_they_were_released(
+    listed: Listed,
+) -> None:
+    async def stopped() -> int:
+        counted = await accounts_by_health(listed.connection)
+        return sum(each.accounts for each in counted if each.health == "stopped")
+
+    before = await stopped()
+    history = History()
+    history.claimed()
+    history.channel("shared")
+    history.on_account(account.AccountStopped(reason="blocked"))
+    await listed.project(history)
+    assert await stopped() == before + 1
+    history.on_channel(channel.ChannelReleased())
+    await listed.project(history)
+    assert await stopped() == before
 
 
 async def test_news_of_a_business_account_concerns_no_channel(listed: Listed) -> None:

@@ -124,6 +124,10 @@ class MemoryDirectory:
         await self._machine.ask_database()
         return []
 
+    async def accounts_of(self, platform: str, business_account_id: str) -> list[tuple[int, str]]:
+        await self._machine.ask_database()
+        return []
+
 
 class MemoryRequests:
     """Remembered Idempotency-Keys."""
