@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from adapters.lanes import RECORD_PAUSE_SECONDS, Lanes, Rounds
+from adapters.pacing import Pacing
 from domain.credentials import Credentials, missing_to_send
 from domain.outbound import (
     AccountStopped,
@@ -35,11 +36,11 @@ from domain.ports import (
 )
 from domain.windows import TEMPLATE_LIFETIME
 
-SENDING_MAX = 64  # At once, over all accounts.
-
 # A platform's answer is awaited for at most half of this; a claim that is older is abandoned.
 CLAIM_LIFETIME = timedelta(seconds=60)
 
+VERIFYING_MAX = 16  # At once: a platform that is slow holds up nobody else's.
+SOON_SECONDS = 0.02
 VERIFICATION_PAUSE_FIRST_SECONDS = 2.0
 VERIFICATION_PAUSE_MAX_SECONDS = 60.0
 
@@ -66,7 +67,8 @@ class Dispatcher:
         self._wakener = wakener
         self._clock = clock
         self._name = name
-        self._lanes = Lanes(at_once_max=SENDING_MAX)
+        self._pacing = Pacing()
+        self._lanes = Lanes()
 
     async def run(self) -> None:
         """Send until cancelled; what is on its way then is settled first, or is uncertain."""
@@ -84,17 +86,28 @@ class Dispatcher:
             await self._lanes.stop()
 
     async def _send_due(self) -> None:
-        for due in await self._outbox.due(self._clock.now()):
-            lane = (due.org, due.chat_id)
-            if self._lanes.has_room(lane):
+        passed_over = self._pacing.passed_over(now=self._loop_time())
+        for due in await self._outbox.due(self._clock.now(), passed_over):
+            lane, now = (due.org, due.chat_id), self._loop_time()
+            if self._lanes.has_room(lane) and self._pacing.may_begin(due, now=now):
+                self._pacing.begin(due, now=now)
                 self._lanes.start(lane, partial(self._send, due))
 
     async def _send(self, due: DueMessage) -> None:
         try:
-            if await self._commands.start_sending(due, dispatcher=self._name):
-                await self._record(due, await self._answer(due))
+            if not await self._commands.start_sending(due, dispatcher=self._name):
+                self._pacing.give_back(due)
+                return
+            begun_at = self._loop_time()
+            answer = await self._answer(due)
+            news = self._pacing.note(due, answer, begun_at=begun_at, now=self._loop_time())
+            await self._record(due, answer)
+            if news is not None:
+                await self._commands.note_trouble(due, state=news.state, reason=news.reason)
         except Exception:
             logger.exception("A message could not be sent", extra={"message_id": due.message_id})
+        finally:
+            self._pacing.end(due)
 
     async def _answer(self, due: DueMessage) -> SendAnswer:
         message = await self._outbox.open(due)
@@ -135,11 +148,19 @@ class Dispatcher:
             await self._commands.end_if_over(due)
 
     async def _pause(self) -> float | None:
+        """How long at most, where something is to be done at a known time."""
         next_due = await self._quietly(self._outbox.next_due())
         if next_due is None:
             return None
         seconds: float = (next_due - self._clock.now()).total_seconds()
-        return max(seconds, 0.02)
+        next_at = self._pacing.next_at()
+        if seconds <= 0 and next_at is not None:  # What is due is passed over.
+            seconds = next_at - self._loop_time()
+        return max(seconds, SOON_SECONDS)
+
+    @staticmethod
+    def _loop_time() -> float:
+        return asyncio.get_running_loop().time()
 
     async def _quietly(self, question: Coroutine[Any, Any, Any]) -> Any:
         try:
@@ -163,19 +184,32 @@ class Verifier:
         self._platforms = platforms
         self._wakener = wakener
         self._pauses: dict[WaitingAccount, tuple[float, float]] = {}  # Not before, pause.
+        self._lanes = Lanes(at_once_max=VERIFYING_MAX)
 
     async def run(self) -> None:
         """Check until cancelled; a platform that does not answer is asked again later."""
         rounds = Rounds(self._wakener)
-        while True:
-            try:
-                for account in await self._outbox.unverified(self._platforms.keys()):
-                    await self._check(account)
-            except Exception:
-                logger.exception("Credentials could not be checked")
-            await rounds.next()
+        try:
+            while True:
+                try:
+                    for account in await self._outbox.unverified(self._platforms.keys()):
+                        if self._lanes.has_room(account):
+                            self._lanes.start(account, partial(self._check, account))
+                except Exception:
+                    logger.exception(
+                        "It could not be found out whose credentials are to be checked"
+                    )
+                await rounds.next()
+        finally:
+            await self._lanes.stop()
 
     async def _check(self, account: WaitingAccount) -> None:
+        try:
+            await self._verify(account)
+        except Exception:
+            logger.exception("Credentials could not be checked")
+
+    async def _verify(self, account: WaitingAccount) -> None:
         now = asyncio.get_running_loop().time()
         not_before, pause = self._pauses.get(account, (0.0, VERIFICATION_PAUSE_FIRST_SECONDS))
         if now < not_before:

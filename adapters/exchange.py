@@ -56,7 +56,8 @@ class TimeLimits(NamedTuple):
 
 def new_http_client() -> httpx.AsyncClient:
     """A client that all platforms may share: no proxies or passwords from the environment."""
-    limits = httpx.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=15.0)
+    # How much goes on at once is bounded for each platform, so that none waits for another here.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=50, keepalive_expiry=15.0)
     return httpx.AsyncClient(trust_env=False, follow_redirects=False, limits=limits)
 
 

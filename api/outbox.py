@@ -4,6 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from api.commands.credentials import AccountCredentials
 from api.commands.reception import mark_of
@@ -12,7 +13,7 @@ from domain.chat import ReplyRequested
 from domain.credentials import Credentials
 from domain.inbound import Address, Content
 from domain.outbound import OutboundMessage
-from domain.ports import Directory, DueMessage, Unreadable, WaitingAccount
+from domain.ports import Directory, DueMessage, PassedOver, Unreadable, WaitingAccount
 from projections import outbox, verifications
 from projections.builds import LiveBuilds
 from projections.outbox import Claim, Held, Outgoing
@@ -33,16 +34,23 @@ class ProjectedOutbox:
         self._directory = directory
         self._credentials = credentials
 
-    async def due(self, now: datetime) -> list[DueMessage]:
-        """The next message of each chat that has one, as many as can be sent at once."""
+    async def due(self, now: datetime, passed_over: PassedOver) -> list[DueMessage]:
+        """The next message of each chat that has one, as many as can be sent at once.
+
+        Every account that has one comes before the second of any.
+        """
         async with self._live.within(None) as connection:
             outgoing = await outbox.due(
                 connection,
                 now=now,
                 limit=AT_ONCE_MAX,
                 limit_per_account=AT_ONCE_PER_ACCOUNT_MAX,
+                passed_over=passed_over,
             )
-        return [_due(each, attempt=each.attempt) for each in outgoing]
+        return [
+            replace(_due(each, attempt=each.attempt), is_group=_is_to_group(each))
+            for each in outgoing
+        ]
 
     async def orphans(self, claimed_before: datetime) -> list[DueMessage]:
         """Messages that a dispatcher took long ago and never settled."""
@@ -124,6 +132,10 @@ def _preferred(recipient: tuple[Address, ...]) -> tuple[Address, ...]:
     """Telephone numbers first, then the ids that a platform gave, of which the newest holds."""
     phones = tuple(each for each in recipient if each.kind == "phone")
     return (*phones, *(each for each in reversed(recipient) if each.kind != "phone"))
+
+
+def _is_to_group(outgoing: Outgoing) -> bool:
+    return any(each.kind.startswith("group:") for each in outgoing.recipients)
 
 
 def _due(each: Outgoing | Claim | Held, *, attempt: int = 0) -> DueMessage:

@@ -44,6 +44,13 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
+# Reasons of `Deferred`: the platform works, and we are too fast for it. All others say that it does
+# not work, or cannot be reached.
+LIMITS = frozenset({"rate_limited", "spam_limited", "pair_limited"})
+# These concern the one customer. All others hold for whatever the account sends.
+LIMITS_OF_ONE_CUSTOMER = frozenset({"pair_limited"})
+
+
 class Deferred(msgspec.Struct, frozen=True, kw_only=True):
     """Not now: the platform limits us or is down, and has certainly not taken the message (N3)."""
 

@@ -321,6 +321,14 @@ class DueMessage(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: str
     message_id: str
     attempt: int = 0  # How often it had been tried when it was seen: what is seen may be old.
+    is_group: bool = False
+
+
+class PassedOver(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose messages cannot be sent at this moment."""
+
+    accounts: Sequence[tuple[int, str, str]] = ()  # Org, platform, account id.
+    chats: Sequence[tuple[int, str]] = ()  # Org, chat id.
 
 
 class WaitingAccount(msgspec.Struct, frozen=True, kw_only=True):
@@ -334,8 +342,11 @@ class WaitingAccount(msgspec.Struct, frozen=True, kw_only=True):
 class Outbox(Protocol):
     """What waits to be sent or checked, over all organisations."""
 
-    async def due(self, now: datetime) -> list[DueMessage]:
-        """The next message of each chat that has one, as many as can be sent at once."""
+    async def due(self, now: datetime, passed_over: PassedOver) -> list[DueMessage]:
+        """The next message of each chat that has one, as many as can be sent at once.
+
+        Every account that has one comes before the second of any.
+        """
 
     async def orphans(self, claimed_before: datetime) -> list[DueMessage]:
         """Messages that a dispatcher took long ago and never settled."""

@@ -268,11 +268,11 @@ def record_answer(
             )
             return [failed]
         case Unsettled():
-            retry_at = now + _back_off(message.attempt)
+            retry_at = now + back_off(message.attempt)
             return [_unanswered(chat, message_id, message, reason=answer.reason, retry_at=retry_at)]
         case Deferred() | AccountStopped():
             named = answer.retry_after_seconds if isinstance(answer, Deferred) else None
-            wait = timedelta(seconds=named) if named is not None else _back_off(message.attempt)
+            wait = timedelta(seconds=named) if named is not None else back_off(message.attempt)
             deferred = SendDeferred(
                 message_id=message_id,
                 reason=answer.reason,
@@ -282,7 +282,8 @@ def record_answer(
             return [deferred]
 
 
-def _back_off(attempt: int) -> timedelta:
+def back_off(attempt: int) -> timedelta:
+    """How long to wait after an attempt, counted from 1, where the platform names no time."""
     doubled = 1 << min(max(attempt - 1, 0), 6)
     return min(BACK_OFF_FIRST * doubled, BACK_OFF_MAX)
 

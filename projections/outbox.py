@@ -11,13 +11,17 @@ from psycopg.rows import class_row, dict_row
 from domain import contact
 from domain.contact import AddressAdded
 from domain.event import Recorded, Sealed
+from domain.ports import PassedOver
 from projections import named_sql
+from projections.bulk import columns_by_name
 from projections.outbox_batch import FOLDED, WIDE, apply_to_all, fold
 from projections.projection import Connection
 
 SQL = named_sql.load(__file__)
 DUE = SQL["due_messages"] + SQL["outgoing"]
 OUTGOING = SQL["one_message"] + SQL["outgoing"]
+
+NOBODY = PassedOver()
 
 _sealed = msgspec.json.Decoder(Sealed)
 
@@ -82,14 +86,27 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def due(
-    connection: Connection, *, now: datetime, limit: int, limit_per_account: int
+    connection: Connection,
+    *,
+    now: datetime,
+    limit: int,
+    limit_per_account: int,
+    passed_over: PassedOver = NOBODY,
 ) -> list[Outgoing]:
     """The next message of each chat that has one, the longest due first. Spec N3, N4.
 
-    Not of accounts that are stopped, unless the service has left: then it is due, to fail.
+    Each account's first comes before any account's second. Not of accounts that are stopped,
+    unless the service has left: then it is due, to fail.
     """
     cursor = connection.cursor(row_factory=dict_row)
-    await cursor.execute(DUE, {"now": now, "limit": limit, "limit_per_account": limit_per_account})
+    parameters = {
+        "now": now,
+        "limit": limit,
+        "limit_per_account": limit_per_account,
+        **columns_by_name("orgs platforms account_ids", passed_over.accounts),
+        **columns_by_name("chat_orgs chat_ids", passed_over.chats),
+    }
+    await cursor.execute(DUE, parameters)
     return [_outgoing(row) for row in await cursor.fetchall()]
 
 

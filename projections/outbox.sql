@@ -81,7 +81,7 @@ CREATE INDEX IF NOT EXISTS outbox_held ON outbox (due_at)
 
 -- due_messages --
 -- The first half. `busy` hops through outbox_ready from account to account, so that a long
--- queue on one does not delay the others.
+-- queue on one does not delay the others; and each account's first comes before any's second.
 WITH RECURSIVE busy AS (
     (SELECT org, platform, account_id FROM outbox
       WHERE turn AND state = 'waiting' AND NOT held
@@ -99,20 +99,24 @@ WITH RECURSIVE busy AS (
     SELECT o.*
       FROM busy
      CROSS JOIN LATERAL (
-           SELECT * FROM outbox o
+           SELECT o.*, row_number() OVER (ORDER BY o.due_at) AS rank FROM outbox o
             WHERE o.org = busy.org AND o.platform = busy.platform
               AND o.account_id = busy.account_id
               AND o.turn AND o.state = 'waiting' AND NOT o.held AND o.due_at <= %(now)s
+              AND (o.org, o.chat_id) NOT IN (
+                  SELECT * FROM unnest(%(chat_orgs)s::int[], %(chat_ids)s::text[]))
             ORDER BY o.due_at
             LIMIT %(limit_per_account)s) o
-     ORDER BY o.due_at
+     WHERE (busy.org, busy.platform, busy.account_id) NOT IN (
+           SELECT * FROM unnest(%(orgs)s::int[], %(platforms)s::text[], %(account_ids)s::text[]))
+     ORDER BY o.rank, o.due_at
      LIMIT %(limit)s
 )
 
 -- one_message --
 -- By primary key; a chat has few messages that wait.
 WITH chosen AS MATERIALIZED (
-    SELECT * FROM outbox
+    SELECT *, 1 AS rank FROM outbox
      WHERE org = %(org)s AND chat_id = %(chat_id)s AND message_id = %(message_id)s
 )
 
@@ -134,7 +138,7 @@ SELECT o.org, o.chat_id, o.version, o.position, o.message_id, o.platform, o.acco
           FROM outbox_addresses a
          WHERE a.org = o.org AND a.contact_id = o.contact_id) AS address_keys
   FROM chosen o
- ORDER BY o.due_at, o.org, o.position;
+ ORDER BY o.rank, o.due_at, o.org, o.position;
 
 -- orphans --
 -- Served by outbox_claimed.

@@ -10,6 +10,7 @@ import pytest
 from domain import channel as channels
 from domain import contact as contacts
 from domain.event import Event, Sealed
+from domain.ports import PassedOver
 from projections import outbox
 from projections.outbox import Claim, Held, Outgoing, Recipient
 from tests.conftest import BUILDS, Database
@@ -215,7 +216,25 @@ async def test_a_busy_account_does_not_starve_the_others(mail: Mail) -> None:
     await mail.happened_at_once(*(requested(f"m{each}", chat=each) for each in busy))
     await mail.happened(started("other", account="2"), requested("n", chat="other"))
     found = await outbox.due(mail.connection, now=LATER, limit=10, limit_per_account=3)
-    assert [each.account_id for each in found] == ["1", "1", "1", "2"]
+    assert [each.account_id for each in found] == ["1", "2", "1", "1"]
+
+
+async def test_who_cannot_be_sent_to_now_leaves_room_for_the_others(mail: Mail) -> None:
+    for account in "12":
+        for chat in "ab":
+            await mail.happened(started(chat + account, account=account))
+            await mail.happened(requested(f"m{chat}{account}", chat=chat + account))
+    cases = (
+        (PassedOver(), ["ma1", "ma2", "mb1", "mb2"]),
+        (PassedOver(accounts=[(mail.org, "whatsapp", "1")]), ["ma2", "mb2"]),
+        (PassedOver(chats=[(mail.org, "a1"), (mail.org, "b2")]), ["ma2", "mb1"]),
+        (PassedOver(accounts=[(mail.org + 1, "whatsapp", "1")]), ["ma1", "ma2", "mb1", "mb2"]),
+    )
+    for passed_over, left in cases:
+        found = await outbox.due(
+            mail.connection, now=LATER, limit=10, limit_per_account=9, passed_over=passed_over
+        )
+        assert sorted(each.message_id for each in found) == left
     assert len(await outbox.due(mail.connection, now=LATER, limit=2, limit_per_account=3)) == 2
 
 

@@ -149,10 +149,17 @@ INSERT INTO trunkline.keys SELECT i / 500, 'contact:' || i, 'wrapped'
 TO_ACCOUNT = {"platform": "whatsapp", "account_id": "account1", "at": NOON}
 TO_CHANNEL = {"channel_id": "channel1", "service": "crm", "at": NOON}
 CHAT_IDS = {"chat_ids": ["chat1000000", "chat1000001"]}
+PASSED_OVER = {
+    "orgs": [2000],
+    "platforms": ["whatsapp"],
+    "account_ids": ["account1"],
+    "chat_orgs": [2000],
+    "chat_ids": ["chat1000000"],
+}
 QUERIES = {
     "due": (
         {"due": outbox.DUE},
-        {"now": NOON, "limit": 100, "limit_per_account": 10},
+        {"now": NOON, "limit": 100, "limit_per_account": 10, **PASSED_OVER},
     ),
     "outgoing": (
         {"outgoing": outbox.OUTGOING},

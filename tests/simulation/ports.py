@@ -26,6 +26,7 @@ from domain.ports import (
     Clock,
     DueMessage,
     Org,
+    PassedOver,
     StoredAnswer,
     WaitingAccount,
 )
@@ -229,8 +230,14 @@ class MemoryOutbox:
         self._projected.follow(None if weather.is_calm else weather.chance)
         return self._projected
 
-    async def due(self, now: datetime) -> list[DueMessage]:
-        return [due for due, at in self._waiting(await self._look()) if at <= now]
+    async def due(self, now: datetime, passed_over: PassedOver) -> list[DueMessage]:
+        return [
+            due
+            for due, at in self._waiting(await self._look())
+            if at <= now
+            and (due.org, due.platform, due.account_id) not in passed_over.accounts
+            and (due.org, due.chat_id) not in passed_over.chats
+        ]
 
     async def next_due(self) -> datetime | None:
         return min((at for _, at in self._waiting(await self._look())), default=None)

@@ -1,0 +1,208 @@
+"""What is wrong with an account shows at once: in the channel and as an event, once (N3)."""
+
+import time
+from typing import Any
+
+import pytest
+
+from adapters import pacing
+from adapters.whatsapp.fake_behaviour import limits
+from tests.adapters.recorded import ACCOUNTS, signed
+from tests.api.conftest import Client, Trunkline
+from tests.api.deliveries import eventually
+from tests.api.platforms import connect, post
+from tests.api.test_inbox import Inbox
+from tests.api.test_sending import fates, ready, sent_texts
+from tests.api.test_sharing import shared
+
+
+async def health(org: Client, channel_id: str) -> tuple[str, str | None]:
+    await org.settled()
+    found = (await org.get(f"/v1/channels/{channel_id}"))["health"]
+    return found["state"], found["reason"]
+
+
+async def told(org: Client) -> list[tuple[Any, ...]]:
+    """What the log says of accounts' health."""
+    found = [
+        (each["type"], each["data"].get("state"), each["data"].get("reason"))
+        for each in await org.events()
+    ]
+    kinds = ("account.stopped", "account.impaired", "account.resumed")
+    return [each for each in found if each[0] in kinds]
+
+
+# What it answers.
+
+
+async def test_a_platform_that_is_away_shows_as_unreachable_until_it_takes_a_message(
+    trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
+):
+    """Tried several times, shown once; what is queued is never silent."""
+    monkeypatch.setattr(pacing, "NEWS_AFTER_TIMES", 2)
+    inbox = await ready(trunkline)
+    await trunkline.fake.go_down()
+    try:
+        await inbox.org.reply("crm", inbox.chats["A"], "a")
+        shown = ("unreachable", "not_reached")
+        await eventually(lambda: health(inbox.org, inbox.channel_id), shown)
+        await inbox.org.reply("crm", inbox.chats["A"], "b")
+        await eventually(lambda: tries(inbox), 3)
+        assert await fates(inbox) == [("queued", None)] * 2
+        assert await told(inbox.org) == [("account.impaired", *shown)]
+    finally:
+        await trunkline.fake.come_back()
+    await eventually(lambda: sent_texts(inbox), ["a", "b"])
+    await eventually(lambda: health(inbox.org, inbox.channel_id), ("ok", None))
+    assert await told(inbox.org) == [
+        ("account.impaired", *shown),
+        ("account.resumed", None, None),
+    ]
+
+
+async def tries(inbox: Inbox) -> int:
+    return min(3, len(await inbox.org.events(type="chat.send_deferred")))
+
+
+async def test_a_platform_that_limits_us_for_long_shows_at_once(trunkline: Trunkline):
+    inbox = await ready(trunkline)
+    trunkline.fake.next_requests(limits(40))
+    await inbox.org.reply("crm", inbox.chats["A"], "a")
+    await eventually(lambda: health(inbox.org, inbox.channel_id), ("limited", "rate_limited"))
+
+
+async def test_a_short_limit_is_no_news(trunkline: Trunkline):
+    inbox = await ready(trunkline)
+    trunkline.fake.next_requests(limits(1))
+    await inbox.org.reply("crm", inbox.chats["A"], "a")
+    await eventually(lambda: sent_texts(inbox), ["a"])
+    assert await told(inbox.org) == []
+
+
+# What it tells of its own accord.
+
+BUSINESS = "900000000000001"
+
+
+def account_update(business_account_id: str, **value: Any) -> dict[str, Any]:
+    change = {"field": "account_update", "value": value}
+    entry = {"id": business_account_id, "time": int(time.time()), "changes": [change]}
+    return {"object": "whatsapp_business_account", "entry": [entry]}
+
+
+async def test_news_of_a_business_account_concern_all_its_numbers_and_no_others(
+    trunkline: Trunkline,
+):
+    orgs = [await trunkline.organisation() for _ in range(3)]
+    accounts = [BUSINESS, BUSINESS, "900000000000002"]
+    channels = []
+    for org, business in zip(orgs, accounts, strict=True):
+        await org.services("crm")
+        connected = await org.connect("crm", trunkline.account(), business_account_id=business)
+        channels.append(connected["id"])
+
+    async def states() -> list[tuple[str, str | None]]:
+        return [await health(*each) for each in zip(orgs, channels, strict=True)]
+
+    restriction = {
+        "restriction_type": "RESTRICTED_BIZ_INITIATED_MESSAGING",
+        "expiration": int(time.time()) + 3600,
+    }
+    restricted = ("restricted", "restricted_biz_initiated_messaging")
+    stopped, well = ("stopped", "disabled"), ("ok", None)
+    for told_of, expected in (
+        ({"event": "ACCOUNT_RESTRICTION", "restriction_info": [restriction]}, restricted),
+        ({"event": "VERIFIED_ACCOUNT"}, restricted),
+        ({"event": "DISABLED_UPDATE", "ban_info": {"waba_ban_state": "DISABLE"}}, stopped),
+        ({"event": "DISABLED_UPDATE", "ban_info": {"waba_ban_state": "REINSTATE"}}, well),
+        ({"event": "DISABLED_UPDATE", "ban_info": "strange"}, stopped),
+    ):
+        for _ in range(2):  # As deliveries are repeated.
+            await trunkline.deliver(account_update(BUSINESS, **told_of))
+        assert await states() == [expected, expected, well]
+    assert [kind for kind, *_ in await told(orgs[0])] == [
+        "account.impaired",
+        "account.stopped",
+        "account.resumed",
+        "account.stopped",
+    ]
+
+
+async def test_a_restriction_outlasts_accepted_messages_and_ends_when_the_platform_said(
+    trunkline: Trunkline,
+):
+    """It may concern templates alone; nobody tells us when it is over."""
+    org, account = await trunkline.organisation(), trunkline.account()
+    business = "900000000000003"
+    await org.services("crm")
+    channel = await org.connect("crm", account, business_account_id=business)
+    inbox = Inbox(trunkline, org, account, channel["id"])
+    await inbox.hear("A")
+    for seconds, expected in ((3600, "restricted"), (-3600, "ok")):
+        info = [{"restriction_type": "X", "expiration": int(time.time()) + seconds}]
+        notice = account_update(business, event="ACCOUNT_RESTRICTION", restriction_info=info)
+        await trunkline.deliver(notice)
+        await inbox.org.reply("crm", inbox.chats["A"], str(seconds))
+        await eventually(lambda: last_sent(inbox), str(seconds))
+        assert (await health(org, channel["id"]))[0] == expected
+
+
+async def last_sent(inbox: Inbox) -> str | None:
+    return (await sent_texts(inbox) or [None])[-1]
+
+
+async def test_what_a_stopped_account_has_queued_leaves_when_the_platform_lets_it(
+    trunkline: Trunkline,
+):
+    org, account = await trunkline.organisation(), trunkline.account()
+    business = "900000000000004"
+    await org.services("crm")
+    channel = await org.connect("crm", account, business_account_id=business)
+    inbox = Inbox(trunkline, org, account, channel["id"])
+    await inbox.hear("A")
+    await trunkline.deliver(account_update(business, event="DISABLED_UPDATE"))
+    await inbox.org.reply("crm", inbox.chats["A"], "waits")
+    assert await fates(inbox) == [("queued", None)]
+    assert await health(org, channel["id"]) == ("stopped", "disabled")
+    ban = {"waba_ban_state": "REINSTATE"}
+    await trunkline.deliver(account_update(business, event="DISABLED_UPDATE", ban_info=ban))
+    await eventually(lambda: sent_texts(inbox), ["waits"])
+
+
+async def test_a_line_bot_is_suspended_and_resumed(trunkline: Trunkline):
+    org = await trunkline.organisation()
+    await org.services("crm")
+    channel = await connect(org, "line", ACCOUNTS["line"])
+    for number, (kind, expected) in enumerate(
+        (("botSuspended", ("stopped", "suspended")), ("botResumed", ("ok", None)))
+    ):
+        event = {"type": kind, "mode": "active", "timestamp": 1, "webhookEventId": f"e{number}"}
+        delivery = signed("line", {"destination": ACCOUNTS["line"], "events": [event]})
+        assert (await post(trunkline, "line", delivery)).status_code == 200
+        assert await health(org, channel["id"]) == expected
+
+
+async def test_a_page_is_blocked_warned_and_unblocked(trunkline: Trunkline):
+    org = await trunkline.organisation()
+    await org.services("crm")
+    page = ACCOUNTS["messenger"]
+    channel = await connect(org, "messenger", page)
+    for number, (action, expected) in enumerate(
+        (("warning", ("ok", None)), ("block", ("stopped", "blocked")), ("unblock", ("ok", None)))
+    ):
+        event = {
+            "recipient": {"id": page},
+            "timestamp": 1_795_000_000_000 + number,
+            "policy_enforcement": {"action": action, "reason": "spam"},
+        }
+        body = {"object": "page", "entry": [{"id": page, "time": 1, "messaging": [event]}]}
+        delivery = signed("messenger", body, credentials={"app_secret": "acme_meta_app_secret"})
+        assert (await post(trunkline, "messenger", delivery)).status_code == 200
+        assert await health(org, channel["id"]) == expected
+
+
+async def test_a_notice_for_an_account_that_nobody_holds_changes_nothing(trunkline: Trunkline):
+    org, account = await trunkline.organisation(), trunkline.account()
+    await trunkline.deliver(account_update("900000000000009", event="DISABLED_UPDATE"))
+    channel_id = await shared(org, account, "crm")
+    assert await health(org, channel_id) == ("ok", None)
