@@ -7,15 +7,18 @@ where the platform knows a message again by its key is it asked again.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Coroutine, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from adapters.histogram import Histogram
 from adapters.lanes import RECORD_PAUSE_SECONDS, Lanes, Rounds
 from adapters.pacing import Pacing
 from domain.credentials import Credentials, missing_to_send
 from domain.outbound import (
+    Accepted,
     AccountStopped,
     Deferred,
     NotReached,
@@ -40,6 +43,15 @@ from domain.windows import TEMPLATE_LIFETIME
 CLAIM_LIFETIME = timedelta(seconds=60)
 
 VERIFYING_MAX = 16  # At once: a platform that is slow holds up nobody else's.
+# Answers as operators are shown them, and bounds for how long they took.
+ANSWERS: Mapping[type[SendAnswer], str] = {
+    Accepted: "accepted",
+    Rejected: "rejected",
+    Deferred: "deferred",
+    AccountStopped: "stopped",
+    Unsettled: "unsettled",
+}
+ANSWER_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 SOON_SECONDS = 0.02
 VERIFICATION_PAUSE_FIRST_SECONDS = 2.0
 VERIFICATION_PAUSE_MAX_SECONDS = 60.0
@@ -69,6 +81,9 @@ class Dispatcher:
         self._name = name
         self._pacing = Pacing()
         self._lanes = Lanes()
+        # For operators: answers by platform and kind, and how long they took by platform.
+        self.answers: Counter[tuple[str, str]] = Counter()
+        self.seconds = {platform: Histogram(ANSWER_SECONDS) for platform in platforms}
 
     async def run(self) -> None:
         """Send until cancelled; what is on its way then is settled first, or is uncertain."""
@@ -85,6 +100,10 @@ class Dispatcher:
         finally:
             await self._lanes.stop()
 
+    def paused(self) -> dict[str, int]:
+        """How many accounts of each platform are left in peace for a while."""
+        return self._pacing.paused(now=self._loop_time())
+
     async def _send_due(self) -> None:
         passed_over = self._pacing.passed_over(now=self._loop_time())
         for due in await self._outbox.due(self._clock.now(), passed_over):
@@ -100,7 +119,10 @@ class Dispatcher:
                 return
             begun_at = self._loop_time()
             answer = await self._answer(due)
-            news = self._pacing.note(due, answer, begun_at=begun_at, now=self._loop_time())
+            now = self._loop_time()
+            self.answers[due.platform, ANSWERS[type(answer)]] += 1
+            self.seconds[due.platform].note(now - begun_at)
+            news = self._pacing.note(due, answer, begun_at=begun_at, now=now)
             await self._record(due, answer)
             if news is not None:
                 await self._commands.note_trouble(due, state=news.state, reason=news.reason)

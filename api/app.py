@@ -1,5 +1,6 @@
 """The application: the list of handlers is the table of contents."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -36,6 +37,7 @@ from api.commands.replies import Replies
 from api.document import openapi_document
 from api.feeds import Feeds
 from api.handlers import takes
+from api.metrics import Metrics
 from api.names import Names
 from api.payment_queue import ProjectedPayments
 from api.problems import EXCEPTION_HANDLERS
@@ -45,6 +47,7 @@ from api.settings import Settings
 from api.showing import Showing
 from api.webhooks import META_BODY_BYTES_MAX, Webhooks
 from domain.ports import Clock, Directory
+from projections.builds import LiveBuilds
 from projections.standing import Standings
 
 HANDLERS = (
@@ -88,9 +91,11 @@ class Parts:
     clock: Clock
     webhooks: Webhooks
     payment_queue: ProjectedPayments
+    metrics: Metrics
+    all_organisations: LiveBuilds
 
 
-def create_app(parts: Parts) -> Litestar:
+def create_app(parts: Parts, handlers: Sequence[Any] = HANDLERS) -> Litestar:
     """The application over its parts."""
 
     async def before_request(request: Request[Any, Any, Any]) -> Response[None] | None:
@@ -128,9 +133,10 @@ def create_app(parts: Parts) -> Litestar:
         return document()
 
     return Litestar(
-        [*HANDLERS, get_openapi],
+        [*handlers, get_openapi],
         dependencies=dependencies,
         before_request=before_request,
+        before_send=[parts.metrics.count_request],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,  # The document is ours, and so is every page.
         request_max_body_size=META_BODY_BYTES_MAX + 1,

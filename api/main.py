@@ -32,8 +32,8 @@ from adapters.whatsapp.fake import FakeCloudApi
 from adapters.whatsapp.fake_rules import FakeAccount
 from adapters.whatsapp.fake_webhooks import StatusPlan
 from adapters.whatsapp.platform import WhatsApp
-from api import rate_cards
-from api.app import Parts, create_app
+from api import health, rate_cards
+from api.app import HANDLERS, Parts, create_app
 from api.authentication import Authentication
 from api.commands.billing import Billing
 from api.commands.channels import Channels
@@ -51,6 +51,7 @@ from api.commands.quotes import Quotes
 from api.commands.replies import Replies
 from api.commands.states import States
 from api.feeds import Feeds
+from api.metrics import Metrics, of_log, of_streams, of_webhooks
 from api.names import Names
 from api.payment_queue import ProjectedPayments
 from api.reading import Reading
@@ -149,6 +150,7 @@ class Core:
     readers: Pool
     bell: Bell
     clock: Clock
+    metrics: Metrics
 
 
 @asynccontextmanager
@@ -197,6 +199,12 @@ async def core(
         feeds = Feeds(log, reading, bell.listener(), SHOWN)
         await stack.enter_async_context(running(feeds.run()))
         system_keys = await _keys_of_the_installation(directory, system)
+        metrics = Metrics(
+            sources={
+                "streams": lambda: of_streams(feeds.stream_count),
+                "log": lambda: of_log(log.batch_commands, log.append_seconds),
+            }
+        )
         yield Core(
             settings=settings,
             database_url=where.url,
@@ -212,6 +220,7 @@ async def core(
             readers=readers,
             bell=bell,
             clock=clock,
+            metrics=metrics,
         )
 
 
@@ -232,9 +241,12 @@ async def _open(stack: AsyncExitStack, opened: Pool) -> Pool:
     return opened
 
 
-def application(parts: Core) -> Litestar:
-    """The HTTP side."""
+def application(parts: Core, *, for_operators: bool = False) -> Litestar:
+    """The HTTP side; or, of a process with another role, what operators ask it."""
     settings = parts.settings
+    webhooks = _webhooks(parts)
+    all_organisations = LiveBuilds(parts.projectors, PROJECTIONS)
+    parts.metrics.sources["webhooks"] = lambda: of_webhooks(webhooks.accepted, webhooks.refused)
     names = Names(parts.addresses)
     authentication = Authentication(
         parts.directory,
@@ -262,9 +274,12 @@ def application(parts: Core) -> Litestar:
             names=names,
             directory=parts.directory,
             clock=parts.clock,
-            webhooks=_webhooks(parts),
-            payment_queue=ProjectedPayments(LiveBuilds(parts.projectors, PROJECTIONS)),
-        )
+            webhooks=webhooks,
+            payment_queue=ProjectedPayments(all_organisations),
+            metrics=parts.metrics,
+            all_organisations=all_organisations,
+        ),
+        health.HANDLERS if for_operators else HANDLERS,
     )
 
 

@@ -14,6 +14,7 @@ from adapters.platforms import senders
 from adapters.postgres.connections import assume
 from api.commands.payments import Payments
 from api.main import PROJECTIONS, Core
+from api.metrics import of_sends
 from api.outbox import ProjectedOutbox
 from api.payment_queue import ProjectedPayments
 from api.system import new_id, running
@@ -45,6 +46,9 @@ async def dispatching(parts: Core) -> AsyncIterator[None]:
             parts.bell.listener(),
             parts.clock,
             name=new_id(),
+        )
+        parts.metrics.sources["sends"] = lambda: of_sends(
+            dispatcher.answers, dispatcher.seconds, dispatcher.paused()
         )
         verifier = Verifier(outbox, parts.dispatching, platforms, parts.bell.listener())
         payer = Payer(

@@ -18,6 +18,8 @@ from api.settings import Settings, SettingsError
 
 Role = Literal["all", "api", "projector", "dispatcher"]
 
+DEFAULT_PORT = 8000
+
 # A stop is over within ten seconds: half of it for requests that are being answered.
 GRACE_SECONDS = 5
 # A client that reads nothing for so long is gone, or means harm.
@@ -31,11 +33,14 @@ async def serve(
     where: Database,
     *,
     host: str,
-    port: int,
+    port: int | None,
     role: Role,
     ready: Callable[[str], None],
 ) -> None:
-    """Run one role, or all, until SIGTERM or SIGINT; `ready` is told the address."""
+    """Run one role, or all, until SIGTERM or SIGINT; `ready` is told the address.
+
+    Without a port, roles that serve no clients listen nowhere; with one, operators may ask them.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -48,21 +53,30 @@ async def serve(
         if role in ("all", "dispatcher"):
             await stack.enter_async_context(dispatching(parts))
         if role in ("all", "api"):
+            port = DEFAULT_PORT if port is None else port
             await serve_http(parts, host, port, stop, ready)
+        elif port is not None:
+            await serve_http(parts, host, port, stop, ready, for_operators=True)
         else:
             ready(role)
             await stop.wait()
 
 
 async def serve_http(
-    parts: Core, host: str, port: int, stop: asyncio.Event, ready: Callable[[str], None]
+    parts: Core,
+    host: str,
+    port: int,
+    stop: asyncio.Event,
+    ready: Callable[[str], None],
+    *,
+    for_operators: bool = False,
 ) -> None:
-    """The HTTP side alone, until `stop` is set."""
+    """The HTTP side alone, or only what operators ask, until `stop` is set."""
     _collect_seldom()
     listening = _listen(host, port)
     server = _Server(
         uvicorn.Config(
-            application(parts),
+            application(parts, for_operators=for_operators),
             http=_Protocol,
             loop="none",
             log_config=None,

@@ -1,5 +1,6 @@
 """What platforms send: verify the raw bytes, parse, write down, acknowledge (P1, P2)."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -87,12 +88,18 @@ class Webhooks:
     inbound: Inbound
     payments: Payments
     clock: Clock
-    refused: dict[str, int] = field(default_factory=dict)  # By platform: all that refusals leave.
+    accepted: Counter[str] = field(default_factory=Counter)  # By platform.
+    refused: Counter[str] = field(default_factory=Counter)  # All that refusals leave.
 
     def refuse(self, platform: str) -> WebhookRefused:
         """What to raise: one more was not authentic, and nothing says why."""
-        self.refused[platform] = self.refused.get(platform, 0) + 1
+        self.refused[platform] += 1
         return WebhookRefused()
+
+    def acknowledge(self, platform: str, text: str = "") -> Response[str]:
+        """What to answer: one more is durable."""
+        self.accepted[platform] += 1
+        return Response(text, media_type="text/plain")
 
 
 _HANDSHAKE: dict[str, Any] = {
@@ -149,7 +156,7 @@ async def _receive_from_meta(
     if not platform.verify(body, signatures):
         raise webhooks.refuse(platform.platform)
     await webhooks.inbound.receive(platform.platform, platform.parse(body))
-    return Response("", media_type="text/plain")
+    return webhooks.acknowledge(platform.platform)
 
 
 # Platforms whose accounts have addresses and secrets of their own.
@@ -202,7 +209,7 @@ async def _receive(
         raise webhooks.refuse(platform.platform)
     # Whose secret it was signed with, theirs it is, whatever was believed of the account before.
     await webhooks.inbound.receive(platform.platform, occurrences, holder=live.org)
-    return Response(platform.acknowledgement, media_type="text/plain")
+    return webhooks.acknowledge(platform.platform, platform.acknowledgement)
 
 
 def _delivery(
@@ -235,10 +242,10 @@ async def receive_stripe(request: AnyRequest, webhooks: Part[Webhooks]) -> Respo
     said = stripe.parse(body)
     if isinstance(said, PaymentNotice):
         if await webhooks.payments.notice(said):
-            return Response("", media_type="text/plain")
+            return webhooks.acknowledge(stripe.provider)
         said = stripe.not_understood(body)
     await webhooks.inbound.receive(stripe.provider, [said])
-    return Response("", media_type="text/plain")
+    return webhooks.acknowledge(stripe.provider)
 
 
 async def _body(request: AnyRequest, bytes_max: int) -> bytes:

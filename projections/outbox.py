@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from psycopg.rows import class_row, dict_row
@@ -85,6 +85,15 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     requested_at: datetime
 
 
+class Backlog(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits for one platform; `held`: its account is stopped."""
+
+    platform: str
+    state: Literal["waiting", "sending", "held"]
+    messages: int
+    oldest_seconds: float
+
+
 async def due(
     connection: Connection,
     *,
@@ -141,6 +150,13 @@ async def held(connection: Connection, *, requested_before: datetime, limit: int
     """
     cursor = connection.cursor(row_factory=class_row(Held))
     await cursor.execute(SQL["held"], {"requested_before": requested_before, "limit": limit})
+    return await cursor.fetchall()
+
+
+async def backlogs(connection: Connection) -> list[Backlog]:
+    """How much waits, of all organisations that this connection sees."""
+    cursor = connection.cursor(row_factory=class_row(Backlog))
+    await cursor.execute(SQL["backlogs"])
     return await cursor.fetchall()
 
 

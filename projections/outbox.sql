@@ -160,3 +160,11 @@ SELECT org, platform, account_id, chat_id, message_id, requested_at
  WHERE turn AND state = 'waiting' AND held AND due_at < %(requested_before)s
  ORDER BY due_at
  LIMIT %(limit)s;
+
+-- backlogs --
+-- All that waits, of all organisations, for operators.
+SELECT platform, CASE WHEN held THEN 'held' ELSE state END AS state, count(*) AS messages,
+       greatest(extract(epoch FROM now() - min(requested_at)), 0)::float AS oldest_seconds
+  FROM outbox
+ GROUP BY 1, 2
+ ORDER BY 1, 2

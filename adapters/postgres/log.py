@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from datetime import datetime
 
+from adapters.histogram import Histogram
 from adapters.postgres.appender import CHANGES_EVENTS_MAX, NEVER, Appender, Change, changes
 from adapters.postgres.connections import Pool, lent
 from adapters.postgres.writer import Writer
@@ -51,6 +52,16 @@ class PostgresLog:
             on_changed=lambda org, streams: self.on_changed(org, streams),
             on_appended=lambda orgs: self.on_appended(orgs),
         )
+
+    @property
+    def batch_commands(self) -> Histogram:
+        """How many commands were written at once."""
+        return self._writer.batch_commands
+
+    @property
+    def append_seconds(self) -> Histogram:
+        """How long batches were on their way."""
+        return self._writer.append_seconds
 
     async def start(self) -> None:
         """Connect and begin to write. Raises TooPowerful, Unavailable."""

@@ -13,6 +13,7 @@ again.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from adapters.histogram import Histogram
 from adapters.postgres.appender import Appender, Change
 from adapters.postgres.batch import Batch
 from adapters.postgres.pending import OnChanged, Pending, tell
@@ -36,6 +38,9 @@ STOP_SECONDS_MAX = 5.0
 # What a command costs this process, from its caller's waking up to its place in a batch.
 COMMAND_SECONDS = 0.00001
 
+BATCH_COMMANDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+APPEND_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
+
 # Errors that a single command may be to blame for: its data, a constraint, its size.
 BLAMED_CLASSES = ("22", "23", "54")
 
@@ -50,6 +55,7 @@ class Flight:
     sorting: Sorting
     batch: Batch
     answer: Answer
+    sent_at: float
 
 
 class Writer:
@@ -69,6 +75,9 @@ class Writer:
         self._on_appended = on_appended
         self.pending = Pending(on_changed)
         self.view = View()
+        # For operators.
+        self.batch_commands = Histogram(BATCH_COMMANDS)
+        self.append_seconds = Histogram(APPEND_SECONDS)
         self._flights: deque[Flight] = deque()
         self._resting = asyncio.Lock()
         self._visitors = 0
@@ -175,7 +184,7 @@ class Writer:
         if sorting.fits:
             batch = Batch(sorting.fits, heads, now=self._now())
             answer = self._appender.append(batch, sorting)
-            self._flights.append(Flight(tickets, sorting, batch, answer))
+            self._flights.append(Flight(tickets, sorting, batch, answer, time.monotonic()))
         else:
             self.pending.note_progress()
         return True
@@ -199,7 +208,7 @@ class Writer:
         except (Lost, psycopg.Error) as failure:
             _note_lost(flight.tickets, failure)
             return False
-        self._settle(flight.batch, flight.sorting)
+        self._settle(flight.batch, flight.sorting, sent_at=flight.sent_at)
         return True
 
     # Writing carefully.
@@ -255,10 +264,11 @@ class Writer:
             unknown = [ticket for ticket in tickets if ticket not in known]
             sorting = self._sort(unknown, {}, all_is_known=True)
             batch = Batch(sorting.fits, self.view.heads, now=self._now())
+            sent_at = time.monotonic()
             await self._appender.commit(batch, sorting)
         finally:
             await self._appender.abandon()
-        self._settle(batch, sorting)
+        self._settle(batch, sorting, sent_at=sent_at)
         for ticket, outcome in known.items():
             ticket.settle(outcome)
 
@@ -284,7 +294,9 @@ class Writer:
     def _now(self) -> int:
         return chain.microseconds(self._clock.now())
 
-    def _settle(self, batch: Batch, sorting: Sorting) -> None:
+    def _settle(self, batch: Batch, sorting: Sorting, *, sent_at: float) -> None:
+        self.batch_commands.note(len(sorting.fits))
+        self.append_seconds.note(time.monotonic() - sent_at)
         self.view.advance(batch.next, sorting.versions)
         moments = {org: chain.moment(head.recorded_at) for org, head in batch.next.items()}
         for ticket in sorting.fits:

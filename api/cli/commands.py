@@ -17,7 +17,7 @@ from rich.text import Text
 
 from api import settings as configuration
 from api.main import OPERATOR_ERRORS, database, found_organisation
-from api.server import Role, serve
+from api.server import DEFAULT_PORT, Role, serve
 
 NAME_LENGTH_MAX = 200
 
@@ -64,9 +64,8 @@ def main() -> None:
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=8000,
-    show_default=True,
-    help="Port; 0 takes a free one.",
+    help=f"Port, {DEFAULT_PORT} by default; 0 takes a free one. Projector and dispatcher listen"
+    " only where one is given, for /healthz, /readyz and /metrics.",
 )
 @click.option(
     "--role",
@@ -76,7 +75,7 @@ def main() -> None:
     help="What this process does; with a database of your own the work can be split.",
 )
 @clearly
-def serve_command(host: str, port: int, role: Role) -> None:
+def serve_command(host: str, port: int | None, role: Role) -> None:
     """Serve the API, fold projections, send messages."""
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"

@@ -67,7 +67,7 @@ class Bank:
         answered = await self.trunkline.http.get("/metrics")
         assert answered.status_code == 200, answered.text
         lines = [line for line in answered.text.splitlines() if line.startswith(name)]
-        return int(lines[0].split()[-1]) if lines else 0
+        return int(float(lines[0].split()[-1])) if lines else 0
 
     def charged(self, purchase_id: str) -> list[int]:
         """What was taken for a purchase, in cents."""

@@ -91,7 +91,8 @@ async def test_refusals_are_counted(office: Office):
     async def counted() -> int:
         text = (await office.trunkline.http.get("/metrics")).text
         name = 'trunkline_webhooks_refused_total{platform="whatsapp"} '
-        return int(next((line for line in text.splitlines() if name in line), "0").split()[-1])
+        counted = next((line for line in text.splitlines() if name in line), "0").split()[-1]
+        return int(float(counted))
 
     before = await counted()
     await office.trunkline.http.post(PATH, content=b"{}")
