@@ -88,8 +88,15 @@ class Pending:
 
     # Losing.
 
-    def lose(self, losers: Mapping[Ticket, Exception]) -> None:
-        """Answer commands that are not written."""
+    def lose(
+        self, losers: Mapping[Ticket, Exception], *, outdated: Collection[Stream] = ()
+    ) -> None:
+        """Answer commands that are not written.
+
+        Of `outdated` streams they had seen old versions. Whatever the reason, these must not be
+        what they are decided on again: a reading may have been overtaken by what it was to show.
+        """
+        self._tell(outdated, ())
         self.send_back(losers, News())
         for ticket, error in losers.items():
             ticket.settle(error)

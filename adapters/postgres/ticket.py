@@ -105,6 +105,7 @@ class Sorting:
         # Decided on something newer than what is known here: the log has grown unseen.
         self.better_informed: list[Ticket] = []
         self.twins: dict[Ticket, Ticket] = {}  # With the command id of a ticket before them.
+        self.outdated: set[Stream] = set()  # Misfits have seen versions older than the log's.
         self.versions: dict[Stream, int] = {}  # Of all streams touched, as the tickets leave them.
         self.unproven: dict[Stream, int] = {}  # Taken for the newest without being known.
         self._known, self._ahead = known, ahead
@@ -120,8 +121,12 @@ class Sorting:
     def _place_of(self, ticket: Ticket) -> list[Ticket]:
         for stream, version in ticket.expected.items():
             known = self._version(stream, supposed=version)
-            if version != known:
-                return self.better_informed if version > known else self.misfits
+            if version > known:
+                return self.better_informed
+            if version < known:
+                if version < self._known.get(stream, version):
+                    self.outdated.add(stream)
+                return self.misfits
         if ticket.claims:
             if not self._claimed.isdisjoint(ticket.claims):
                 return self.misfits

@@ -284,7 +284,8 @@ class Writer:
             sorting = Sorting(waiting, self.view.versions, ahead)
             losers = [*sorting.misfits, *(sorting.better_informed if all_is_known else ())]
             if losers:
-                self.pending.lose({ticket: Conflict() for ticket in losers})
+                outcomes = {ticket: Conflict() for ticket in losers}
+                self.pending.lose(outcomes, outdated=sorting.outdated)
             elif not sent_back.issuperset(sorting.twins):
                 sent_back.update(sorting.twins)
                 self.pending.send_back(sorting.twins, News())

@@ -47,6 +47,19 @@ async def test_what_cannot_be_stored_is_logged_without_what_it_is(
     assert "secret" not in repr([vars(record) for record in caplog.records])
 
 
+async def test_who_has_read_an_old_version_is_told_so_and_need_not_fail_for_ever(
+    world: World, one: Process
+):
+    """Its state may have come late from a reading that was overtaken by our own writing."""
+    org = await world.org()
+    await one.log.append(command(org, ("chat:a", 1)))
+    await one.log.append(command(org, ("chat:a", 2)))
+    one.states[org.number, "chat:a"] = ["the first of two"]
+    late = one.log.submit(command(org, ("reader:r", 1), read=[("chat:a", 1)]))
+    assert await outcomes(late) == ["Conflict"]
+    assert (org.number, "chat:a") not in one.states
+
+
 # Callers.
 
 
