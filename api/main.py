@@ -73,6 +73,7 @@ from projections.outbox import Outbox
 from projections.payments import Payments as PaymentsProjection
 from projections.projection import Projection
 from projections.rebuild import Report
+from projections.retired import drop_build, drop_retired
 from projections.standing import Standings
 from projections.statements import Statements
 from projections.unread import Unread
@@ -376,3 +377,12 @@ async def rebuild(
 def compare(where: Database, projection: Projection) -> AsyncIterator[TableComparison]:
     """The live build and the one that is ready, else the previous one. Raises JobError."""
     return comparison_of(projection, partial(as_projector, where))
+
+
+async def drop(where: Database, name: str | None) -> list[Build]:
+    """Drop a build by its name, or all of versions that the code does not know. Raises JobError."""
+    workshop = Workshop(where.migration_url)
+    async with as_projector(where) as connection:
+        if name is None:
+            return await drop_retired(connection, workshop, PROJECTIONS)
+        return [await drop_build(connection, workshop, PROJECTIONS, name)]

@@ -138,15 +138,17 @@ class Workshop:
             become_owner(connection)
             _on_tables(connection, schema, "ANALYZE {table}")
 
-    def drop(self, schema: str) -> None:
-        """Remove a build that is not live, once the last who reads it has left. Raises StillRead.
+    def drop(self, schema: str, *, live_too: bool = False) -> None:
+        """Remove a build, once the last who reads it has left. Raises StillRead.
 
+        A live one goes only with `live_too`: of a version that no server has any more.
         Who follows it finds its checkpoints gone: both cannot move one, so nobody is in the middle.
         """
         with psycopg.connect(self._url) as connection:
             become_owner(connection)
             dropped = connection.execute(
-                "DELETE FROM builds WHERE schema = %s AND state <> 'live'", [schema]
+                "DELETE FROM builds WHERE schema = %s AND (state <> 'live' OR %s)",
+                [schema, live_too],
             )
             if dropped.rowcount != 1:
                 raise LookupError(f"There is no build {schema} that could be dropped.")

@@ -17,8 +17,8 @@ class JobRuns(JobError):
 
     def __init__(self, projection: str) -> None:
         super().__init__(
-            f"Another rebuild, switch, rollback or diff of {projection} is running. Wait for its"
-            " end; `trunkline projections status` shows how far a rebuild is."
+            f"Another rebuild, switch, rollback, diff or drop of {projection} is running. Wait for"
+            " its end; `trunkline projections status` shows how far a rebuild is."
         )
 
 
@@ -29,9 +29,14 @@ async def take_turn(
 
     Jobs that only read may run beside each other.
     """
-    cursor = await connection.execute(_LOCK_SHARED if only_reads else _LOCK, [projection.name])
+    await take_turn_named(connection, projection.name, only_reads=only_reads)
+
+
+async def take_turn_named(connection: Connection, name: str, *, only_reads: bool = False) -> None:
+    """The same for a projection that the code may not know any more."""
+    cursor = await connection.execute(_LOCK_SHARED if only_reads else _LOCK, [name])
     if await cursor.fetchone() != (True,):
-        raise JobRuns(projection.name)
+        raise JobRuns(name)
 
 
 async def build_in(connection: Connection, projection: Projection, *states: State) -> Build | None:

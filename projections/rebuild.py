@@ -51,8 +51,8 @@ class Workshop(Protocol):
     def analyze(self, schema: str) -> None:
         """Let the planner know what the tables hold."""
 
-    def drop(self, schema: str) -> None:
-        """Remove a build that is not live."""
+    def drop(self, schema: str, *, live_too: bool = False) -> None:
+        """Remove a build, a live one only where that is asked for."""
 
 
 class WorkerProcess(Protocol):

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from api import settings as configuration
 from api.cli.commands import clearly
-from api.main import PROJECTIONS, Database, as_projector, compare, database, rebuild
+from api.main import PROJECTIONS, Database, as_projector, compare, database, drop, rebuild
 from projections.builds import Build
 from projections.comparison import TableComparison
 from projections.projection import Projection, filling_of
@@ -250,6 +250,29 @@ def switch_command(projection: Projection) -> None:
 def rollback_command(projection: Projection) -> None:
     """Let the previous build of NAME serve again; the live one is ready once more."""
     _exchange(projection, roll_back)
+
+
+@projections_group.command("drop")
+@click.argument("build", metavar="BUILD", required=False)
+@click.option(
+    "--retired", is_flag=True, help="All builds of versions that this code does not know."
+)
+@clearly
+def drop_command(build: str | None, retired: bool) -> None:
+    """Drop BUILD, such as inbox_1_2: one that is ready, previous or unfinished, or retired.
+
+    After an upgrade, builds of the old version stay, so that old servers and new ones can run side
+    by side. Drop them when the last old server has ended. What serves is never dropped.
+    """
+    if (build is None) != retired:
+        raise click.UsageError("Name one BUILD, or say --retired.")
+    with database(configuration.load()) as where:
+        where.migrate()
+        dropped = asyncio.run(drop(where, build))
+    for each in dropped:
+        _tell({"build": each.schema, "state": "dropped"}, f"{each.schema} was dropped.")
+    if not dropped:
+        _tell({"dropped": 0}, "Nothing is retired.")
 
 
 def _exchange(projection: Projection, exchange: Callable[..., Any]) -> None:

@@ -11,6 +11,9 @@ from click.testing import CliRunner, Result
 
 from api.cli import main
 from api.main import PROJECTIONS
+from migrations.builds import make_build
+from projections import retired
+from projections.unread import Unread
 from tests.conftest import Database
 from tests.projections.diaries import Log
 
@@ -130,5 +133,99 @@ def test_a_second_rebuild_at_the_same_time_is_refused(run: Run, log: Log, databa
     with psycopg.connect(database.url) as connection:
         connection.execute("SELECT pg_advisory_lock(hashtext('trunkline job'), hashtext('outbox'))")
         output = " ".join(run("rebuild", "outbox", expect=1).output.split())
-        assert "Another rebuild, switch, rollback or diff of outbox is running" in output
+        assert "Another rebuild, switch, rollback, diff or drop of outbox is running" in output
     run("rebuild", "outbox")
+
+
+# Dropping.
+
+
+def schemas(database: Database) -> set[str]:
+    with psycopg.connect(database.superuser) as connection:
+        found = connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspname ~ '_[0-9]+_[0-9]+$'"
+        )
+        return {name for (name,) in found}
+
+
+class Old(Unread):
+    """The projection as an older version of the code had it."""
+
+    version = 99
+
+
+@pytest.fixture
+def old_build(run: Run, log: Log, database: Database) -> str:
+    """A live build of a version that the code does not know, as an upgrade leaves it behind."""
+    run("list")
+    with psycopg.connect(database.superuser) as connection:
+        make_build(connection, Old(), 1, tables=Old.tables, state="live", complete=True)
+    return "unread_99_1"
+
+
+def moves(database: Database, position: int) -> None:
+    """Whoever follows the old build has come so far in the first organisation."""
+    with psycopg.connect(database.superuser) as connection:
+        connection.execute(
+            "INSERT INTO trunkline.checkpoints (projection, version, build, org, position)"
+            " VALUES ('unread', 99, 1, 1, %s) ON CONFLICT (projection, version, build, org)"
+            " DO UPDATE SET position = excluded.position",
+            [position],
+        )
+
+
+def test_retired_builds_are_dropped_and_nothing_else(
+    run: Run, old_build: str, database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(retired, "WATCH_SECONDS", 0.1)
+    before = schemas(database)
+    moves(database, 20)
+    assert lines(run("drop", "--retired")) == [{"build": old_build, "state": "dropped"}]
+    assert schemas(database) == before - {old_build}
+    assert lines(run("drop", "--retired")) == [{"dropped": 0}]
+
+
+def test_what_old_servers_may_still_read_is_not_dropped(
+    run: Run, old_build: str, database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    """Level with the log, or moving on."""
+    monkeypatch.setattr(retired, "WATCH_SECONDS", 0.1)
+    moves(database, 1_000)
+    output = run("drop", "--retired", expect=1).output
+    assert "a server of an older version follows it" in " ".join(output.split())
+
+    async def meanwhile(_: float) -> None:
+        moves(database, 21)
+
+    moves(database, 20)
+    with monkeypatch.context() as context:
+        context.setattr(retired.asyncio, "sleep", meanwhile)
+        run("drop", old_build, expect=1)
+    assert old_build in schemas(database)
+    run("drop", old_build)
+    assert old_build not in schemas(database)
+
+
+def test_the_build_that_serves_is_never_dropped_and_others_are_by_name(
+    run: Run, log: Log, database: Database
+):
+    rebuilt = lines(run("rebuild", "unread"))[-1]["build"]
+    live = next(
+        each for each in schemas(database) if each.startswith("unread_") and each != rebuilt
+    )
+    refused = " ".join(run("drop", live, expect=1).output.split())
+    assert f"{live} is live and serves" in refused
+    assert lines(run("drop", rebuilt)) == [{"build": rebuilt, "state": "dropped"}]
+    assert rebuilt not in schemas(database)
+    unknown = " ".join(run("drop", rebuilt, expect=1).output.split())
+    assert f"There is no build {rebuilt}. There are: channels_" in unknown
+    run("drop", expect=2)
+    run("drop", live, "--retired", expect=2)
+
+
+def test_nothing_is_dropped_while_a_job_runs(run: Run, old_build: str, database: Database):
+    with psycopg.connect(database.url) as connection:
+        connection.execute("SELECT pg_advisory_lock(hashtext('trunkline job'), hashtext('unread'))")
+        output = " ".join(run("drop", "--retired", expect=1).output.split())
+    assert "Another rebuild, switch, rollback, diff or drop of unread is running" in output
+    assert old_build in schemas(database)
