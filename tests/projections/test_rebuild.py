@@ -112,7 +112,7 @@ async def test_one_rebuild_runs_at_a_time(where: Where, log: Log):
     log.append(1, 5)
     async with as_projector(where) as connection:
         await take_turn(connection, Diary())
-        with pytest.raises(JobRuns, match="Another rebuild, switch, rollback or diff of diary"):
+        with pytest.raises(JobRuns, match="diff or drop of diary is running"):
             await rebuild(where, Diary(), workers=1, report=quietly)
     assert await states(where, Diary()) == {1: "live"}
     await rebuild(where, Diary(), workers=1, report=quietly)
