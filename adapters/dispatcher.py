@@ -83,7 +83,7 @@ class Dispatcher:
         self._lanes = Lanes()
         # For operators: answers by platform and kind, and how long they took by platform.
         self.answers: Counter[tuple[str, str]] = Counter()
-        self.seconds = {platform: Histogram(ANSWER_SECONDS) for platform in platforms}
+        self.seconds: dict[str, Histogram] = {}
 
     async def run(self) -> None:
         """Send until cancelled; what is on its way then is settled first, or is uncertain."""
@@ -121,7 +121,7 @@ class Dispatcher:
             answer = await self._answer(due)
             now = self._loop_time()
             self.answers[due.platform, ANSWERS[type(answer)]] += 1
-            self.seconds[due.platform].note(now - begun_at)
+            self.seconds.setdefault(due.platform, Histogram(ANSWER_SECONDS)).note(now - begun_at)
             news = self._pacing.note(due, answer, begun_at=begun_at, now=now)
             await self._record(due, answer)
             if news is not None:
