@@ -9,6 +9,7 @@ from litestar import Litestar, Request, Response, get
 from litestar.di import Provide
 
 from api import (
+    canned,
     channels,
     chats,
     decisions,
@@ -27,6 +28,7 @@ from api import credits as credit_routes
 from api.answers import page
 from api.authentication import Authentication, Principal
 from api.bodies import check_request
+from api.commands.canned import Canned
 from api.commands.channels import Channels
 from api.commands.chats import Chats
 from api.commands.credits import CreditAccounts
@@ -57,6 +59,7 @@ HANDLERS = (
     *chats.HANDLERS,
     *messages.HANDLERS,
     *stream.HANDLERS,
+    *canned.HANDLERS,
     *templates.HANDLERS,
     *credit_routes.HANDLERS,
     *pricing.HANDLERS,
@@ -79,6 +82,7 @@ class Parts:
     channels: Channels
     chats: Chats
     replies: Replies
+    canned: Canned
     credit_accounts: CreditAccounts
     quotes: Quotes
     rate_cards: RateCards

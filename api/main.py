@@ -36,6 +36,7 @@ from api import health, rate_cards
 from api.app import HANDLERS, Parts, create_app
 from api.authentication import Authentication
 from api.commands.billing import Billing
+from api.commands.canned import Canned
 from api.commands.channels import Channels
 from api.commands.chats import Chats
 from api.commands.context import Context
@@ -265,6 +266,7 @@ def application(parts: Core, *, for_operators: bool = False) -> Litestar:
             channels=Channels(parts.context),
             chats=Chats(parts.context),
             replies=Replies(parts.context),
+            canned=Canned(parts.context),
             credit_accounts=CreditAccounts(parts.context),
             quotes=Quotes(parts.context),
             rate_cards=rate_cards.load(settings.rate_cards),

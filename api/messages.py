@@ -12,14 +12,16 @@ from litestar.params import FromPath, JSONBody
 from api.answers import Listing, Page, answer, cursor_of, known_id, read_answer
 from api.authentication import Principal, actor_of
 from api.chats import INBOX, chat_row_of, viewer_of
+from api.commands.canned import CannedReply
 from api.commands.context import Actor
 from api.commands.execute import Outcome
-from api.commands.replies import Replies, Start, TemplateReply, TextReply, Write
+from api.commands.replies import AnyReply, Replies, Start, TemplateReply, TextReply, Write
 from api.names import Names
 from api.notices import with_names
 from api.parts import Part
 from api.reading import Reading
 from api.views import MaskedMessage, VisibleMessage, message_view, people_on
+from domain.canned import shortcut_of
 from domain.ports import Clock
 from domain.refusal import AnsweredMeanwhile, Invalid, NotOwner
 from projections import inbox_queries as inbox
@@ -37,30 +39,49 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 
 
 class MessageBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """`text` needs a text; `template` a name, a language and every parameter."""
+    """`text` needs a text; `template` a name, a language and every parameter; `canned` a shortcut,
+    and the fields that its text has and we do not know."""
 
-    kind: Literal["text", "template"]
+    kind: Literal["text", "template", "canned"]
     text: Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_LENGTH_MAX)] | None = None
     name: Name | None = None
     language: Annotated[str, msgspec.Meta(min_length=2, max_length=15)] | None = None
     parameters: dict[str, Annotated[str, msgspec.Meta(max_length=1024)]] | None = None
+    shortcut: Annotated[str, msgspec.Meta(min_length=1, max_length=512)] | None = None
+    fields: dict[str, Annotated[str, msgspec.Meta(max_length=1024)]] | None = None
     seen_position: Annotated[int, msgspec.Meta(ge=0, le=POSITION_MAX)] | None = None
     confirm: bool = False
 
-    def message(self) -> TextReply | TemplateReply:
+    def message(self) -> AnyReply:
         """What is to be sent. Raises Invalid."""
-        if self.kind == "text":
-            self._refuse("name", "language", "parameters")
-            if self.text is None or not self.text.strip():
-                raise Invalid("text", "must not be empty")
-            return TextReply(text=self.text)
-        self._refuse("text")
+        match self.kind:
+            case "text":
+                return self._text()
+            case "template":
+                return self._template()
+            case "canned":
+                return self._canned()
+
+    def _text(self) -> TextReply:
+        self._refuse("name", "language", "parameters", "shortcut", "fields")
+        if self.text is None or not self.text.strip():
+            raise Invalid("text", "must not be empty")
+        return TextReply(text=self.text)
+
+    def _template(self) -> TemplateReply:
+        self._refuse("text", "shortcut", "fields")
         if self.name is None or self.language is None:
             missing = "name" if self.name is None else "language"
             raise Invalid(missing, "is needed for a template")
         return TemplateReply(
             name=self.name, language=self.language, parameters=self.parameters or {}
         )
+
+    def _canned(self) -> CannedReply:
+        self._refuse("text", "name", "language", "parameters")
+        if self.shortcut is None:
+            raise Invalid("shortcut", "is needed for a canned reply")
+        return CannedReply(shortcut=shortcut_of(self.shortcut), fields=self.fields or {})
 
     def _refuse(self, *fields: str) -> None:
         for field in fields:

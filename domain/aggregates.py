@@ -7,6 +7,7 @@ import msgspec
 
 from domain import (
     account,
+    canned,
     channel,
     chat,
     chosen_rules,
@@ -32,6 +33,7 @@ def _unmoved(state: Nothing, _event: Event) -> Nothing:
 AGGREGATES: Mapping[str, tuple[Any, Evolve]] = {
     "organisation": (organisation.Organisation(), organisation.evolve),
     "account": (account.Account(), account.evolve),
+    "canned": (canned.CannedReplies(), canned.evolve),
     "channel": (channel.Channel(), channel.evolve),
     "chat": (chat.Chat(), chat.evolve),
     "contact": (contact.Contact(), contact.evolve),

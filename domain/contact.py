@@ -92,6 +92,7 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     addresses: dict[bytes, str] = {}  # Keyed hash -> kind of address.
     countries: dict[bytes, str] = {}  # Of the addresses that tell one.
     name_key: bytes | None = None
+    profile: Sealed | None = None  # The name itself, for what is written to them (C8).
     chats: dict[str, str] = {}  # Account -> chat.
 
     @property
@@ -118,7 +119,7 @@ def evolve(contact: Contact, event: Event) -> Contact:
             told = {key: each for key, each in contact.countries.items() if key != event.key}
             return replace(contact, addresses=rest, countries=told)
         case ContactNamed():
-            return replace(contact, name_key=event.key)
+            return replace(contact, name_key=event.key, profile=event.profile)
         case ContactChatStarted():
             return replace(contact, chats={**contact.chats, event.account: event.chat_id})
         case _:

@@ -120,7 +120,7 @@ class TemplateNotApproved(Refusal):
 
 
 class ParameterMissing(Refusal):
-    """A template needs every one of its parameters filled."""
+    """Every parameter of a template, and every field of a canned reply, must be filled."""
 
     code = "parameter_missing"
 

@@ -1,19 +1,17 @@
 """An account's message templates. Stream `template:{platform}:{account_id}` (C8)."""
 
-import re
 from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
 
+from domain import placeholders
 from domain.event import Event, stored_as
 from domain.refusal import Invalid, NotFound, ParameterMissing, TemplateNotApproved
 
 Category = Literal["marketing", "utility", "authentication", "service"]
 TemplateState = Literal["draft", "pending", "approved", "rejected", "paused"]
-
-_PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z0-9_]+)\s*\}\}")
 
 
 def stream_of(platform: str, account_id: str) -> str:
@@ -90,7 +88,7 @@ def define(
     templates: Templates, *, name: str, language: str, template: Template, user_id: str
 ) -> list[Event]:
     """Set a template; nothing if it stands so already."""
-    for each in _PLACEHOLDER.findall(template.body):
+    for each in placeholders.names_in(template.body):
         if each not in template.parameters:
             raise Invalid("parameters", f"the body has {{{{{each}}}}}, which is not among them")
     if templates.by_name.get((name, language)) == template:
@@ -120,10 +118,10 @@ def fill(
             f"The template {name!r} is {template.state}.", state=template.state
         )
     # The text's own placeholders too: nothing is ever sent with a hole in it.
-    needed = dict.fromkeys((*template.parameters, *_PLACEHOLDER.findall(template.body)))
+    needed = dict.fromkeys((*template.parameters, *placeholders.names_in(template.body)))
     missing = [each for each in needed if not parameters.get(each)]
     if missing:
         raise ParameterMissing(
             errors=[{"field": f"parameters.{each}", "message": "is missing"} for each in missing]
         )
-    return template, _PLACEHOLDER.sub(lambda found: parameters[found[1]], template.body)
+    return template, placeholders.filled(template.body, parameters)

@@ -7,6 +7,7 @@ import msgspec
 
 from domain import (
     account,
+    canned,
     channel,
     chat,
     chosen_rules,
@@ -152,6 +153,8 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     reader.ChatVisited: lambda e: f"{e.user_id} saw everything in chat {e.chat_id}.",
     template.TemplateDefined: lambda e: f"Template {e.name}/{e.language} is {e.state}.",
     template.TemplateStateChanged: lambda e: f"Template {e.name}/{e.language} is {e.state} now.",
+    canned.CannedReplyDefined: lambda e: f"#{e.shortcut} stands for a canned reply.",
+    canned.CannedReplyRemoved: lambda e: f"#{e.shortcut} stands for nothing any more.",
     delivery.DeliveryKept: lambda _: "A delivery for an account that nobody holds was kept.",
     delivery.DeliveriesHandedOver: lambda e: f"{e.count} deliveries went to {e.organisation_id}.",
 }

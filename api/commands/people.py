@@ -12,7 +12,7 @@ from domain.country import country_of
 from domain.event import Event, Sealed
 from domain.identifiers import NewId
 from domain.inbound import Address, Person
-from domain.ports import AddressClaim, Addresses, Keys, Org
+from domain.ports import AddressClaim, Addresses, Keys, Org, Unreadable
 
 ADDRESSES_KEPT_MAX = 100_000
 
@@ -105,6 +105,25 @@ class People:
         if not keys.has(key_id):
             raise Missing(lambda: self._learn(unit, keys, key_id))
         return keys.seal(data, stream=stream, event=event, key_id=key_id)
+
+    def name_of(self, unit: Unit, keys: Keys, contact_id: str) -> str | None:
+        """Their name as the platform shows it; None where none is known. Raises Missing."""
+        stream = contacts.stream_of(contact_id)
+        profile = unit.state(stream, Contact).profile
+        if profile is None:
+            return None
+        key_id = profile.key
+        wrapped = unit.fact(("key", key_id), lambda: self.wrapped_keys(unit.org, [key_id]))
+        try:
+            data = keys.open(
+                profile,
+                stream=stream,
+                stored_type=ContactNamed.stored_type,
+                wrapped=wrapped.get(key_id),
+            )
+        except Unreadable:
+            return None
+        return msgspec.json.decode(data, type=Profile).name
 
     async def wrapped_keys(self, org: Org, ids: Sequence[str]) -> dict[str, bytes]:
         """People's keys as they are stored; those that are erased are missing."""

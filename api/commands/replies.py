@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from api.commands.canned import CannedReply, written_out
 from api.commands.context import (
     Actor,
     Context,
@@ -48,12 +49,15 @@ class TemplateReply(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, str]
 
 
+AnyReply = TextReply | TemplateReply | CannedReply
+
+
 class Write(msgspec.Struct, frozen=True, kw_only=True):
     """A message to the customer of a chat, from one service."""
 
     service: str
     chat_id: str
-    message: TextReply | TemplateReply
+    message: AnyReply
     seen_position: int | None = None
     confirm: bool = False
 
@@ -121,13 +125,17 @@ class Replies:
         channel: Channel,
         *,
         service: str,
-        message: TextReply | TemplateReply,
+        message: AnyReply,
         seen_version: int | None = None,
         confirm: bool = False,
     ) -> None:
         assert chat.chat_id is not None
         stream = chats.stream_of(chat.chat_id)
         all_templates = _templates_of(unit, chat)
+        if isinstance(message, CannedReply):
+            people = self._context.people
+            text = written_out(unit, people, actor.keys, chat, service, message)
+            message = TextReply(text=text)
         if isinstance(message, TextReply):
             require_text(chat.platform, message.text)
         content, kind, template, category = _compose(message, all_templates)

@@ -80,6 +80,7 @@ BODIES: dict[str, Any] = {
     },
     "POST /v1/quotes": {"account_id": "{account_id}"},
     "POST /v1/statements/{account_id}/{month}/replay": {"pricing": "per-message/2025-07"},
+    "PUT /v1/services/{service}/canned/{shortcut}": {"text": "Hello {{customer.name}}"},
     "PUT /v1/accounts/{account_id}/templates/{name}/{language}": {
         "category": "utility",
         "body": "Hello {{customer}}",
@@ -158,6 +159,8 @@ async def office_of(trunkline: Trunkline, service: str = "crm", *others: str) ->
         f"/v1/accounts/{account}/templates/greeting/en",
         BODIES["PUT /v1/accounts/{account_id}/templates/{name}/{language}"],
     )
+    canned = BODIES["PUT /v1/services/{service}/canned/{shortcut}"]
+    await admin.put(f"/v1/services/{service}/canned/hello", canned)
     await trunkline.says("Hello there", account_id=account)
     await admin.settled()
     (chat,) = await admin.chats(service)
@@ -174,6 +177,7 @@ async def office_of(trunkline: Trunkline, service: str = "crm", *others: str) ->
             "account_id": account,
             "name": "greeting",
             "language": "en",
+            "shortcut": "hello",
             "kind": "pricing",
             "month": "2026-11",
         },

@@ -71,6 +71,10 @@ TABLE = {
     ),
     "POST /v1/services/{service}/chats/{chat_id}/messages/{message_id}/discard": WRITERS,
     "GET /v1/services/{service}/stream": VIEWERS,
+    "PUT /v1/services/{service}/canned/{shortcut}": "200 200 403 403 403 403 404 401",
+    "GET /v1/services/{service}/canned/{shortcut}": VIEWERS,
+    "GET /v1/services/{service}/canned": VIEWERS,
+    "DELETE /v1/services/{service}/canned/{shortcut}": "200 200 403 403 403 403 404 401",
     "PUT /v1/accounts/{account_id}/templates/{name}/{language}": "200 200 403 403 403 403 404 401",
     "GET /v1/accounts/{account_id}/templates/{name}/{language}": (
         "200 200 200 200 200 200 404 401"
@@ -153,6 +157,11 @@ async def _a_dormant_channel(office: Office) -> dict[str, str]:
     return names
 
 
+async def _a_canned_reply(office: Office) -> dict[str, str]:
+    await office.admin.put(office.path("/v1/services/{service}/canned/doomed"), {"text": "Bye"})
+    return {"shortcut": "doomed"}
+
+
 async def _nothing(office: Office) -> dict[str, str]:
     return {}
 
@@ -161,6 +170,7 @@ PREPARATIONS: dict[str, Callable[[Office], Awaitable[dict[str, str]]]] = {
     "POST /v1/services/{service}/chats/{chat_id}/messages/{message_id}/retry": _a_failed_message,
     "POST /v1/services/{service}/chats/{chat_id}/unassign": _an_owned_chat,
     "DELETE /v1/api-keys/{key_id}": _a_key,
+    "DELETE /v1/services/{service}/canned/{shortcut}": _a_canned_reply,
     "POST /v1/channels/{channel_id}/services/{service}/disable": _another_channel,
     "POST /v1/channels/{channel_id}/services/{service}/enable": _a_dormant_channel,
     "DELETE /v1/channels/{channel_id}/services/{service}": _another_channel,

@@ -16,6 +16,7 @@ from domain.account import (
     StrayReceiptReceived,
     VerificationFailed,
 )
+from domain.canned import CannedReplyDefined, CannedReplyRemoved
 from domain.channel import (
     AgentsAssociated,
     ChannelCreated,
@@ -162,6 +163,12 @@ SAMPLES: dict[tuple[str, int], Event] = {
         kind="account.quality_update", notice=OF_DELIVERY
     ),
     ("account.receipt_received", 1): StrayReceiptReceived(status="delivered", receipt=OF_DELIVERY),
+    ("canned.defined", 1): CannedReplyDefined(
+        shortcut="挨拶",
+        text="{{customer.name}}様、お問い合わせありがとうございます。",
+        user_id=ADMIN,
+    ),
+    ("canned.removed", 1): CannedReplyRemoved(shortcut="挨拶", user_id=ADMIN),
     ("channel.created", 1): ChannelCreated(
         channel_id=CHANNEL,
         platform="whatsapp",

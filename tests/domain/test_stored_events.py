@@ -23,6 +23,7 @@ HISTORIES = sorted(
 )
 KINDS_WITH_STATE = {
     "account",
+    "canned",
     "channel",
     "chat",
     "contact",
