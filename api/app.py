@@ -36,6 +36,7 @@ from api.commands.execute import Executor
 from api.commands.organisations import Organisations
 from api.commands.quotes import Quotes
 from api.commands.replies import Replies
+from api.commands.templates import AccountTemplates
 from api.document import openapi_document
 from api.feeds import Feeds
 from api.handlers import takes
@@ -83,6 +84,7 @@ class Parts:
     chats: Chats
     replies: Replies
     canned: Canned
+    account_templates: AccountTemplates
     credit_accounts: CreditAccounts
     quotes: Quotes
     rate_cards: RateCards

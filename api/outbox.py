@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from api.commands.credentials import AccountCredentials
-from api.commands.reception import mark_of
+from api.commands.marks import mark_of
 from domain import chat as chats
 from domain.chat import ReplyRequested
 from domain.credentials import Credentials

@@ -1,19 +1,23 @@
 """Templates of an account, with their approval state (C8)."""
 
+from operator import itemgetter
 from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get, put
 from litestar.params import FromPath, JSONBody
 
-from api.answers import answer, known_account
+from api.answers import Listing, Page, answer, cursor_of, known_account
 from api.authentication import Principal, actor_of
-from api.commands.replies import Replies
+from api.commands.templates import AccountTemplates
 from api.parts import Part
-from domain.refusal import Invalid
+from domain.refusal import Invalid, NotFound
 from domain.template import Category, Template, TemplateState
 
 AnyRequest = Request[Any, Any, Any]
+# The one platform whose templates can be sent.
+PLATFORM = "whatsapp"
+
 NAME_LENGTH_MAX = 512
 LANGUAGE_LENGTH_MAX = 15
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH_MAX)]
@@ -37,6 +41,7 @@ class TemplateView(msgspec.Struct, kw_only=True):
     body: str
     parameters: list[str]
     state: TemplateState
+    reason: str | None  # Why, where the platform says.
 
 
 @put("/v1/accounts/{account_id:str}/templates/{name:str}/{language:str}")
@@ -47,7 +52,7 @@ async def put_template(
     language: FromPath[str],
     data: JSONBody[TemplateBody],
     principal: Part[Principal],
-    replies: Part[Replies],
+    account_templates: Part[AccountTemplates],
 ) -> Response[TemplateView]:
     """Set a template of an account, with its approval state. Spec C8."""
     actor = await actor_of(request, principal, scope="manage", status=200)
@@ -59,9 +64,9 @@ async def put_template(
         parameters=tuple(data.parameters),
         state=data.state,
     )
-    outcome = await replies.define_template(
+    outcome = await account_templates.define(
         actor,
-        platform="whatsapp",
+        platform=PLATFORM,
         account_id=known_account(account_id),
         name=name,
         language=language,
@@ -76,18 +81,36 @@ async def get_template(
     name: FromPath[str],
     language: FromPath[str],
     principal: Part[Principal],
-    replies: Part[Replies],
+    account_templates: Part[AccountTemplates],
 ) -> TemplateView:
     """One template."""
     principal.require_scope("read")
-    template = await replies.template(
-        principal.keys.org,
-        platform="whatsapp",
-        account_id=known_account(account_id),
-        name=name,
-        language=language,
+    known = await account_templates.of_account(
+        principal.keys.org, PLATFORM, known_account(account_id)
     )
+    template = known.by_name.get((name, language))
+    if template is None:
+        raise NotFound("There is no such template.")
     return _template_view(name, language, template)
+
+
+@get("/v1/accounts/{account_id:str}/templates")
+async def list_templates(
+    account_id: FromPath[str],
+    principal: Part[Principal],
+    account_templates: Part[AccountTemplates],
+    page: Part[Page],
+) -> Listing[TemplateView]:
+    """The account's templates by name and language, each with its approval state. Spec C8."""
+    principal.require_scope("read")
+    after = page.after(str, str) or ("", "")
+    known = await account_templates.of_account(
+        principal.keys.org, PLATFORM, known_account(account_id)
+    )
+    rest = [each for each in sorted(known.by_name.items(), key=itemgetter(0)) if each[0] > after]
+    items = [_template_view(*key, template) for key, template in rest[: page.limit]]
+    more = cursor_of(items[-1].name, items[-1].language) if len(rest) > len(items) else None
+    return Listing(items, more)
 
 
 def _require_printable(value: str, *, field: str, length_max: int) -> None:
@@ -104,10 +127,12 @@ def _template_view(name: str, language: str, template: Template) -> TemplateView
         body=template.body,
         parameters=list(template.parameters),
         state=template.state,
+        reason=template.reason,
     )
 
 
 HANDLERS = (
     put_template,
     get_template,
+    list_templates,
 )

@@ -350,7 +350,7 @@ def _with_reply(chat: Chat, version: int, event: ReplyRequested) -> Chat:
         channel_id=event.channel_id,
         requested=version,
         requested_at=event.at,
-        is_template=event.template is not None,
+        template=event.template,
         charge=charge,
     )
     forget_oldest(outbound)

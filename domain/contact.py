@@ -84,6 +84,13 @@ class ActivityReceived(Event, frozen=True, kw_only=True):
     group: str | None = None  # Contact of the group where it happened (C19).
 
 
+class MarketingWish(msgspec.Struct, frozen=True):
+    """Whether they take marketing on an account, and since when (N5)."""
+
+    wants: bool
+    at: datetime
+
+
 class Contact(msgspec.Struct, frozen=True, kw_only=True):
     """The contact as decisions see it."""
 
@@ -94,6 +101,7 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     name_key: bytes | None = None
     profile: Sealed | None = None  # The name itself, for what is written to them (C8).
     chats: dict[str, str] = {}  # Account -> chat.
+    marketing: dict[str, MarketingWish] = {}  # By account.
 
     @property
     def country(self) -> str | None:
@@ -101,6 +109,11 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
         phones = [each for key, each in self.countries.items() if self.addresses[key] == "phone"]
         told = phones or list(self.countries.values())
         return told[-1] if told else None
+
+    def takes_marketing(self, account: str) -> bool:
+        """Whether they may be sent marketing from an account: unless they said no. Spec N5."""
+        wish = self.marketing.get(account)
+        return wish is None or wish.wants
 
 
 def evolve(contact: Contact, event: Event) -> Contact:
@@ -122,5 +135,23 @@ def evolve(contact: Contact, event: Event) -> Contact:
             return replace(contact, name_key=event.key, profile=event.profile)
         case ContactChatStarted():
             return replace(contact, chats={**contact.chats, event.account: event.chat_id})
+        case MarketingPreferenceChanged():
+            return _with_wish(contact, event)
         case _:
             return contact
+
+
+def _with_wish(contact: Contact, event: MarketingPreferenceChanged) -> Contact:
+    """What they said last holds, whatever is heard last."""
+    present = contact.marketing.get(event.account)
+    if present is not None and event.at < present.at:
+        return contact
+    wish = MarketingWish(event.wants_marketing, event.at)
+    return replace(contact, marketing={**contact.marketing, event.account: wish})
+
+
+def note_refused_marketing(contact: Contact, account: str, *, at: datetime) -> list[Event]:
+    """The platform refused a message because they want no marketing. Once is enough. Spec N5."""
+    if not contact.takes_marketing(account):
+        return []
+    return [MarketingPreferenceChanged(account=account, wants_marketing=False, at=at)]

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from domain.template import TemplateWord
+
 
 class Address(msgspec.Struct, frozen=True):
     """How a platform names a person or a group of people.
@@ -94,6 +96,7 @@ class ReceiptOccurred(Occurrence, frozen=True, kw_only=True, tag="receipt"):
     group: Address | None = None
     sent_by_us: str | None = None
     error_code: int | None = None
+    reason: str | None = None  # Our word for the error, as for a refusal (domain/outbound.py).
     detail: Any = None  # Pricing, conversation, errors: as received.
 
 
@@ -156,6 +159,7 @@ class AccountNoticed(Occurrence, frozen=True, kw_only=True, tag="account"):
 
     raw: Any
     condition: Condition | None = None  # None: it says nothing of that.
+    template: TemplateWord | None = None  # Where it is about one.
 
 
 class NotUnderstood(Occurrence, frozen=True, kw_only=True, tag="unknown"):

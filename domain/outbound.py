@@ -39,7 +39,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     """The platform refused this message for good."""
 
-    reason: str  # undeliverable, window_closed, opted_out, template, invalid, …
+    reason: str  # undeliverable, window_closed, opted_out, template, template_paused, invalid, …
     code: int | None
     detail: str
 

@@ -15,7 +15,7 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
     channel_id: str
     requested: int  # Version of the request, where its content stands.
     requested_at: datetime
-    is_template: bool
+    template: str | None = None  # `<name>/<language>`
     status: str = "queued"
     sending: bool = False
     attempt: int = 0
@@ -24,6 +24,11 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
     retried: bool = False
     key: bytes | None = None
     charge: str | None = None  # Under which of the chat's charges it falls.
+
+    @property
+    def is_template(self) -> bool:
+        """Whether it may leave outside the messaging window (N1)."""
+        return self.template is not None
 
 
 class Reply(msgspec.Struct, frozen=True):

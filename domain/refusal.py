@@ -107,6 +107,18 @@ class WindowClosed(Refusal):
     code = "window_closed"
 
 
+class QuotaExceeded(Refusal):
+    """As many messages as the platform allows were sent to this customer."""
+
+    code = "quota_exceeded"
+
+
+class OptedOut(Refusal):
+    """The customer wants no marketing from this account until they say otherwise."""
+
+    code = "opted_out"
+
+
 class CannotStart(Refusal):
     """On this platform the business cannot write first."""
 

@@ -27,6 +27,7 @@ from domain.refusal import (
     ChatBlocked,
     NotFound,
     NotOwner,
+    OptedOut,
     Refusal,
     WindowClosed,
 )
@@ -71,12 +72,15 @@ def request_reply(
     command: RequestReply,
     *,
     approved_templates: list[str],
+    opted_out: bool = False,
     user_id: str,
     now: datetime,
 ) -> list[ReplyRequested]:
-    """Queue a reply, or refuse it before anything is sent. Spec C5, C7, N1, N2, S14."""
+    """Queue a reply, or refuse it before anything is sent. Spec C5, C7, N1, N2, N5, S14."""
     require_may_write(chat, channel, organisation, service=command.service, user_id=user_id)
     _require_unanswered(chat, channel, command)
+    if opted_out:
+        raise OptedOut
     if command.template is None:
         _require_open_window(chat, approved_templates=approved_templates, now=now)
     return [

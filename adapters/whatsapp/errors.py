@@ -31,5 +31,13 @@ MEANINGS = meanings(
         (Meaning("reject", "media"), (131052, 131053)),
         (Meaning("reject", "address"), (131062,)),
         (Meaning("reject", "template"), range(132000, 133000)),
+        # For its poor quality: no other customer would get it either (C8).
+        (Meaning("reject", "template_paused"), (132015, 132016)),
     )
 )
+
+
+def reason_of(code: int | None) -> str | None:
+    """Our word for what a code says of a message; None for a code that we do not know."""
+    meaning = MEANINGS.get(code) if code is not None else None
+    return meaning.reason if meaning is not None else None

@@ -6,6 +6,7 @@ from typing import Any
 from adapters.meta_errors import error_code
 from adapters.readers import identifier, text
 from adapters.whatsapp.content import describe, quoted
+from adapters.whatsapp.errors import reason_of
 from adapters.whatsapp.readers import NOBODY, first_error, phone_number
 from adapters.whatsapp.source import Source
 from domain.inbound import (
@@ -61,6 +62,7 @@ def read_status(source: Source, item: Item) -> AnyOccurrence:
     if platform_id is None or status is None or source.account_id is None:
         return source.not_understood("statuses", item)
     group, recipient, participant = _recipient(source, item)
+    code = error_code(first_error(item.get("errors")))
     return ReceiptOccurred(
         kind=f"status.{status}" if status in STATUSES else "status.unknown",
         account_id=source.account_id,
@@ -73,7 +75,8 @@ def read_status(source: Source, item: Item) -> AnyOccurrence:
         person=recipient,
         group=group,
         sent_by_us=text(item.get("biz_opaque_callback_data")),
-        error_code=error_code(first_error(item.get("errors"))),
+        error_code=code,
+        reason=reason_of(code),
         detail=_detail(item),
     )
 

@@ -15,6 +15,7 @@ from adapters.whatsapp.conditions import condition
 from adapters.whatsapp.items import READERS
 from adapters.whatsapp.readers import contacts_by_id, first_error
 from adapters.whatsapp.source import Source
+from adapters.whatsapp.template_words import template_word
 from domain.inbound import AccountNoticed, AnyOccurrence, MessageOccurred, NotUnderstood
 
 # Fields whose values hold lists of messages, statuses and the like, each with its own account.
@@ -81,6 +82,7 @@ def _read_change(entry: dict[str, Any], change: Any) -> Iterable[AnyOccurrence]:
             dedupe=_dedupe(entry, field, change),
             raw=change,
             condition=condition(field, value),
+            template=template_word(field, value),
         )
     ]
 

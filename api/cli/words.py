@@ -153,6 +153,9 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     reader.ChatVisited: lambda e: f"{e.user_id} saw everything in chat {e.chat_id}.",
     template.TemplateDefined: lambda e: f"Template {e.name}/{e.language} is {e.state}.",
     template.TemplateStateChanged: lambda e: f"Template {e.name}/{e.language} is {e.state} now.",
+    template.TemplateCategoryChanged: lambda e: (
+        f"Template {e.name}/{e.language} counts as {e.category} now."
+    ),
     canned.CannedReplyDefined: lambda e: f"#{e.shortcut} stands for a canned reply.",
     canned.CannedReplyRemoved: lambda e: f"#{e.shortcut} stands for nothing any more.",
     delivery.DeliveryKept: lambda _: "A delivery for an account that nobody holds was kept.",

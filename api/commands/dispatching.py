@@ -8,7 +8,8 @@ import msgspec
 from api.commands.billing import settle
 from api.commands.context import Context
 from api.commands.inbound import Inbound
-from api.commands.reception import message_key
+from api.commands.lessons import heed_refusal
+from api.commands.marks import message_key
 from api.commands.unit import Unit
 from domain import account as accounts
 from domain import channel as channels
@@ -24,6 +25,7 @@ from domain.outbound import (
     Accepted,
     AccountStopped,
     NotVerified,
+    Rejected,
     SendAnswer,
     VerificationAnswer,
     Verified,
@@ -106,6 +108,9 @@ class Dispatching:
                 now=self._context.clock.now(),
             )
             self._record(unit, due, events)
+            if isinstance(answer, Rejected):
+                now = self._context.clock.now()
+                heed_refusal(unit, due.chat_id, due.message_id, reason=answer.reason, at=now)
             account_stream = accounts.stream_of(chat.platform, chat.account_id)
             account = unit.state(account_stream, Account)
             if isinstance(answer, AccountStopped):

@@ -74,11 +74,11 @@ class Inbound:
             await self._tell_accounts(platform, occurrence)
 
     async def _tell_accounts(self, platform: str, occurrence: AnyOccurrence) -> None:
-        """What is said of a business account's health concerns each of its accounts."""
+        """What is said of a business account's health or templates concerns all its accounts."""
         business_account_id = occurrence.business_account_id
         if (
             not isinstance(occurrence, AccountNoticed)
-            or occurrence.condition is None
+            or (occurrence.condition is None and occurrence.template is None)
             or occurrence.account_id is not None
             or business_account_id is None
         ):

@@ -6,6 +6,8 @@ import msgspec
 
 from api.commands.billing import settle
 from api.commands.conditions import note_condition
+from api.commands.lessons import heed_refusal, heed_template_word
+from api.commands.marks import message_key, message_of
 from api.commands.people import People
 from api.commands.unit import Unit
 from api.commands.watermarks import PLATFORMS as WATERMARK_PLATFORMS
@@ -59,19 +61,6 @@ UNATTRIBUTED_KEPT = timedelta(days=30)
 
 # A telephone number is somebody else's one day; an id that a platform made never is.
 HANDED_ON = frozenset({"phone"})
-
-# The platform's ids are hashed to half the length of addresses: 128 bits name a message.
-MESSAGE_KEY_BYTES = 16
-
-
-def message_key(keys: Keys, platform: str, account_id: str, platform_id: str) -> bytes:
-    """The keyed hash by which receipts, edits and quotes find a message."""
-    return keys.hash("message", platform, account_id, platform_id)[:MESSAGE_KEY_BYTES]
-
-
-def mark_of(chat_id: str, message_id: str) -> str:
-    """What we ask a platform to give back with everything about a message of ours."""
-    return f"{chat_id}.{message_id}"
 
 
 class Reception:
@@ -134,9 +123,14 @@ class Reception:
                 self._activity(unit, activity)
             case AccountNoticed() as notice:
                 self.keep_raw(unit)
-                note_condition(unit, self._platform, self._account, notice, now=self._received_at)
+                self._heed(unit, notice)
             case NotUnderstood():
                 self.keep_raw(unit)
+
+    def _heed(self, unit: Unit, notice: AccountNoticed) -> None:
+        note_condition(unit, self._platform, self._account, notice, now=self._received_at)
+        if notice.template is not None and notice.account_id is not None:
+            heed_template_word(unit, self._platform, self._account, notice.template, at=self._at)
 
     # Messages.
 
@@ -229,6 +223,9 @@ class Reception:
         )
         unit.record(stream, sending.record_receipt(chat, received))
         settle(unit, chat_id, at=self._received_at)
+        if not receipt.group:
+            failed = chats.find_outbound(chat, key=received.key, mark=received.message_id)
+            heed_refusal(unit, chat_id, failed, reason=receipt.reason, at=self._at)
 
     def _watermark(self, unit: Unit, reached: WatermarkOccurred) -> None:
         chat_id, _ = self._meet(unit, reached.person, None)
@@ -409,8 +406,3 @@ def _is_about(
     """Whether it names anybody: a person, or for an echo to a group at least the group."""
     group = None if isinstance(occurrence, WatermarkOccurred) else occurrence.group
     return bool(occurrence.person.addresses) or group is not None
-
-
-def message_of(mark: str | None) -> str | None:
-    """The message that a mark of ours names."""
-    return mark.partition(".")[2] or None if mark else None

@@ -9,7 +9,6 @@ from api.commands.context import (
     Actor,
     Context,
     channel_of,
-    the_account,
     the_channel,
     the_chat,
     the_organisation,
@@ -26,12 +25,12 @@ from domain.contact import Contact, ContactChatStarted
 from domain.inbound import Address, Content, Person
 from domain.ledger import InsufficientCredits
 from domain.limits import require_text
-from domain.organisation import require_reply, require_role, require_view
+from domain.organisation import require_reply, require_view
 from domain.outgoing import Outbound
 from domain.ports import Org
-from domain.refusal import CannotStart, NotFound
+from domain.refusal import CannotStart
 from domain.sending import RequestReply
-from domain.template import Template, Templates
+from domain.template import Templates
 from domain.windows import window_rule
 
 
@@ -159,6 +158,7 @@ class Replies:
             the_organisation(unit),
             request,
             approved_templates=all_templates.approved,
+            opted_out=_has_opted_out(unit, chat, category),
             user_id=actor.user_id,
             now=self._context.clock.now(),
         )
@@ -228,6 +228,8 @@ class Replies:
                 ("request", message_id), lambda: self._request_of(actor.org, stream, old)
             )
             new_id = unit.ids["message"] = self._context.new_id()
+            if requested.template is not None:
+                templates.require_approved(_templates_of(unit, chat), requested.template)
             request = RequestReply(
                 message_id=new_id,
                 service=service,
@@ -244,6 +246,7 @@ class Replies:
                 the_organisation(unit),
                 request,
                 approved_templates=_templates_of(unit, chat).approved,
+                opted_out=_has_opted_out(unit, chat, requested.category),
                 user_id=actor.user_id,
                 now=self._context.clock.now(),
             )
@@ -281,47 +284,17 @@ class Replies:
         """How far the org's log is."""
         return await self._context.log.position(actor.org)
 
-    async def template(
-        self, org: Org, *, platform: str, account_id: str, name: str, language: str
-    ) -> Template:
-        """One template of an account. Raises NotFound."""
-        stream = templates.stream_of(platform, account_id)
-        known = await self._context.executor.look(org, lambda unit: unit.state(stream, Templates))
-        template = known.by_name.get((name, language))
-        if template is None:
-            raise NotFound("There is no such template.")
-        return template
-
-    async def define_template(
-        self,
-        actor: Actor,
-        *,
-        platform: str,
-        account_id: str,
-        name: str,
-        language: str,
-        template: Template,
-    ) -> Outcome[None]:
-        """Set a template of an account. Spec C8."""
-
-        def decide(unit: Unit) -> None:
-            require_role(the_organisation(unit), actor.user_id, "admin", "supervisor")
-            the_account(unit, platform, account_id)
-            stream = templates.stream_of(platform, account_id)
-            defined = templates.define(
-                unit.state(stream, Templates),
-                name=name,
-                language=language,
-                template=template,
-                user_id=actor.user_id,
-            )
-            unit.record(stream, defined)
-
-        return await self._context.executor.execute(actor.org, decide, request=actor.request)
-
 
 def _templates_of(unit: Unit, chat: Chat) -> Templates:
     return unit.state(templates.stream_of(chat.platform, chat.account_id), Templates)
+
+
+def _has_opted_out(unit: Unit, chat: Chat, category: str | None) -> bool:
+    """Whether a message is marketing that the customer does not want. Spec N5."""
+    if category != "marketing":
+        return False
+    contact = unit.state(contacts.stream_of(chat.contact_id), Contact)
+    return not contact.takes_marketing(f"{chat.platform}:{chat.account_id}")
 
 
 def _compose(
@@ -330,13 +303,14 @@ def _compose(
     """The content as it is sent, its kind, and for a template its name and category."""
     if isinstance(message, TextReply):
         return Content(text=message.text), "text", None, None
-    template, text = templates.fill(
+    filled = templates.fill(
         all_templates,
         name=message.name,
         language=message.language,
         parameters=message.parameters,
     )
-    ordered = [[each, message.parameters[each]] for each in template.parameters]
-    asked = {"name": message.name, "language": message.language, "parameters": ordered}
-    content = Content(text=text, template=asked)
-    return content, "template", f"{message.name}/{message.language}", template.category
+    ordered = [[each, message.parameters[each]] for each in filled.template.parameters]
+    sent = {"name": message.name, "language": filled.language, "parameters": ordered}
+    content = Content(text=filled.text, template=sent)
+    reference = f"{message.name}/{filled.language}"
+    return content, "template", reference, filled.template.category

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -33,6 +33,7 @@ from domain.inbound import (
     PreferenceChanged,
     ReceiptOccurred,
 )
+from domain.template import TemplateWord
 
 PAYLOADS = Path(__file__).parent.parent / "payloads" / "whatsapp"
 MANIFEST: list[dict[str, Any]] = json.loads((PAYLOADS / "manifest.json").read_text())["items"]
@@ -268,6 +269,7 @@ def test_a_failure_as_a_whole() -> None:
             status="failed",
             person=Person(addresses=(Address("phone", "12025550143"),)),
             error_code=131026,
+            reason="undeliverable",
             detail={"errors": item["errors"]},
         )
     ]
@@ -395,6 +397,61 @@ def test_news_of_an_account(field: str, kind: str) -> None:
     occurrence = only(body)
     assert isinstance(occurrence, AccountNoticed)
     assert (occurrence.kind, occurrence.account_id, occurrence.raw) == (kind, None, change)
+
+
+TEMPLATE = {"message_template_name": "shipped", "message_template_language": "en_US"}
+
+
+@pytest.mark.parametrize(
+    ("event", "reason", "state", "said"),
+    [
+        ("APPROVED", "NONE", "approved", None),
+        ("REJECTED", "INVALID_FORMAT", "rejected", "invalid_format"),
+        ("PAUSED", None, "paused", None),
+        ("DISABLED", "NONE", "paused", "disabled"),
+        ("PENDING_DELETION", None, "rejected", "pending_deletion"),
+        ("IN_APPEAL", None, "pending", None),
+        ("FLAGGED", None, None, None),
+        ("SOMETHING", None, None, None),
+        (7, None, None, None),
+    ],
+)
+def test_c8_the_state_of_a_template(
+    event: Any, reason: str | None, state: str | None, said: str | None
+) -> None:
+    value = {**TEMPLATE, "event": event, "reason": reason, "message_template_category": "UTILITY"}
+    assert template_of("message_template_status_update", value) == TemplateWord(
+        name="shipped",
+        language="en_US",
+        state=cast("Any", state),
+        reason=said,
+        category="utility",
+    )
+
+
+def test_c8_the_category_of_a_template() -> None:
+    word = TemplateWord(name="shipped", language="en_US", category="marketing")
+    value = {**TEMPLATE, "previous_category": "UTILITY", "new_category": "MARKETING"}
+    assert template_of("template_category_update", value) == word
+    # What is only announced does not hold yet.
+    announced = {**TEMPLATE, "correct_category": "MARKETING"}
+    assert template_of("template_category_update", announced) == TemplateWord(
+        name="shipped", language="en_US"
+    )
+
+
+@pytest.mark.parametrize("missing", [*TEMPLATE, None])
+def test_what_names_no_template_is_kept_and_says_nothing(missing: str | None) -> None:
+    value = {name: each for name, each in TEMPLATE.items() if name != missing} if missing else None
+    assert template_of("message_template_status_update", value) is None
+
+
+def template_of(field: str, value: Any) -> TemplateWord | None:
+    changes = [{"field": field, "value": value}]
+    body = json.dumps({"entry": [{"id": WABA, "time": 1795226401, "changes": changes}]}).encode()
+    occurrence = only(body)
+    assert isinstance(occurrence, AccountNoticed)
+    return occurrence.template
 
 
 def test_an_error_without_a_message_is_news_of_the_account() -> None:

@@ -79,6 +79,7 @@ TABLE = {
     "GET /v1/accounts/{account_id}/templates/{name}/{language}": (
         "200 200 200 200 200 200 404 401"
     ),
+    "GET /v1/accounts/{account_id}/templates": "200 200 200 200 200 200 404 401",
     "GET /v1/credits": "200 403 403 403 200 403 404 401",
     "POST /v1/credits/purchases": "201 403 403 403 403 403 404 401",
     "GET /v1/credits/purchases": "200 403 403 403 200 403 200 401",

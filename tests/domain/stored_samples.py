@@ -97,7 +97,7 @@ from domain.purchase import (
 )
 from domain.rate_card import Rate, RateCard
 from domain.reader import ChatVisited, ServiceVisited
-from domain.template import TemplateDefined, TemplateStateChanged
+from domain.template import TemplateCategoryChanged, TemplateDefined, TemplateStateChanged
 from domain.watermark import MessageDated, WatermarkRaised
 
 ORGANISATION = "3eaz74raur77r7ezval6mxpnsi"
@@ -462,6 +462,9 @@ SAMPLES: dict[tuple[str, int], Event] = {
     ),
     ("template.state_changed", 1): TemplateStateChanged(
         name="order_shipped", language="ja", state="paused"
+    ),
+    ("template.category_changed", 1): TemplateCategoryChanged(
+        name="order_shipped", language="ja", category="marketing", at=AT
     ),
     ("unrouted.delivery_kept", 1): DeliveryKept(delivery=OF_DELIVERY),
     ("unrouted.handed_over", 1): DeliveriesHandedOver(organisation_id=ORGANISATION, count=3),

@@ -127,7 +127,7 @@ def test_a_reply_is_remembered_with_what_decisions_need_of_it() -> None:
             channel_id="shared",
             requested=3,
             requested_at=NOON,
-            is_template=True,
+            template="shipped/ja",
             status="queued",
         )
     }

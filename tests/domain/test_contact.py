@@ -1,5 +1,7 @@
 """A contact: a set of addresses, a name, and one chat on each account (P5, C10, C19)."""
 
+from datetime import datetime
+
 import pytest
 
 from domain.contact import (
@@ -9,12 +11,14 @@ from domain.contact import (
     ContactChatStarted,
     ContactCreated,
     ContactNamed,
+    FollowChanged,
     MarketingPreferenceChanged,
+    note_refused_marketing,
     stream_of,
 )
 from domain.event import Event, Sealed
-from tests.domain.world import NOON
-from tests.scenario import fold
+from tests.domain.world import HOUR, NOON
+from tests.scenario import fold, given
 
 SEALED = Sealed("contact:kim", bytes(16), b"personal")
 CREATED = ContactCreated(contact_id="kim")
@@ -67,7 +71,42 @@ def test_c19_a_group_is_a_contact_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     "event",
-    [MarketingPreferenceChanged(account="whatsapp:1055", wants_marketing=False, at=NOON)],
+    [FollowChanged(account="line:U1", follows=False, at=NOON, details=SEALED)],
 )
 def test_what_decisions_do_not_look_at_changes_nothing(event: Event) -> None:
     assert fold(Contact, CREATED, event) == fold(Contact, CREATED)
+
+
+# N5: marketing.
+
+SHOP, OTHER = "whatsapp:1055", "whatsapp:2066"
+
+
+def wish(wants: bool, at: datetime) -> MarketingPreferenceChanged:
+    return MarketingPreferenceChanged(account=SHOP, wants_marketing=wants, at=at)
+
+
+NO, YES = wish(False, NOON), wish(True, NOON + HOUR)
+
+
+@pytest.mark.parametrize(
+    ("events", "takes"),
+    [
+        ((), True),
+        ((NO,), False),
+        ((NO, YES), True),
+        ((YES, NO), True),  # What was said first was heard last.
+        ((NO, YES, wish(False, NOON + 2 * HOUR)), False),
+    ],
+)
+def test_n5_what_the_customer_said_last_holds(events: tuple[Event, ...], takes: bool) -> None:
+    contact = fold(Contact, CREATED, *events)
+    assert contact.takes_marketing(SHOP) is takes
+    assert contact.takes_marketing(OTHER)
+
+
+def test_n5_who_is_refused_for_it_is_recorded_as_opted_out_once() -> None:
+    refused = {"account": SHOP, "at": NOON}
+    given(CREATED).when(note_refused_marketing, **refused).then(NO).when(
+        note_refused_marketing, **refused
+    ).then_nothing()

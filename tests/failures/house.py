@@ -21,8 +21,8 @@ from psycopg.rows import tuple_row
 from adapters.whatsapp.fake import FakeCloudApi
 from api.commands.channels import Channels, ConnectService
 from api.commands.context import Actor
+from api.commands.marks import mark_of, message_key
 from api.commands.organisations import Organisations
-from api.commands.reception import mark_of, message_key
 from api.main import PROJECTIONS, Core, found
 from domain import chat as chats
 from domain.chat import Chat

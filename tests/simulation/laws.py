@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from api.commands.reception import mark_of, message_key
+from api.commands.marks import mark_of, message_key
 from domain import channel as channels
 from domain.account import ChannelOpened
 from domain.aggregates import aggregate_of

@@ -12,7 +12,7 @@ import msgspec
 from adapters.postgres.batch import Head
 from adapters.postgres.keys import KEY_BYTES, OrgKeys
 from api.commands.credentials import AccountCredentials
-from api.commands.reception import mark_of
+from api.commands.marks import mark_of
 from domain import account as accounts
 from domain import chat as chats
 from domain.account import Account

@@ -1,0 +1,53 @@
+"""An account's templates, as people set them (C8); what platforms say of them is in lessons.py."""
+
+from api.commands.context import Actor, Context, the_account, the_organisation
+from api.commands.execute import Outcome
+from api.commands.unit import Unit
+from domain import template as templates
+from domain.organisation import require_role
+from domain.ports import Org
+from domain.template import Template, Templates
+
+
+class AccountTemplates:
+    """Commands about templates."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def of_account(self, org: Org, platform: str, account_id: str) -> Templates:
+        """All templates of an account. Raises NotFound."""
+
+        def look(unit: Unit) -> Templates:
+            the_account(unit, platform, account_id)
+            return unit.state(templates.stream_of(platform, account_id), Templates)
+
+        return await self._context.executor.look(org, look)
+
+    async def define(
+        self,
+        actor: Actor,
+        *,
+        platform: str,
+        account_id: str,
+        name: str,
+        language: str,
+        template: Template,
+    ) -> Outcome[None]:
+        """Set a template of an account. Spec C8."""
+
+        def decide(unit: Unit) -> None:
+            require_role(the_organisation(unit), actor.user_id, "admin", "supervisor")
+            the_account(unit, platform, account_id)
+            stream = templates.stream_of(platform, account_id)
+            defined = templates.define(
+                unit.state(stream, Templates),
+                name=name,
+                language=language,
+                template=template,
+                user_id=actor.user_id,
+                at=self._context.clock.now(),
+            )
+            unit.record(stream, defined)
+
+        return await self._context.executor.execute(actor.org, decide, request=actor.request)
