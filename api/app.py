@@ -37,6 +37,7 @@ from api.commands.organisations import Organisations
 from api.commands.quotes import Quotes
 from api.commands.replies import Replies
 from api.commands.templates import AccountTemplates
+from api.commands.window_rules import WindowRules
 from api.document import openapi_document
 from api.feeds import Feeds
 from api.handlers import takes
@@ -85,6 +86,7 @@ class Parts:
     replies: Replies
     canned: Canned
     account_templates: AccountTemplates
+    window_rules: WindowRules
     credit_accounts: CreditAccounts
     quotes: Quotes
     rate_cards: RateCards

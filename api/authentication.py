@@ -17,8 +17,11 @@ from api.commands.context import Actor, the_organisation
 from api.commands.execute import Executor
 from api.commands.execute import Request as Repeatable
 from api.commands.organisations import KEY_PREFIX, digest_of
+from api.commands.unit import Unit
 from api.handlers import is_write
 from api.problems import Behind, TooManyRequests, Unauthenticated
+from domain import chosen_rules
+from domain.chosen_rules import ChosenRules
 from domain.organisation import Organisation, User
 from domain.ports import Clock, Directory, KeyHolder, Keys, Log
 from domain.refusal import Forbidden, Invalid
@@ -42,6 +45,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     user: User
     organisation: Organisation
+    rules: ChosenRules
     scopes: frozenset[str]
 
     def require_scope(self, scope: str) -> None:
@@ -131,9 +135,9 @@ class Authentication:
         """
         org = principal.keys.org
         await self._log.is_current(org, at_least=position)
-        organisation = await self._executor.look(org, the_organisation)
+        organisation, rules = await self._executor.look(org, _seen)
         user = organisation.users[principal.user_id]
-        return msgspec.structs.replace(principal, organisation=organisation, user=user)
+        return msgspec.structs.replace(principal, organisation=organisation, rules=rules, user=user)
 
     async def _at_least(self, position: int, key_id: str, holder: KeyHolder) -> KeyHolder:
         """The key's holder when the org's log has come to the position. Raises Behind.
@@ -160,7 +164,7 @@ class Authentication:
         # The key's row came with the head of the org's log: what another process has changed
         # since, roles and services included, counts from this request on.
         await self._log.is_current(keys.org, at_least=holder.position)
-        organisation = await self._executor.look(keys.org, the_organisation)
+        organisation, rules = await self._executor.look(keys.org, _seen)
         user = organisation.users.get(holder.user_id)
         if user is None:
             raise Unauthenticated
@@ -171,8 +175,14 @@ class Authentication:
             user_id=holder.user_id,
             user=user,
             organisation=organisation,
+            rules=rules,
             scopes=holder.scopes,
         )
+
+
+def _seen(unit: Unit) -> tuple[Organisation, ChosenRules]:
+    """What of the organisation's own state requests are answered by."""
+    return the_organisation(unit), unit.state(chosen_rules.STREAM, ChosenRules)
 
 
 def _key_of(request: Request[Any, Any, Any]) -> tuple[str, str]:

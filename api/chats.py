@@ -325,6 +325,7 @@ def viewer_of(principal: Principal, service: str, clock: Clock) -> Viewer:
         keys=principal.keys,
         service=service,
         policy=principal.organisation.services[service].masking,
+        rules=principal.rules,
         now=clock.now(),
     )
 

@@ -52,6 +52,7 @@ from api.commands.quotes import Quotes
 from api.commands.replies import Replies
 from api.commands.states import States
 from api.commands.templates import AccountTemplates
+from api.commands.window_rules import WindowRules
 from api.feeds import Feeds
 from api.metrics import Metrics, of_log, of_streams, of_webhooks
 from api.names import Names
@@ -269,6 +270,7 @@ def application(parts: Core, *, for_operators: bool = False) -> Litestar:
             replies=Replies(parts.context),
             canned=Canned(parts.context),
             account_templates=AccountTemplates(parts.context),
+            window_rules=WindowRules(parts.context),
             credit_accounts=CreditAccounts(parts.context),
             quotes=Quotes(parts.context),
             rate_cards=rate_cards.load(settings.rate_cards),

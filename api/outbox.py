@@ -110,6 +110,7 @@ class ProjectedOutbox:
             recipient=_preferred(recipient),
             kind=outgoing.kind,
             content=msgspec.json.decode(data, type=Content),
+            tag=outgoing.tag,
         )
 
     async def unverified(self, platforms: Collection[str]) -> list[WaitingAccount]:

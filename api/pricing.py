@@ -1,5 +1,6 @@
-"""Which rules price an account, and what a message would cost (L2, L7)."""
+"""Which rules hold for an account, and what a message would cost (L2, L7, N1)."""
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -13,12 +14,13 @@ from api.bodies import END
 from api.channels import AccountId
 from api.commands.credits import CreditAccounts
 from api.commands.quotes import Question, Quote, Quotes
+from api.commands.window_rules import WindowRules
 from api.credits import require_reader
 from api.parts import Part
 from api.rate_cards import CardName, RateBody, RateCards
 from api.zones import known_zone
 from domain import parent, pricing
-from domain.chosen_rules import DEFAULT_PRICING, UTC_NAME, PricingChosen
+from domain.chosen_rules import DEFAULT_PRICING, UTC_NAME, PricingChosen, WindowChosen
 from domain.country import country_of
 from domain.inbound import Address
 from domain.organisation import require_role
@@ -26,8 +28,10 @@ from domain.ports import Clock
 from domain.rate_card import RATES_MAX, RateCard, require_whole
 from domain.refusal import Invalid, NotFound
 from domain.rules import RULES
+from domain.windows import DEFAULT_WINDOW_RULES, WINDOW_RULES
 
 AnyRequest = Request[Any, Any, Any]
+KINDS: Mapping[str, Collection[str]] = {**RULES, "window": WINDOW_RULES}
 DEFAULT_RULES = {"parent": parent.DEFAULT_RULE, "pricing": pricing.DEFAULT_RULE}
 
 ZoneName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -35,32 +39,43 @@ PhoneNumber = Annotated[str, msgspec.Meta(max_length=40, pattern=rf"^\+?[0-9]{{1
 Country = Annotated[str, msgspec.Meta(pattern=rf"^[A-Z]{{2}}{END}")]
 
 
-class PricingBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A pricing. `rates` make `card` a card of your own; without them it is one that ships."""
+class RuleBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A choice of a rule. `card`, `rates` and `time_zone` belong to a pricing.
+
+    `rates` make `card` a card of your own; without them it is one that ships.
+    """
 
     rule: str
-    card: CardName = DEFAULT_PRICING.card.name
+    card: CardName | None = None
     rates: Annotated[list[RateBody], msgspec.Meta(max_length=RATES_MAX)] | None = None
-    time_zone: ZoneName = UTC_NAME
+    time_zone: ZoneName | None = None
     account_id: AccountId | None = None
     effective_from: datetime | None = None
 
 
 class ChoiceView(msgspec.Struct, kw_only=True):
-    """A choice; without an account it is for all that have none of their own."""
+    """A choice; without an account it is for all that have none of their own.
+
+    A pricing has a card and a time zone and is of a business account, a window of an account.
+    """
 
     rule: str
-    card: str
-    time_zone: str
-    business_account_id: str | None
     effective_from: datetime
+    card: str | None = None
+    time_zone: str | None = None
+    business_account_id: str | None = None
+    account_id: str | None = None
 
 
 class RulesView(msgspec.Struct, kw_only=True):
-    """The rules of a kind, the cards they may use, and what was chosen."""
+    """The rules of a kind, the cards they may use, and what was chosen.
+
+    `default` holds without a choice; of windows there is one for each platform.
+    """
 
     kind: str
-    default: str
+    default: str | None
+    defaults: dict[str, str]
     rules: list[str]
     cards: list[str]
     chosen: list[ChoiceView]
@@ -109,14 +124,18 @@ async def get_rules(
     """The rules of a kind, and what this organisation has chosen. Spec L7, S9."""
     require_reader(principal)
     _require_known(kind)
-    chosen = (await credit_accounts.chosen(principal.keys.org)).pricing
-    is_pricing = kind == "pricing"
+    chosen = await credit_accounts.chosen(principal.keys.org)
+    choices = {
+        "pricing": [_choice_view(each) for each in chosen.pricing],
+        "window": [_window_view(each) for each in chosen.windows],
+    }
     return RulesView(
         kind=kind,
-        default=DEFAULT_RULES[kind],
-        rules=sorted(RULES[kind]),
-        cards=sorted(rate_cards) if is_pricing else [],
-        chosen=[_choice_view(each) for each in chosen] if is_pricing else [],
+        default=DEFAULT_RULES.get(kind),
+        defaults=dict(DEFAULT_WINDOW_RULES) if kind == "window" else {},
+        rules=sorted(KINDS[kind]),
+        cards=sorted(rate_cards) if kind == "pricing" else [],
+        chosen=choices.get(kind, []),
     )
 
 
@@ -124,32 +143,57 @@ async def get_rules(
 async def put_rules(
     request: AnyRequest,
     kind: FromPath[str],
-    data: JSONBody[PricingBody],
+    data: JSONBody[RuleBody],
     principal: Part[Principal],
     credit_accounts: Part[CreditAccounts],
+    window_rules: Part[WindowRules],
     rate_cards: Part[RateCards],
     clock: Part[Clock],
 ) -> Response[ChoiceView]:
-    """Let a pricing rule and a card hold from a time on; old charges stay as they are. Spec L7."""
-    actor = await actor_of(request, principal, scope="billing", status=200)
+    """Let a rule hold from a time on: what was charged or sent stays as it is. Spec L7, N1."""
+    scope = "manage" if kind == "window" else "billing"
+    actor = await actor_of(request, principal, scope=scope, status=200)
     require_role(principal.organisation, principal.user_id, "admin")
     _require_known(kind)
-    if kind != "pricing":
-        raise Invalid("kind", "only pricing can be chosen")
-    from_when = data.effective_from
-    wanted = PricingChosen(
+    given = data.effective_from
+    from_when = utc(given, field="effective_from") if given else clock.now()
+    match kind:
+        case "pricing":
+            pricing_chosen = _pricing_of(data, rate_cards, from_when)
+            outcome = await credit_accounts.choose_pricing(actor, data.account_id, pricing_chosen)
+            view = _choice_view(pricing_chosen)
+            view.business_account_id = outcome.ids["business_account"] or None
+        case "window":
+            window_chosen = _window_of(data, from_when)
+            outcome = await window_rules.choose(actor, window_chosen)
+            view = _window_view(window_chosen)
+        case _:
+            raise Invalid("kind", "only pricing and window can be chosen")
+    view.effective_from = datetime.fromisoformat(outcome.ids["effective_from"])
+    return answer(view, outcome)
+
+
+def _pricing_of(data: RuleBody, rate_cards: RateCards, from_when: datetime) -> PricingChosen:
+    return PricingChosen(
         rule=known_rule(data.rule, field="rule"),
-        card=card_of(data.card, data.rates, rate_cards),
-        time_zone=known_zone(data.time_zone),
-        effective_from=utc(from_when, field="effective_from") if from_when else clock.now(),
+        card=card_of(data.card or DEFAULT_PRICING.card.name, data.rates, rate_cards),
+        time_zone=known_zone(data.time_zone or UTC_NAME),
+        effective_from=from_when,
     )
-    outcome = await credit_accounts.choose_pricing(actor, data.account_id, wanted)
-    chosen = msgspec.structs.replace(
-        wanted,
-        business_account=outcome.ids["business_account"] or None,
-        effective_from=datetime.fromisoformat(outcome.ids["effective_from"]),
+
+
+def _window_of(data: RuleBody, from_when: datetime) -> WindowChosen:
+    for field in ("card", "rates", "time_zone"):
+        if getattr(data, field) is not None:
+            raise Invalid(field, "does not belong to a window")
+    if data.rule not in WINDOW_RULES:
+        raise Invalid("rule", f"must be one of {', '.join(sorted(WINDOW_RULES))}")
+    return WindowChosen(
+        platform=WINDOW_RULES[data.rule].platform,
+        rule=data.rule,
+        effective_from=from_when,
+        account_id=data.account_id,
     )
-    return answer(_choice_view(chosen), outcome)
 
 
 @post("/v1/quotes", status_code=200, opt={"only_reads": True})
@@ -185,7 +229,7 @@ def card_of(name: str, rates: list[RateBody] | None, rate_cards: RateCards) -> R
 
 
 def _require_known(kind: str) -> None:
-    if kind not in RULES:
+    if kind not in KINDS:
         raise NotFound(f"There are no rules of kind {kind!r}.")
 
 
@@ -196,6 +240,12 @@ def _choice_view(chosen: PricingChosen) -> ChoiceView:
         time_zone=chosen.time_zone,
         business_account_id=chosen.business_account,
         effective_from=chosen.effective_from,
+    )
+
+
+def _window_view(chosen: WindowChosen) -> ChoiceView:
+    return ChoiceView(
+        rule=chosen.rule, effective_from=chosen.effective_from, account_id=chosen.account_id
     )
 
 

@@ -9,10 +9,10 @@ import msgspec
 
 from api.commands.organisations import UserProfile
 from domain import windows
+from domain.chosen_rules import ChosenRules, window_for
 from domain.inbound import Content
 from domain.organisation import Masking
 from domain.ports import Keys, Unreadable
-from domain.windows import window_rule
 from projections.inbox_rows import ChatRow, MessageRow
 from projections.masking import Masked, Visible, shown_to
 from projections.sealed_parts import SealedPart
@@ -123,6 +123,7 @@ class Viewer(msgspec.Struct, frozen=True, kw_only=True):
     keys: Keys
     service: str
     policy: Masking
+    rules: ChosenRules
     now: datetime
 
 
@@ -137,8 +138,6 @@ def chat_view(
     row: ChatRow, viewer: Viewer, *, unread: int, profiles: Mapping[str, UserProfile]
 ) -> ChatView:
     """One chat for a viewer."""
-    rule = window_rule(row.platform)
-    heard = row.last_customer_message_at
     return ChatView(
         id=row.chat_id,
         channel_id=row.view.channel_id,
@@ -152,9 +151,18 @@ def chat_view(
         started_at=row.started_at,
         last_activity_at=row.last_activity_at,
         last_message=message_view(row.last_message, viewer, profiles=profiles),
-        window=Window(windows.is_open(rule, heard, now=viewer.now), windows.closes_at(rule, heard)),
+        window=_window(row, viewer),
         session=Session(row.session_id, row.session_started_at, row.customer_last_read_at),
         marketing_opt_out=row.marketing_opt_out,
+    )
+
+
+def _window(row: ChatRow, viewer: Viewer) -> Window:
+    rule = window_for(viewer.rules, row.platform, row.account_id, at=viewer.now)
+    heard = row.last_customer_message_at
+    return Window(
+        windows.is_open(rule, heard, now=viewer.now, for_people=True),
+        windows.closes_at(rule, heard, for_people=True),
     )
 
 

@@ -9,21 +9,12 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
-from domain import conversation
+from domain import conversation, quota, windows
 from domain.conversation import Billing, ChargeVoided, ConversationStarted, MessageCharged
 from domain.event import Event, Sealed, stored_as
-from domain.outgoing import OUTBOUND_REMEMBERED_MAX, Outbound, Reply, forget_oldest
-
-# C15: the status of a message is the greatest of what is known. `failed` ends it.
-STATUS_RANK = {
-    "queued": 0,
-    "uncertain": 1,
-    "sent": 2,
-    "delivered": 3,
-    "read": 4,
-    "played": 5,
-    "failed": 6,
-}
+from domain.outgoing import OUTBOUND_REMEMBERED_MAX, Outbound, Reply, forget_oldest, greatest
+from domain.quota import Counted
+from domain.windows import window_rule
 
 
 def stream_of(chat_id: str) -> str:
@@ -115,6 +106,7 @@ class ReplyRequested(Event, frozen=True, kw_only=True):
     retry_of: str | None = None
     conversation: str | None = None  # Where it is billed (L1): named after its opening answer.
     in_window: bool | None = None  # Whether free text was possible; some pricing rules ask.
+    tag: str | None = None  # By which the platform takes it after its window (N1).
 
 
 @stored_as("chat.send_started")
@@ -255,6 +247,7 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     outbound: dict[str, Outbound] = {}  # By message id, oldest first.
     early: dict[bytes, str] = {}  # By key: what receipts said of a message we cannot name yet.
     billing: Billing = Billing()
+    counted: tuple[Counted, ...] = ()  # Against the platform's limits (N1).
 
     @property
     def queue(self) -> list[str]:
@@ -278,6 +271,7 @@ def evolve(chat: Chat, event: Event) -> Chat:
                 version=version,
                 last_customer_message_at=max(chat.last_customer_message_at or event.at, event.at),
                 closed=frozenset(),
+                counted=quota.after_customer(chat.counted, wrote_at=event.at),
             )
         case ChatStarted():
             return replace(
@@ -351,6 +345,7 @@ def _with_reply(chat: Chat, version: int, event: ReplyRequested) -> Chat:
         requested=version,
         requested_at=event.at,
         template=event.template,
+        tag=event.tag,
         charge=charge,
     )
     forget_oldest(outbound)
@@ -362,8 +357,17 @@ def _with_reply(chat: Chat, version: int, event: ReplyRequested) -> Chat:
         closed=chat.closed - {event.service},  # C4: writing opens it, in this service only.
         last_reply={**chat.last_reply, event.channel_id: Reply(version, event.message_id)},
         outbound=outbound,
+        counted=_with_counted(chat, event),
         billing=conversation.forget_oldest(billing, known=known),
     )
+
+
+def _with_counted(chat: Chat, event: ReplyRequested) -> tuple[Counted, ...]:
+    if event.template is not None or not quota.is_counted(chat.platform):
+        return chat.counted
+    heard = chat.last_customer_message_at
+    in_window = windows.is_open(window_rule(chat.platform), heard, now=event.at)
+    return quota.with_message(chat.counted, event.message_id, at=event.at, in_window=in_window)
 
 
 def _with_outbound(chat: Chat, version: int, message_id: str, **changes: object) -> Chat:
@@ -389,7 +393,8 @@ def _with_status(
     known = greatest(message.status, status)
     if refused and known == "failed" != message.status:
         billing = conversation.with_refusal(chat.billing, message.charge)
-        chat = replace(chat, billing=billing)
+        counted = quota.without_message(chat.counted, message_id)
+        chat = replace(chat, billing=billing, counted=counted)
     changes = {"status": known, "sending": message.sending and known == "queued"}
     return _with_outbound(chat, version, message_id, key=message.key or key, **changes)
 
@@ -411,8 +416,3 @@ def _with_receipt(chat: Chat, version: int, event: ReceiptReceived) -> Chat:
     status = greatest(chat.early.get(event.key, "queued"), event.status)
     early = list({**chat.early, event.key: status}.items())[-OUTBOUND_REMEMBERED_MAX:]
     return replace(chat, version=version, early=dict(early))
-
-
-def greatest(known: str, reported: str) -> str:
-    """The greater of two statuses; one that is not in the order changes nothing. Spec C15."""
-    return reported if STATUS_RANK.get(reported, -1) > STATUS_RANK[known] else known

@@ -9,6 +9,7 @@ from domain import pricing
 from domain.event import Event, stored_as
 from domain.rate_card import DEFAULT_CARD, RateCard, digest_of
 from domain.refusal import Invalid
+from domain.windows import WINDOW_RULES, WindowRule, window_rule
 
 STREAM = "rules"
 CHOICES_MAX = 500
@@ -30,6 +31,17 @@ class PricingChosen(Event, frozen=True, kw_only=True):
     user_id: str | None = None
 
 
+@stored_as("rules.window_chosen")
+class WindowChosen(Event, frozen=True, kw_only=True):
+    """When a platform's customers may be written to, by this rule from a moment on (N1)."""
+
+    platform: str
+    rule: str
+    effective_from: datetime
+    account_id: str | None = None  # None: all of the platform that have no choice of their own.
+    user_id: str | None = None
+
+
 # L7: without a choice it is this one, whatever the calendar says.
 DEFAULT_PRICING = PricingChosen(
     rule=pricing.DEFAULT_RULE,
@@ -42,6 +54,7 @@ class ChosenRules(msgspec.Struct, frozen=True, kw_only=True):
     """The choices, in the order in which they were made."""
 
     pricing: tuple[PricingChosen, ...] = ()
+    windows: tuple[WindowChosen, ...] = ()
     cards: dict[str, bytes] = {}  # Every card that was ever chosen: a digest of its rates.
 
 
@@ -52,6 +65,9 @@ def evolve(rules: ChosenRules, event: Event) -> ChosenRules:
             kept = _beside(rules, event)
             cards = {**rules.cards, event.card.name: digest_of(event.card)}
             return replace(rules, pricing=(*kept, event), cards=cards)
+        case WindowChosen():
+            others = [each for each in rules.windows if _window_place(each) != _window_place(event)]
+            return replace(rules, windows=(*others, event))
         case _:
             return rules
 
@@ -94,4 +110,30 @@ def choose_pricing(rules: ChosenRules, chosen: PricingChosen) -> list[Event]:
         raise Invalid("effective_from", f"there are {CHOICES_MAX} choices already")
     if sum(len(each.card.rates) for each in kept) + len(card.rates) > RATES_CHOSEN_MAX:
         raise Invalid("card", f"all choices together may hold {RATES_CHOSEN_MAX} rates")
+    return [chosen]
+
+
+def _window_place(chosen: WindowChosen) -> tuple[str, str | None, datetime]:
+    return chosen.platform, chosen.account_id, chosen.effective_from
+
+
+def window_for(rules: ChosenRules, platform: str, account_id: str, *, at: datetime) -> WindowRule:
+    """By which rule an account's customers may be written to: its own, the org's, the default."""
+    for whose in (account_id, None):
+        holding = [
+            each
+            for each in rules.windows
+            if _window_place(each)[:2] == (platform, whose) and each.effective_from <= at
+        ]
+        if holding:
+            return WINDOW_RULES[max(holding, key=lambda each: each.effective_from).rule]
+    return window_rule(platform)
+
+
+def choose_window(rules: ChosenRules, chosen: WindowChosen) -> list[Event]:
+    """Set a rule from a moment on. As it is already: no event. Spec N1."""
+    if any(replace(each, user_id=chosen.user_id) == chosen for each in rules.windows):
+        return []
+    if len(rules.windows) >= CHOICES_MAX:
+        raise Invalid("effective_from", f"there are {CHOICES_MAX} choices already")
     return [chosen]

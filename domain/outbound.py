@@ -27,6 +27,7 @@ class OutboundMessage(msgspec.Struct, frozen=True, kw_only=True):
     content: Content
     file: OutboundFile | None = None
     quotes: str | None = None  # The platform's id of the message it answers.
+    tag: str | None = None  # By which the platform takes it after its window.
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):

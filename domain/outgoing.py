@@ -8,6 +8,18 @@ import msgspec
 OUTBOUND_REMEMBERED_MAX = 200
 
 
+# C15: the status of a message is the greatest of what is known. `failed` ends it.
+STATUS_RANK = {
+    "queued": 0,
+    "uncertain": 1,
+    "sent": 2,
+    "delivered": 3,
+    "read": 4,
+    "played": 5,
+    "failed": 6,
+}
+
+
 class Outbound(msgspec.Struct, frozen=True, kw_only=True):
     """What decisions need of a message to the customer."""
 
@@ -16,6 +28,7 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
     requested: int  # Version of the request, where its content stands.
     requested_at: datetime
     template: str | None = None  # `<name>/<language>`
+    tag: str | None = None
     status: str = "queued"
     sending: bool = False
     attempt: int = 0
@@ -43,3 +56,8 @@ def forget_oldest(outbound: dict[str, Outbound]) -> None:
     surplus = max(len(outbound) - OUTBOUND_REMEMBERED_MAX, 0)
     for message_id in [key for key, each in outbound.items() if each.status != "queued"][:surplus]:
         del outbound[message_id]
+
+
+def greatest(known: str, reported: str) -> str:
+    """The greater of two statuses; one that is not in the order changes nothing. Spec C15."""
+    return reported if STATUS_RANK.get(reported, -1) > STATUS_RANK[known] else known

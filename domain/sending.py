@@ -22,16 +22,18 @@ from domain.event import Event, Sealed
 from domain.organisation import Organisation, require_reply
 from domain.outbound import Accepted, AccountStopped, Deferred, Rejected, SendAnswer, Unsettled
 from domain.outgoing import Outbound
+from domain.quota import in_month, is_after_window, next_month, since_customer
 from domain.refusal import (
     AnsweredMeanwhile,
     ChatBlocked,
     NotFound,
     NotOwner,
     OptedOut,
+    QuotaExceeded,
     Refusal,
     WindowClosed,
 )
-from domain.windows import TEMPLATE_LIFETIME, window_rule
+from domain.windows import TEMPLATE_LIFETIME, WindowRule
 
 # Waits between attempts when the platform names none: 1, 2, 4 … 60 seconds.
 BACK_OFF_FIRST = timedelta(seconds=1)
@@ -71,6 +73,7 @@ def request_reply(
     organisation: Organisation,
     command: RequestReply,
     *,
+    rule: WindowRule,
     approved_templates: list[str],
     opted_out: bool = False,
     user_id: str,
@@ -81,8 +84,10 @@ def request_reply(
     _require_unanswered(chat, channel, command)
     if opted_out:
         raise OptedOut
+    tag = None
     if command.template is None:
-        _require_open_window(chat, approved_templates=approved_templates, now=now)
+        _require_open_window(chat, rule, approved_templates=approved_templates, now=now)
+        tag = windows.tag_for(rule, chat.last_customer_message_at, now=now)
     return [
         ReplyRequested(
             message_id=command.message_id,
@@ -96,6 +101,7 @@ def request_reply(
             category=command.category,
             quotes=command.quotes,
             retry_of=command.retry_of,
+            tag=tag,
         )
     ]
 
@@ -124,12 +130,27 @@ def _require_unanswered(chat: Chat, channel: Channel, command: RequestReply) -> 
         raise AnsweredMeanwhile(message_id=newest.message_id)
 
 
-def _require_open_window(chat: Chat, *, approved_templates: list[str], now: datetime) -> None:
-    rule = window_rule(chat.platform)
-    if not windows.is_open(rule, chat.last_customer_message_at, now=now):
+def _require_open_window(
+    chat: Chat, rule: WindowRule, *, approved_templates: list[str], now: datetime
+) -> None:
+    heard = chat.last_customer_message_at
+    if windows.is_open(rule, heard, now=now, for_people=True):
+        if rule.replies_max is not None and since_customer(chat.counted) >= rule.replies_max:
+            raise QuotaExceeded(
+                f"{rule.replies_max} messages were sent since the customer wrote;"
+                " the next can be sent once they write again.",
+                resets_at=None,
+            )
+    elif heard is None or rule.monthly_max is None:
         raise WindowClosed(
-            closed_at=windows.closes_at(rule, chat.last_customer_message_at),
+            closed_at=windows.closes_at(rule, heard, for_people=True),
             templates=approved_templates,
+        )
+    elif in_month(chat.counted, now) >= rule.monthly_max:
+        raise QuotaExceeded(
+            f"The window has closed, and {rule.monthly_max} messages were sent after it this"
+            " month; it opens again when the customer writes.",
+            resets_at=next_month(now),
         )
 
 
@@ -172,7 +193,13 @@ def _outbound_of(chat: Chat, message_id: str, service: str) -> Outbound:
 
 
 def start_sending(
-    chat: Chat, channel: Channel, message_id: str, *, dispatcher: str, now: datetime
+    chat: Chat,
+    channel: Channel,
+    message_id: str,
+    *,
+    rule: WindowRule,
+    dispatcher: str,
+    now: datetime,
 ) -> list[Event]:
     """Take the next message of the chat, or end it if its time is over. Spec N3, N4.
 
@@ -181,7 +208,7 @@ def start_sending(
     message = chat.outbound.get(message_id)
     if message is None or message.status != "queued" or message.sending:
         return []
-    over = end_if_over(chat, channel, message_id, now=now)
+    over = end_if_over(chat, channel, message_id, rule=rule, now=now)
     if over:
         return over
     if chat.queue[0] != message_id:
@@ -195,12 +222,14 @@ def start_sending(
     return [started]
 
 
-def end_if_over(chat: Chat, channel: Channel, message_id: str, *, now: datetime) -> list[Event]:
+def end_if_over(
+    chat: Chat, channel: Channel, message_id: str, *, rule: WindowRule, now: datetime
+) -> list[Event]:
     """End a waiting message whose time is over, also while its account is stopped. Spec N3."""
     message = chat.outbound.get(message_id)
     if message is None or message.status != "queued" or message.sending:
         return []
-    reason = _reason_to_give_up(chat, channel, message, now=now)
+    reason = _reason_to_give_up(chat, channel, message_id, rule=rule, now=now)
     since = message.unanswered_since
     if since is None:
         return [MessageFailed(message_id=message_id, reason=reason)] if reason else []
@@ -210,14 +239,16 @@ def end_if_over(chat: Chat, channel: Channel, message_id: str, *, now: datetime)
 
 
 def _reason_to_give_up(
-    chat: Chat, channel: Channel, message: Outbound, *, now: datetime
+    chat: Chat, channel: Channel, message_id: str, *, rule: WindowRule, now: datetime
 ) -> str | None:
+    message = chat.outbound[message_id]
     if not channel.is_active(message.service):
         return "service_left"
-    if message.is_template:
+    if message.is_template or is_after_window(chat.counted, message_id):
         return "window_closed" if now >= message.requested_at + TEMPLATE_LIFETIME else None
-    rule = window_rule(chat.platform)
-    is_open = windows.is_open(rule, chat.last_customer_message_at, now=now)
+    is_open = windows.is_open(
+        rule, chat.last_customer_message_at, now=now, for_people=message.tag is not None
+    )
     return None if is_open else "window_closed"
 
 

@@ -17,7 +17,6 @@ from domain.channel import (
     ConnectionEnabled,
 )
 from domain.chat import (
-    STATUS_RANK,
     ChatAssigned,
     ChatClosed,
     ChatOpened,
@@ -43,6 +42,7 @@ from domain.contact import (
     MarketingPreferenceChanged,
 )
 from domain.event import Event, Recorded
+from domain.outgoing import STATUS_RANK
 from projections.inbox_records import (
     FAILED,
     QUEUED,

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from domain.chat import STATUS_RANK
+from domain.outgoing import STATUS_RANK
 from projections.inbox_rows import NO_RANK
 
 FAILED = STATUS_RANK["failed"]

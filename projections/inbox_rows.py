@@ -8,8 +8,9 @@ import msgspec
 
 from domain import chat as chats
 from domain import contact as contacts
-from domain.chat import STATUS_RANK, EditReceived, ReactionReceived, ReceiptReceived
+from domain.chat import EditReceived, ReactionReceived, ReceiptReceived
 from domain.contact import AddressAdded, ContactNamed
+from domain.outgoing import STATUS_RANK
 from projections.sealed_parts import SealedPart, unpack
 
 # The rank of a customer's message, and of a receipt's status that is not in the order.

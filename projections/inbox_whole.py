@@ -13,8 +13,9 @@ from operator import attrgetter
 
 import msgspec
 
-from domain.chat import STATUS_RANK, MessageReceived, ReplyRequested
+from domain.chat import MessageReceived, ReplyRequested
 from domain.event import Recorded
+from domain.outgoing import STATUS_RANK
 from projections.inbox_fold import Changes, Key
 from projections.inbox_records import FAILED, WHOLE_ACCOUNT, Message, Receipt
 from projections.inbox_rows import NO_RANK

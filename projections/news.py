@@ -15,8 +15,8 @@ from domain import chat as chats
 from domain import contact as contacts
 from domain import organisation as organisations
 from domain import reader as readers
-from domain.chat import STATUS_RANK
 from domain.event import Event, Recorded
+from domain.outgoing import STATUS_RANK
 
 # `written`: there is a new message; `status`: what became of it; `content`: an edit, a reaction,
 # an unsending, which only those hear of who may see the content (S4).

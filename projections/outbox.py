@@ -56,6 +56,7 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     template: str | None
     category: str | None
     quotes: bytes | None
+    tag: str | None
     attempt: int  # How often it was tried before.
     due_at: datetime
     recipients: tuple[Recipient, ...]
@@ -182,7 +183,7 @@ class Outbox:
     """Messages come with their request and go when they are settled."""
 
     name = "outbox"
-    version = 1
+    version = 2
     tables = SQL["tables"]
 
     async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:

@@ -65,6 +65,7 @@ CREATE TABLE IF NOT EXISTS outbox (
     due_at       timestamptz NOT NULL,
     service_left boolean     NOT NULL,  -- It is to fail, also where the account is stopped.
     held         boolean     NOT NULL,  -- Its account is stopped.
+    tag          text,
     PRIMARY KEY (org, chat_id, version)
 ) WITH (fillfactor = 80);
 -- A message changes often in its short life, and many come and go: dead rows must not pile up.
@@ -127,7 +128,7 @@ SELECT o.org, o.chat_id, o.version, o.position, o.message_id, o.platform, o.acco
        o.contact_id, o.channel_id, o.service, o.kind, o.requested_at, o.content,
        (SELECT k.wrapped FROM trunkline.keys k WHERE k.org = o.org AND k.id = o.sealed_by)
            AS wrapped_key,
-       o.template, o.category, o.quotes, o.attempt, o.due_at,
+       o.template, o.category, o.quotes, o.tag, o.attempt, o.due_at,
        (SELECT array_agg(a.kind ORDER BY a.position, a.key) FROM outbox_addresses a
          WHERE a.org = o.org AND a.contact_id = o.contact_id) AS address_kinds,
        (SELECT array_agg(a.address ORDER BY a.position, a.key) FROM outbox_addresses a

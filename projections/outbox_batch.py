@@ -203,7 +203,7 @@ def _new_messages(
 PROGRESS = "chat_ids versions turns states attempts dispatchers claimed_at due_at"
 REQUEST = (
     "positions message_ids platforms account_ids contact_ids channel_ids services kinds"
-    " requested_at contents sealed_by templates categories quotes held"
+    " requested_at contents sealed_by templates categories quotes tags held"
 )
 
 
@@ -265,6 +265,7 @@ def _request(queues: Queues, request: Recorded, to: Destination) -> tuple[Any, .
         event.template,
         event.category,
         event.quotes,
+        event.tag,
         (to.platform, to.account_id) in queues.stopped,
     )
 

@@ -62,7 +62,8 @@ UPDATE outbox o
 INSERT INTO outbox (
     org, chat_id, version, turn, state, attempt, dispatcher, claimed_at, due_at, position,
     message_id, platform, account_id, contact_id, channel_id, service, kind, requested_at,
-    content, sealed_by, template, category, quotes, held, service_left)
+    content, sealed_by, template, category, quotes, tag, held,
+    service_left)
 SELECT %(org)s, *, false FROM unnest(
     %(chat_ids)s::text[], %(versions)s::int[], %(turns)s::boolean[], %(states)s::text[],
     %(attempts)s::int[], %(dispatchers)s::text[], %(claimed_at)s::timestamptz[],
@@ -70,7 +71,8 @@ SELECT %(org)s, *, false FROM unnest(
     %(platforms)s::text[], %(account_ids)s::text[], %(contact_ids)s::text[],
     %(channel_ids)s::text[], %(services)s::text[], %(kinds)s::text[],
     %(requested_at)s::timestamptz[], %(contents)s::bytea[], %(sealed_by)s::text[],
-    %(templates)s::text[], %(categories)s::text[], %(quotes)s::bytea[], %(held)s::boolean[]);
+    %(templates)s::text[], %(categories)s::text[], %(quotes)s::bytea[], %(tags)s::text[],
+    %(held)s::boolean[]);
 
 -- stop_account --
 INSERT INTO outbox_accounts (org, platform, account_id, stopped)

@@ -39,5 +39,5 @@ MEANINGS = meanings(
 
 def reason_of(code: int | None) -> str | None:
     """Our word for what a code says of a message; None for a code that we do not know."""
-    meaning = MEANINGS.get(code) if code is not None else None
+    meaning = MEANINGS.get((code, None)) if code is not None else None
     return meaning.reason if meaning is not None else None

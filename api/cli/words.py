@@ -135,6 +135,10 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
         f"{e.business_account or 'Every account'} is priced by {e.rule} and {e.card.name}"
         f" from {e.effective_from:%Y-%m-%d %H:%M} on."
     ),
+    chosen_rules.WindowChosen: lambda e: (
+        f"Customers of {e.account_id or 'every account'} are written to by {e.rule}"
+        f" from {e.effective_from:%Y-%m-%d %H:%M} on."
+    ),
     contact.ContactCreated: lambda e: "A group was met." if e.group else "A customer was met.",
     contact.AddressAdded: lambda e: f"An address ({e.kind}) leads to them now.",
     contact.AddressRemoved: lambda _: "An address leads to them no longer.",

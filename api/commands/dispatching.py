@@ -11,6 +11,7 @@ from api.commands.inbound import Inbound
 from api.commands.lessons import heed_refusal
 from api.commands.marks import message_key
 from api.commands.unit import Unit
+from api.commands.window_rules import window_rule_of
 from domain import account as accounts
 from domain import channel as channels
 from domain import chat as chats
@@ -57,12 +58,14 @@ class Dispatching:
             if message is None or message.attempt != due.attempt:
                 return False
             channel = unit.state(channels.stream_of(message.channel_id), Channel)
+            now = self._context.clock.now()
             events = sending.start_sending(
                 chat,
                 channel,
                 due.message_id,
+                rule=window_rule_of(unit, chat.platform, chat.account_id, at=now),
                 dispatcher=dispatcher,
-                now=self._context.clock.now(),
+                now=now,
             )
             self._record(unit, due, events)
             return any(isinstance(event, SendStarted) for event in events)
@@ -81,7 +84,8 @@ class Dispatching:
             if message is not None:
                 channel = unit.state(channels.stream_of(message.channel_id), Channel)
                 now = self._context.clock.now()
-                over = sending.end_if_over(chat, channel, due.message_id, now=now)
+                rule = window_rule_of(unit, chat.platform, chat.account_id, at=now)
+                over = sending.end_if_over(chat, channel, due.message_id, rule=rule, now=now)
                 self._record(unit, due, over)
 
         await self._context.executor.execute(keys.org, decide)

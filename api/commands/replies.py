@@ -15,6 +15,7 @@ from api.commands.context import (
 )
 from api.commands.execute import Outcome
 from api.commands.unit import Unit
+from api.commands.window_rules import window_rule_of
 from domain import chat as chats
 from domain import contact as contacts
 from domain import sending
@@ -152,17 +153,27 @@ class Replies:
             seen_version=seen_version,
             confirm=confirm,
         )
+        self._queue(unit, actor, chat, channel, request)
+
+    def _queue(
+        self, unit: Unit, actor: Actor, chat: Chat, channel: Channel, request: RequestReply
+    ) -> None:
+        """Write a reply down with what it costs, or refuse it. Spec N1–N3, N5, L4."""
+        assert chat.chat_id is not None
+        now = self._context.clock.now()
         (requested,) = sending.request_reply(
             chat,
             channel,
             the_organisation(unit),
             request,
-            approved_templates=all_templates.approved,
-            opted_out=_has_opted_out(unit, chat, category),
+            rule=window_rule_of(unit, chat.platform, chat.account_id, at=now),
+            approved_templates=_templates_of(unit, chat).approved,
+            opted_out=_has_opted_out(unit, chat, request.category),
             user_id=actor.user_id,
-            now=self._context.clock.now(),
+            now=now,
         )
-        unit.record(stream, self._context.billing.answer(unit, chat, requested))
+        answered = self._context.billing.answer(unit, chat, requested)
+        unit.record(chats.stream_of(chat.chat_id), answered)
 
     async def start(self, actor: Actor, command: Start) -> Outcome[None]:
         """Write first; `ids` of the outcome name the chat and the message. Spec C2, N1."""
@@ -240,17 +251,7 @@ class Replies:
                 quotes=requested.quotes,
                 retry_of=message_id,
             )
-            (again,) = sending.request_reply(
-                chat,
-                channel,
-                the_organisation(unit),
-                request,
-                approved_templates=_templates_of(unit, chat).approved,
-                opted_out=_has_opted_out(unit, chat, requested.category),
-                user_id=actor.user_id,
-                now=self._context.clock.now(),
-            )
-            unit.record(stream, self._context.billing.answer(unit, chat, again))
+            self._queue(unit, actor, chat, channel, request)
 
         return await self._answer(actor, decide)
 

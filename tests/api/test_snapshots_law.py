@@ -12,7 +12,6 @@ from api.commands.snapshots import code_of, decode_state, encode_state
 from domain.aggregates import AGGREGATES
 from domain.chat import (
     OUTBOUND_REMEMBERED_MAX,
-    STATUS_RANK,
     Chat,
     MessageReceived,
     MessageSent,
@@ -22,6 +21,7 @@ from domain.chat import (
     evolve,
 )
 from domain.event import Event
+from domain.outgoing import STATUS_RANK
 from tests.domain.every_event import EVERY_EVENT, any_event
 from tests.domain.world import CONTENT, NOON, SECOND
 

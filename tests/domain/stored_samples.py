@@ -51,7 +51,7 @@ from domain.chat import (
     SendUncertain,
     UnsendReceived,
 )
-from domain.chosen_rules import PricingChosen
+from domain.chosen_rules import PricingChosen, WindowChosen
 from domain.contact import (
     ActivityReceived,
     AddressAdded,
@@ -381,6 +381,13 @@ SAMPLES: dict[tuple[str, int], Event] = {
         effective_from=LATER,
         time_zone="Asia/Tokyo",
         business_account=WABA,
+        user_id=ADMIN,
+    ),
+    ("rules.window_chosen", 1): WindowChosen(
+        platform="wechat",
+        rule="wechat/2023-06",
+        effective_from=LATER,
+        account_id="gh_3b9c51e0d7a2",
         user_id=ADMIN,
     ),
     ("contact.created", 1): ContactCreated(contact_id=CONTACT, group=True),

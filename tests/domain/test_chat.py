@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from domain.chat import (
-    STATUS_RANK,
     Chat,
     ChatStarted,
     ChatUnassigned,
@@ -21,11 +20,16 @@ from domain.chat import (
     UnsendReceived,
     evolve,
     find_outbound,
-    greatest,
     stream_of,
 )
 from domain.event import Event
-from domain.outgoing import OUTBOUND_REMEMBERED_MAX, Outbound, Reply
+from domain.outgoing import (
+    OUTBOUND_REMEMBERED_MAX,
+    STATUS_RANK,
+    Outbound,
+    Reply,
+    greatest,
+)
 from domain.sending import record_receipt, require_retryable
 from tests.domain.world import (
     CHAT_EVENTS,

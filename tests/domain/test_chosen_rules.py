@@ -1,5 +1,7 @@
 """Which pricing holds for whom, and from when (L7)."""
 
+from datetime import datetime
+
 import pytest
 from msgspec.structs import replace
 
@@ -9,8 +11,11 @@ from domain.chosen_rules import (
     RATES_CHOSEN_MAX,
     ChosenRules,
     PricingChosen,
+    WindowChosen,
     choose_pricing,
+    choose_window,
     pricing_for,
+    window_for,
 )
 from domain.rate_card import DEFAULT_CARD, Rate, RateCard
 from domain.refusal import Invalid
@@ -107,3 +112,41 @@ def test_an_organisation_has_a_bounded_number_of_choices() -> None:
     assert choose_pricing(rules, replace(chosen[0], rule="conversation/1"))
     with pytest.raises(Invalid, match="effective_from"):
         choose_pricing(rules, replace(OWN, effective_from=NOON - DAY))
+
+
+# N1: windows.
+
+ALL = WindowChosen(platform="wechat", rule="wechat/2023-06", effective_from=NOON)
+ONE = WindowChosen(platform="wechat", rule="wechat/1", effective_from=NOON + DAY, account_id="gh_1")
+
+
+@pytest.mark.parametrize(
+    ("platform", "account", "at", "rule"),
+    [
+        ("wechat", "gh_1", NOON - A_BIT, "wechat/1"),
+        ("wechat", "gh_1", NOON, "wechat/2023-06"),
+        ("wechat", "gh_1", NOON + DAY - A_BIT, "wechat/2023-06"),
+        ("wechat", "gh_1", NOON + DAY, "wechat/1"),
+        ("wechat", "gh_2", NOON + DAY, "wechat/2023-06"),
+        ("messenger", "gh_1", NOON + DAY, "messenger/1"),
+        ("whatsapp", "1055", NOON + DAY, "whatsapp/1"),
+    ],
+)
+@pytest.mark.parametrize("chosen", [(ALL, ONE), (ONE, ALL)])
+def test_n1_an_accounts_own_window_comes_before_its_platforms(
+    platform: str, account: str, at: datetime, rule: str, chosen: tuple[WindowChosen, ...]
+) -> None:
+    assert window_for(fold(ChosenRules, *chosen), platform, account, at=at).name == rule
+
+
+def test_n1_a_window_for_the_same_moment_takes_the_place_of_the_one_before() -> None:
+    corrected = replace(ALL, rule="wechat/1")
+    rules = fold(ChosenRules, ALL, corrected)
+    assert rules.windows == (corrected,)
+    assert window_for(rules, "wechat", "gh_2", at=NOON).name == "wechat/1"
+
+
+def test_n1_the_same_window_again_is_no_event() -> None:
+    given().when(choose_window, chosen=ONE).then(ONE).when(
+        choose_window, chosen=replace(ONE, user_id="ada")
+    ).then_nothing()

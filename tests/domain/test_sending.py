@@ -39,6 +39,7 @@ from domain.refusal import (
     NotConnected,
     NotFound,
     NotOwner,
+    OptedOut,
     Refusal,
     ViewOnly,
     WindowClosed,
@@ -56,6 +57,7 @@ from domain.sending import (
     require_retryable,
     start_sending,
 )
+from domain.windows import WindowRule, window_rule
 from tests.domain.world import (
     A_BIT,
     CHAT_EVENTS,
@@ -82,6 +84,7 @@ from tests.scenario import Given, fold, given
 SOON = NOON + HOUR
 LATE = NOON + DAY
 APPROVED = ["shipped", "welcome"]
+WHATSAPP = window_rule("whatsapp")
 
 # Asking for a reply.
 
@@ -93,6 +96,7 @@ def wish(
     now: datetime = SOON,
     channel: Channel = SHARED,
     organisation: Organisation = ORGANISATION,
+    rule: WindowRule = WHATSAPP,
     **message: Any,
 ) -> dict[str, Any]:
     """The arguments of a reply that a user wants to send."""
@@ -101,6 +105,7 @@ def wish(
         "channel": channel,
         "organisation": organisation,
         "command": RequestReply(service=service, **(written | message)),
+        "rule": rule,
         "approved_templates": APPROVED,
         "user_id": user,
         "now": now,
@@ -268,6 +273,14 @@ def test_n1_a_template_is_sent_outside_the_window() -> None:
         request_reply,
         **wish(now=NOON + 30 * DAY, kind="template", template="shipped/ja", category="utility"),
     ).then(reply(at=NOON + 30 * DAY, kind="template", template="shipped/ja", category="utility"))
+
+
+def test_n5_who_opted_out_is_sent_no_marketing() -> None:
+    marketing = wish(template="sale/ja", category="marketing")
+    chat().when(request_reply, **marketing, opted_out=True).then_refused(OptedOut)
+    chat().when(request_reply, **marketing).then(
+        reply(template="sale/ja", category="marketing", at=SOON)
+    )
 
 
 def test_c19_any_members_message_opens_a_groups_window() -> None:
@@ -442,10 +455,20 @@ def test_s16_a_service_that_left_discards_nothing() -> None:
 
 
 def take(
-    message_id: str = "reply", *, channel: Channel = SHARED, now: datetime = SOON
+    message_id: str = "reply",
+    *,
+    channel: Channel = SHARED,
+    rule: WindowRule = WHATSAPP,
+    now: datetime = SOON,
 ) -> dict[str, Any]:
     """The arguments of a dispatcher that wants to send a message."""
-    return {"channel": channel, "message_id": message_id, "dispatcher": "one", "now": now}
+    return {
+        "channel": channel,
+        "message_id": message_id,
+        "rule": rule,
+        "dispatcher": "one",
+        "now": now,
+    }
 
 
 def test_n4_the_next_message_is_taken_once() -> None:
@@ -495,7 +518,9 @@ def test_n4_an_uncertain_message_that_is_retried_comes_behind_those_that_wait() 
 )
 def test_n3_what_does_not_wait_is_not_sent(events: tuple[Event, ...]) -> None:
     chat(*events).when(start_sending, **take()).then_nothing()
-    chat(*events).when(end_if_over, channel=SHARED, message_id="reply", now=LATE).then_nothing()
+    chat(*events).when(
+        end_if_over, channel=SHARED, message_id="reply", rule=WHATSAPP, now=LATE
+    ).then_nothing()
 
 
 # The dispatcher: whose time is over.
@@ -554,18 +579,22 @@ def test_n3_a_service_that_is_back_in_time_sends_what_waited() -> None:
 def test_n3_a_message_whose_time_is_over_ends_also_when_it_is_not_its_turn() -> None:
     first = reply("first", template="shipped/ja", at=SOON)
     chat(first, *ASKED).when(start_sending, **take(now=LATE)).then(over("window_closed"))
-    chat(first, *ASKED).when(end_if_over, channel=SHARED, message_id="reply", now=LATE).then(
-        over("window_closed")
-    )
+    chat(first, *ASKED).when(
+        end_if_over, channel=SHARED, message_id="reply", rule=WHATSAPP, now=LATE
+    ).then(over("window_closed"))
 
 
 def test_n3_what_a_dispatcher_has_is_not_ended_under_its_hands() -> None:
     chat(*SENDING).when(start_sending, **take(now=LATE)).then_nothing()
-    chat(*SENDING).when(end_if_over, channel=SHARED, message_id="reply", now=LATE).then_nothing()
+    chat(*SENDING).when(
+        end_if_over, channel=SHARED, message_id="reply", rule=WHATSAPP, now=LATE
+    ).then_nothing()
 
 
 def test_n3_what_may_still_be_sent_is_not_ended() -> None:
-    chat(*ASKED).when(end_if_over, channel=SHARED, message_id="reply", now=SOON).then_nothing()
+    chat(*ASKED).when(
+        end_if_over, channel=SHARED, message_id="reply", rule=WHATSAPP, now=SOON
+    ).then_nothing()
 
 
 # The dispatcher: it was lost, or it has an answer.

@@ -5,22 +5,27 @@ from datetime import datetime, timedelta
 import pytest
 
 from domain.windows import (
+    DEFAULT_WINDOW_RULES,
     WINDOW_RULES,
     WindowRule,
     believed_time,
     closes_at,
     is_open,
+    is_selectable,
+    tag_for,
     window_rule,
 )
 from tests.domain.world import A_BIT, DAY, HOUR, MINUTE, NOON
 
 WHATSAPP = window_rule("whatsapp")
-WITHOUT_END = WindowRule(name="line/1", length=None, business_may_start=False)
+WITHOUT_END = WindowRule(name="line/1", platform="line", length=None)
 
 
 def test_n1_whatsapps_window_is_24_hours_and_a_template_may_start() -> None:
     rule = window_rule("whatsapp")
-    assert rule == WindowRule(name="whatsapp/1", length=DAY, business_may_start=True)
+    assert rule == WindowRule(
+        name="whatsapp/1", platform="whatsapp", length=DAY, business_may_start=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -34,6 +39,38 @@ def test_n1_elsewhere_only_customers_start(platform: str, length: timedelta | No
 
 def test_n1_rules_are_found_by_the_names_they_are_recorded_under() -> None:
     assert all(WINDOW_RULES[name].name == name for name in WINDOW_RULES)
+    assert all(name.startswith(f"{rule.platform}/") for name, rule in WINDOW_RULES.items())
+
+
+def test_n1_where_there_is_no_choice_nobody_need_look_for_one() -> None:
+    selectable = {platform for platform in DEFAULT_WINDOW_RULES if is_selectable(platform)}
+    assert selectable == {"messenger", "wechat"}
+
+
+HUMAN = WINDOW_RULES["messenger/human-agent"]
+
+
+@pytest.mark.parametrize(
+    ("now", "for_a_program", "for_people", "tag"),
+    [
+        (NOON + DAY - A_BIT, True, True, None),
+        (NOON + DAY, False, True, "HUMAN_AGENT"),
+        (NOON + 7 * DAY - A_BIT, False, True, "HUMAN_AGENT"),
+        (NOON + 7 * DAY, False, False, "HUMAN_AGENT"),
+    ],
+)
+def test_n1_people_may_write_to_messenger_for_seven_days_with_a_tag(
+    now: datetime, for_a_program: bool, for_people: bool, tag: str | None
+) -> None:
+    assert is_open(HUMAN, NOON, now=now) is for_a_program
+    assert is_open(HUMAN, NOON, now=now, for_people=True) is for_people
+    assert tag_for(HUMAN, NOON, now=now) == tag
+    assert closes_at(HUMAN, NOON, for_people=True) == NOON + 7 * DAY
+
+
+def test_n1_elsewhere_people_have_no_more_time_and_no_tag() -> None:
+    assert closes_at(WHATSAPP, NOON, for_people=True) == NOON + DAY
+    assert tag_for(WHATSAPP, NOON, now=NOON + DAY) is None
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from typing import Any
 from domain import channel as channels
 from domain import chat as chats
 from domain.event import Recorded
+from domain.outgoing import STATUS_RANK
 
-RANKS = chats.STATUS_RANK
+RANKS = STATUS_RANK
 
 
 @dataclass

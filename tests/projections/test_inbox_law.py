@@ -9,7 +9,7 @@ import psycopg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domain import chat as chats
+from domain.outgoing import STATUS_RANK
 from projections.inbox_queries import chat, chats_page, counts, messages_page
 from projections.inbox_rows import MessageRow
 from projections.sealed_parts import SealedPart
@@ -186,8 +186,8 @@ async def test_receipts_give_the_same_status_in_any_order(
         await inbox.fold([recorded])
     row = await chat(projector, org=inbox.org, service="crm", chat_id="a")
     assert row is not None
-    ranks = [chats.STATUS_RANK[status] for status, _ in [*order[:told], ("sent", 0)]]
-    assert chats.STATUS_RANK[row.last_message.status] == max(ranks)
+    ranks = [STATUS_RANK[status] for status, _ in [*order[:told], ("sent", 0)]]
+    assert STATUS_RANK[row.last_message.status] == max(ranks)
     assert row.answered == (row.last_message.status != "failed")
     reads = [at(minute) for status, minute in order[:told] if status == "read"]
     assert row.customer_last_read_at == max(reads, default=None)

@@ -79,7 +79,7 @@ async def test_n3_a_requested_reply_is_due_with_all_that_sending_it_takes(mail: 
         ("contact:kim", phone),
         ("contact:kim", bsuid),
         ("contact:kim", contacts.AddressRemoved(key=b"o")),
-        requested("m", template="hello/en", category="marketing", quotes=b"q"),
+        requested("m", template="hello/en", category="marketing", quotes=b"q", tag="T"),
     )
     recipient = Recipient(
         kind="phone",
@@ -114,6 +114,7 @@ async def test_n3_a_requested_reply_is_due_with_all_that_sending_it_takes(mail: 
             template="hello/en",
             category="marketing",
             quotes=b"q",
+            tag="T",
             attempt=0,
             due_at=NOON,
             recipients=(recipient, second),

@@ -1,0 +1,113 @@
+"""Which window holds for an account is the organisation's choice, with a date (N1)."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import Client, Trunkline
+from tests.api.platforms import connect
+from tests.api.problems import assert_problem
+from tests.api.test_accounts_of_platforms import new_account, organisation, says
+from tests.api.test_inbox import as_time
+
+WINDOW = "/v1/rules/window"
+HUMAN = "messenger/human-agent"
+
+
+async def choose(org: Client, rule: str = HUMAN, **more: Any) -> Any:
+    return await org.put(WINDOW, {"rule": rule, **more})
+
+
+async def days_open(org: Client) -> list[int]:
+    """For how many days after the customer's message each chat can be written to."""
+    await org.settled()
+    chats = await org.chats("crm")
+    return [
+        round((_time(chat["window"]["closes_at"]) - _time(chat["last_activity_at"])).days)
+        for chat in chats
+    ]
+
+
+def _time(written: str) -> datetime:
+    return datetime.fromisoformat(written)
+
+
+async def messenger(trunkline: Trunkline) -> tuple[Client, list[str]]:
+    """An organisation with a customer on each of two pages."""
+    org, pages = await organisation(trunkline), [new_account("messenger") for _ in range(2)]
+    for page in pages:
+        await connect(org, "messenger", page)
+        await says(trunkline, "messenger", page, "hello")
+    return org, pages
+
+
+async def test_a_chats_window_follows_the_chosen_rule(trunkline: Trunkline):
+    """Spec N1, N2: for one account, or for all of a platform; what was chosen is an event."""
+    org, pages = await messenger(trunkline)
+    assert await days_open(org) == [1, 1]
+    chosen = await choose(org, account_id=pages[0])
+    assert (chosen["rule"], chosen["account_id"], chosen["card"]) == (HUMAN, pages[0], None)
+    assert sorted(await days_open(org)) == [1, 7]
+    await choose(org)
+    assert await days_open(org) == [7, 7]
+    await choose(org, "messenger/1", account_id=pages[0])
+    assert sorted(await days_open(org)) == [1, 7]
+    rules = [each["data"]["rule"] for each in await org.events(type="rules.window_chosen")]
+    assert rules == [HUMAN, HUMAN, "messenger/1"]
+
+
+async def test_a_rule_holds_from_its_date_on(trunkline: Trunkline):
+    """Spec N1."""
+    org, _ = await messenger(trunkline)
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).timestamp()
+    await choose(org, effective_from=as_time(tomorrow))
+    assert await days_open(org) == [1, 1]
+    await choose(org, effective_from="2026-01-01T00:00:00Z")
+    assert await days_open(org) == [7, 7]
+
+
+async def test_what_can_be_chosen_and_what_was(trunkline: Trunkline):
+    org = await organisation(trunkline)
+    page = new_account("messenger")
+    await connect(org, "messenger", page)
+    since = "2026-01-01T00:00:00Z"
+    for _ in range(2):  # The same again is no event.
+        await choose(org, account_id=page, effective_from=since)
+    shown = await org.get(WINDOW)
+    assert (shown["default"], shown["cards"]) == (None, [])
+    assert shown["defaults"]["wechat"] == "wechat/1"
+    assert {"wechat/2023-06", HUMAN} <= set(shown["rules"])
+    assert [(each["rule"], each["account_id"]) for each in shown["chosen"]] == [(HUMAN, page)]
+    assert len(await org.events(stream="rules")) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        ({"rule": "messenger/2"}, 400, "rule"),
+        ({"rule": "conversation/1"}, 400, "rule"),
+        ({"rule": HUMAN, "card": "default/1"}, 400, "card"),
+        ({"rule": HUMAN, "time_zone": "Asia/Tokyo"}, 400, "time_zone"),
+        ({"rule": HUMAN, "rates": []}, 400, "rates"),
+        ({"rule": HUMAN, "effective_from": "2026-01-01T00:00:00"}, 400, "effective_from"),
+        ({"rule": HUMAN, "account_id": "101900000000000"}, 404, None),
+        ({"rule": "wechat/2023-06", "account_id": "PAGE"}, 404, None),  # Of another platform.
+    ],
+)
+async def test_a_wrong_choice_is_refused(
+    trunkline: Trunkline, body: dict[str, Any], status: int, field: str | None
+):
+    org, page = await organisation(trunkline), new_account("messenger")
+    await connect(org, "messenger", page)
+    body = {name: page if value == "PAGE" else value for name, value in body.items()}
+    assert_problem(await org.call("PUT", WINDOW, json=body), status, field=field)
+    assert await org.events(stream="rules") == []
+
+
+async def test_only_an_admin_chooses(trunkline: Trunkline):
+    """Contract, Authentication."""
+    org = await organisation(trunkline)
+    for role in ("supervisor", "agent", "auditor"):
+        user = await org.user(role, {"crm": "reply"})
+        await user.put(WINDOW, {"rule": HUMAN}, expect=403)
