@@ -23,7 +23,7 @@ from domain.sending import (
     record_answer,
     start_sending,
 )
-from domain.windows import DEFAULT_WINDOW_RULES
+from domain.windows import DEFAULT_WINDOW_RULES, window_rule
 from tests.domain.world import (
     A_BIT,
     HOUR,
@@ -68,7 +68,14 @@ def answered(answer: SendAnswer, *, now: datetime) -> dict[str, Any]:
 
 
 def take(*, now: datetime, channel: Channel = SHARED) -> dict[str, Any]:
-    return {"channel": channel, "message_id": "reply", "dispatcher": "one", "now": now}
+    rule = window_rule("line")
+    return {
+        "channel": channel,
+        "message_id": "reply",
+        "rule": rule,
+        "dispatcher": "one",
+        "now": now,
+    }
 
 
 def test_only_platforms_that_there_are_know_messages_again() -> None:
