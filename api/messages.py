@@ -15,6 +15,7 @@ from api.chats import INBOX, chat_row_of, viewer_of
 from api.commands.canned import CannedReply
 from api.commands.context import Actor
 from api.commands.execute import Outcome
+from api.commands.quoting import Quoted
 from api.commands.replies import AnyReply, Replies, Start, TemplateReply, TextReply, Write
 from api.names import Names
 from api.notices import with_names
@@ -27,6 +28,7 @@ from domain.refusal import AnsweredMeanwhile, Invalid, NotOwner
 from projections import inbox_queries as inbox
 from projections.checkpoints import position as position_of
 from projections.inbox_rows import MessageCursor
+from projections.masking import Masked, shown_to
 
 AnyRequest = Request[Any, Any, Any]
 MessageView = VisibleMessage | MaskedMessage
@@ -49,6 +51,7 @@ class MessageBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     parameters: dict[str, Annotated[str, msgspec.Meta(max_length=1024)]] | None = None
     shortcut: Annotated[str, msgspec.Meta(min_length=1, max_length=512)] | None = None
     fields: dict[str, Annotated[str, msgspec.Meta(max_length=1024)]] | None = None
+    reply_to: Annotated[str, msgspec.Meta(max_length=40)] | None = None
     seen_position: Annotated[int, msgspec.Meta(ge=0, le=POSITION_MAX)] | None = None
     confirm: bool = False
 
@@ -69,7 +72,7 @@ class MessageBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return TextReply(text=self.text)
 
     def _template(self) -> TemplateReply:
-        self._refuse("text", "shortcut", "fields")
+        self._refuse("text", "shortcut", "fields", "reply_to")
         if self.name is None or self.language is None:
             missing = "name" if self.name is None else "language"
             raise Invalid(missing, "is needed for a template")
@@ -159,14 +162,16 @@ async def post_message(
 ) -> Response[MessageView]:
     """Queue a message to the customer. Spec N1–N3, S14."""
     actor = await actor_of(request, principal, scope="reply", status=202)
+    show = _Shower(principal, service, chat_id, reading, names, clock)
     command = Write(
         service=service,
         chat_id=known_id(chat_id),
         message=data.message(),
+        reply_to=data.reply_to,
+        quoted=await show.quotable(data.reply_to) if data.reply_to is not None else None,
         seen_position=data.seen_position,
         confirm=data.confirm,
     )
-    show = _Shower(principal, service, chat_id, reading, names, clock)
     try:
         outcome = await replies.write(actor, command)
     except NotOwner as refusal:
@@ -289,6 +294,22 @@ class _Shower:
         message = await self.message(outcome.position, outcome.ids["message"])
         assert actor.org == self._principal.keys.org
         return answer(message, outcome, status=status)
+
+    async def quotable(self, message_id: str) -> Quoted | None:
+        """A message that the service is shown, to be quoted. What is masked is not there. S4."""
+        org = self._principal.keys.org.number
+        async with self._reading.now(org) as connection:
+            chat = await chat_row_of(
+                connection, self._principal, self._viewer.service, self._chat_id
+            )
+            row = await inbox.message(
+                connection, org=org, chat_id=self._chat_id, view=chat.view, message_id=message_id
+            )
+        if row is None or row.key is None or row.unsent:
+            return None
+        if isinstance(shown_to(self._viewer.service, row, policy=self._viewer.policy), Masked):
+            return None
+        return Quoted(message_id=row.message_id, position=row.position, key=row.key)
 
     async def message(self, position: int, message_id: str) -> MessageView:
         org = self._principal.keys.org.number

@@ -104,12 +104,14 @@ class ProjectedOutbox:
             )
         except Unreadable:
             return None
+        content = msgspec.json.decode(data, type=Content)
         return OutboundMessage(
             mark=mark_of(due.chat_id, due.message_id),
             account_id=due.account_id,
             recipient=_preferred(recipient),
             kind=outgoing.kind,
-            content=msgspec.json.decode(data, type=Content),
+            content=content,
+            quotes=content.quotes,
             tag=outgoing.tag,
         )
 

@@ -44,6 +44,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     caption: TextLimit | None = None  # None: a file goes without words.
     files: Mapping[str, FileLimit] = {}
     kinds: tuple[str, ...] = ()  # Beside text, templates and files.
+    quotes: bool = False  # Whether a message can quote another.
 
 
 JPEG_PNG = ("image/jpeg", "image/png")
@@ -62,6 +63,7 @@ LIMITS: Mapping[str, Limits] = {
             "sticker": FileLimit(500 * KB, ("image/webp",)),
         },
         kinds=("location",),
+        quotes=True,
     ),
     "messenger": Limits(
         text=TextLimit(2000),
@@ -71,6 +73,7 @@ LIMITS: Mapping[str, Limits] = {
             "video": FileLimit(25 * MB),
             "document": FileLimit(25 * MB),
         },
+        quotes=True,
     ),
     "line": Limits(
         text=TextLimit(5000, "UTF-16 units"),
@@ -92,6 +95,7 @@ LIMITS: Mapping[str, Limits] = {
             "sticker": FileLimit(512 * KB, ("image/webp",)),
         },
         kinds=("location",),
+        quotes=True,
     ),
     "wechat": Limits(
         text=TextLimit(2048, "bytes"),

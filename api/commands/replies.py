@@ -14,6 +14,7 @@ from api.commands.context import (
     the_organisation,
 )
 from api.commands.execute import Outcome
+from api.commands.quoting import NOT_QUOTABLE, Quoted, platform_id_of, require_quotable
 from api.commands.unit import Unit
 from api.commands.window_rules import window_rule_of
 from domain import chat as chats
@@ -29,7 +30,7 @@ from domain.limits import require_text
 from domain.organisation import require_reply, require_view
 from domain.outgoing import Outbound
 from domain.ports import Org
-from domain.refusal import CannotStart
+from domain.refusal import CannotStart, Invalid
 from domain.sending import RequestReply
 from domain.template import Templates
 from domain.windows import window_rule
@@ -58,6 +59,8 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     service: str
     chat_id: str
     message: AnyReply
+    reply_to: str | None = None  # A message of the chat,
+    quoted: Quoted | None = None  # and what that is, if its quoter may read it.
     seen_position: int | None = None
     confirm: bool = False
 
@@ -105,6 +108,10 @@ class Replies:
             service=command.service,
             user_id=actor.user_id,
         )
+        if command.reply_to is not None:
+            require_quotable(chat)
+            if command.quoted is None:
+                raise Invalid("reply_to", NOT_QUOTABLE)
         stream = chats.stream_of(command.chat_id)
         self._request(
             unit,
@@ -113,6 +120,7 @@ class Replies:
             channel,
             service=command.service,
             message=command.message,
+            quoted=command.quoted,
             seen_version=self._seen_version(unit, stream, command.seen_position),
             confirm=command.confirm,
         )
@@ -126,6 +134,7 @@ class Replies:
         *,
         service: str,
         message: AnyReply,
+        quoted: Quoted | None = None,
         seen_version: int | None = None,
         confirm: bool = False,
     ) -> None:
@@ -139,6 +148,9 @@ class Replies:
         if isinstance(message, TextReply):
             require_text(chat.platform, message.text)
         content, kind, template, category = _compose(message, all_templates)
+        if quoted is not None:
+            platform_id = platform_id_of(unit, self._context, actor, chat, quoted)
+            content = msgspec.structs.replace(content, quotes=platform_id)
         data = msgspec.json.encode(content)
         message_id = unit.ids["message"] = self._context.new_id()
         request = RequestReply(
@@ -150,6 +162,7 @@ class Replies:
             ),
             template=template,
             category=category,
+            quotes=quoted.key if quoted is not None else None,
             seen_version=seen_version,
             confirm=confirm,
         )
