@@ -97,6 +97,22 @@ class GraphApi:
         reply = await exchange(self._client, request, limits=self._limits)
         return self._read_verification_reply(reply, account_id, secret=access_token)
 
+    async def tell(
+        self, account_id: str, body: JsonObject, credentials: Credentials
+    ) -> bool | None:
+        """Say what may be said twice; whether it was taken, None if it is to be said again."""
+        access_token = credentials["access_token"]
+        if not _is_account_id(account_id) or not is_header_value(access_token):
+            return False
+        content = msgspec.json.encode(body)
+        request = self._request("POST", f"{account_id}/messages", access_token, content)
+        reply = await exchange(self._client, request, limits=self._limits)
+        if isinstance(reply, Reply) and reply.status < 300:
+            return True
+        error = read_error(document_of(reply), secret=access_token)
+        is_final = error is not None and error.meaning(self.meanings).verdict == "reject"
+        return False if is_final else None
+
     # What a platform says of itself.
 
     async def body(self, message: OutboundMessage, access_token: str) -> JsonObject:

@@ -72,6 +72,7 @@ from projections.channels import Channels as ChannelsProjection
 from projections.comparison import TableComparison
 from projections.inbox import Inbox
 from projections.jobs import JobError
+from projections.markings import Markings
 from projections.outbox import Outbox
 from projections.payments import Payments as PaymentsProjection
 from projections.projection import Projection
@@ -93,6 +94,7 @@ PROJECTIONS: Sequence[Projection] = (
     Verifications(),
     Statements(),
     PaymentsProjection(),
+    Markings(),
 )
 
 # What an operator can mend; the texts say how.

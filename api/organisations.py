@@ -40,6 +40,7 @@ class ServiceBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ticket_timer_hours: (
         Annotated[int, msgspec.Meta(ge=1, le=HOURS_MAX)] | None | msgspec.UnsetType
     ) = msgspec.UNSET
+    mark_read: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class ServiceView(msgspec.Struct, kw_only=True):
@@ -50,6 +51,7 @@ class ServiceView(msgspec.Struct, kw_only=True):
     masking: Masking
     reply_requires_ownership: bool
     ticket_timer_hours: int | None
+    mark_read: bool  # Whether customers are shown what was read.
 
 
 class UserBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -149,6 +151,7 @@ async def put_service(
         masking=data.masking,
         owner_replies=data.reply_requires_ownership,
         ticket_timer_hours=data.ticket_timer_hours,
+        marks_read=data.mark_read,
     )
     outcome = await organisations.configure_service(actor, command)
     organisation = await organisations.current(actor)
@@ -296,6 +299,7 @@ def service_view(organisation: Organisation, name: str) -> ServiceView:
         masking=service.masking,
         reply_requires_ownership=service.owner_replies,
         ticket_timer_hours=service.ticket_timer_hours,
+        mark_read=service.marks_read,
     )
 
 

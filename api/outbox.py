@@ -14,7 +14,8 @@ from domain.credentials import Credentials
 from domain.inbound import Address, Content
 from domain.outbound import OutboundMessage
 from domain.ports import Directory, DueMessage, PassedOver, Unreadable, WaitingAccount
-from projections import outbox, verifications
+from domain.read_marking import WaitingMarking
+from projections import markings, outbox, verifications
 from projections.builds import LiveBuilds
 from projections.outbox import Claim, Held, Outgoing
 
@@ -24,7 +25,7 @@ AT_ONCE_PER_ACCOUNT_MAX = 16
 
 
 class ProjectedOutbox:
-    """The outbox and verifications projections, with what is sealed opened for the platform."""
+    """What waits for platforms in the projections, with what is sealed opened for them."""
 
     def __init__(
         self, live: LiveBuilds, directory: Directory, credentials: AccountCredentials
@@ -125,6 +126,11 @@ class ProjectedOutbox:
             WaitingAccount(org=each.org, platform=each.platform, account_id=each.account_id)
             for each in pending
         ]
+
+    async def unmarked(self, platforms: Collection[str]) -> list[WaitingMarking]:
+        """Messages of these platforms that are to be marked as read, the newest wish first."""
+        async with self._live.within(None) as connection:
+            return await markings.waiting(connection, platforms=platforms, limit=AT_ONCE_MAX)
 
     async def credentials(self, org: int, platform: str, account_id: str) -> Credentials:
         """What the account's messages are sent with, as it is now; empty for no such account."""

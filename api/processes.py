@@ -12,12 +12,15 @@ from adapters.payer import Payer
 from adapters.payment_providers import payment_providers
 from adapters.platforms import senders
 from adapters.postgres.connections import assume
+from adapters.read_marker import ReadMarker
+from api.commands.markings import Markings
 from api.commands.payments import Payments
 from api.main import PROJECTIONS, Core
 from api.metrics import of_sends
 from api.outbox import ProjectedOutbox
 from api.payment_queue import ProjectedPayments
 from api.system import new_id, running
+from domain.read_marking import MarksRead
 from projections.builds import LiveBuilds
 from projections.runner import ProjectionRunner
 
@@ -58,7 +61,19 @@ async def dispatching(parts: Core) -> AsyncIterator[None]:
             parts.bell.listener(),
             parts.clock,
         )
-        async with running(dispatcher.run()), running(verifier.run()), running(payer.run()):
+        marker = ReadMarker(
+            outbox,
+            Markings(parts.context),
+            {name: each for name, each in platforms.items() if isinstance(each, MarksRead)},
+            parts.bell.listener(),
+            parts.clock,
+        )
+        async with (
+            running(dispatcher.run()),
+            running(verifier.run()),
+            running(payer.run()),
+            running(marker.run()),
+        ):
             yield
 
 

@@ -14,6 +14,7 @@ from domain import (
     contact,
     ledger,
     organisation,
+    read_marking,
     template,
     watermark,
 )
@@ -31,6 +32,7 @@ def _unmoved(state: Nothing, _event: Event) -> Nothing:
 
 
 AGGREGATES: Mapping[str, tuple[Any, Evolve]] = {
+    "marking": (read_marking.Marking(), read_marking.evolve),
     "organisation": (organisation.Organisation(), organisation.evolve),
     "account": (account.Account(), account.evolve),
     "canned": (canned.CannedReplies(), canned.evolve),

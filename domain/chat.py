@@ -9,12 +9,11 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
-from domain import conversation, quota, windows
+from domain import conversation, quota
 from domain.conversation import Billing, ChargeVoided, ConversationStarted, MessageCharged
 from domain.event import Event, Sealed, stored_as
 from domain.outgoing import OUTBOUND_REMEMBERED_MAX, Outbound, Reply, forget_oldest, greatest
 from domain.quota import Counted
-from domain.windows import window_rule
 
 
 def stream_of(chat_id: str) -> str:
@@ -240,6 +239,7 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     contact_id: str = ""
     group: bool = False
     last_customer_message_at: datetime | None = None
+    heard: int = 0  # Version of that message.
     owners: dict[str, Owner] = {}  # By service.
     closed: frozenset[str] = frozenset()  # Services.
     blocked: frozenset[str] = frozenset()  # Services.
@@ -266,10 +266,12 @@ def evolve(chat: Chat, event: Event) -> Chat:
     version = chat.version + 1
     match event:
         case MessageReceived():
+            newest_at = max(chat.last_customer_message_at or event.at, event.at)
             return replace(
                 chat,
                 version=version,
-                last_customer_message_at=max(chat.last_customer_message_at or event.at, event.at),
+                last_customer_message_at=newest_at,
+                heard=version if newest_at == event.at else chat.heard,
                 closed=frozenset(),
                 counted=quota.after_customer(chat.counted, wrote_at=event.at),
             )
@@ -349,6 +351,7 @@ def _with_reply(chat: Chat, version: int, event: ReplyRequested) -> Chat:
         charge=charge,
     )
     forget_oldest(outbound)
+    heard_at = chat.last_customer_message_at
     billing = conversation.with_message(chat.billing, charge)
     known = (message.charge for message in outbound.values())
     return replace(
@@ -357,17 +360,9 @@ def _with_reply(chat: Chat, version: int, event: ReplyRequested) -> Chat:
         closed=chat.closed - {event.service},  # C4: writing opens it, in this service only.
         last_reply={**chat.last_reply, event.channel_id: Reply(version, event.message_id)},
         outbound=outbound,
-        counted=_with_counted(chat, event),
+        counted=quota.with_message(chat.counted, chat.platform, event, heard_at=heard_at),
         billing=conversation.forget_oldest(billing, known=known),
     )
-
-
-def _with_counted(chat: Chat, event: ReplyRequested) -> tuple[Counted, ...]:
-    if event.template is not None or not quota.is_counted(chat.platform):
-        return chat.counted
-    heard = chat.last_customer_message_at
-    in_window = windows.is_open(window_rule(chat.platform), heard, now=event.at)
-    return quota.with_message(chat.counted, event.message_id, at=event.at, in_window=in_window)
 
 
 def _with_outbound(chat: Chat, version: int, message_id: str, **changes: object) -> Chat:

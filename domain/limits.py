@@ -45,6 +45,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     files: Mapping[str, FileLimit] = {}
     kinds: tuple[str, ...] = ()  # Beside text, templates and files.
     quotes: bool = False  # Whether a message can quote another.
+    marks_read: bool = False  # Whether the customer can be shown that we have read theirs.
 
 
 JPEG_PNG = ("image/jpeg", "image/png")
@@ -64,6 +65,7 @@ LIMITS: Mapping[str, Limits] = {
         },
         kinds=("location",),
         quotes=True,
+        marks_read=True,
     ),
     "messenger": Limits(
         text=TextLimit(2000),

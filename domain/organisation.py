@@ -72,6 +72,15 @@ class TicketTimerChanged(Event, frozen=True, kw_only=True):
     user_id: str | None = None
 
 
+@stored_as("organisation.read_marking_changed")
+class ReadMarkingChanged(Event, frozen=True, kw_only=True):
+    """Whether customers are shown that this service has read what they wrote."""
+
+    service: str
+    enabled: bool
+    user_id: str | None = None
+
+
 @stored_as("organisation.user_added")
 class UserAdded(Event, frozen=True, kw_only=True):
     """A person who works in the org; name and e-mail address are sealed with their own key."""
@@ -137,6 +146,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     masking: Masking = "full"
     owner_replies: bool = False
     ticket_timer_hours: int | None = None
+    marks_read: bool = False
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,6 +185,8 @@ def evolve(organisation: Organisation, event: Event) -> Organisation:
             return _with_service(organisation, event.service, owner_replies=event.required)
         case TicketTimerChanged():
             return _with_service(organisation, event.service, ticket_timer_hours=event.hours)
+        case ReadMarkingChanged():
+            return _with_service(organisation, event.service, marks_read=event.enabled)
         case UserAdded():
             user = User(role=event.role, services=event.services, profile=event.profile)
             return replace(organisation, users={**organisation.users, event.added_user_id: user})
@@ -258,6 +270,7 @@ class ConfigureService(msgspec.Struct, frozen=True, kw_only=True):
     masking: Masking | msgspec.UnsetType = msgspec.UNSET
     owner_replies: bool | msgspec.UnsetType = msgspec.UNSET
     ticket_timer_hours: int | None | msgspec.UnsetType = msgspec.UNSET
+    marks_read: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 def configure_service(
@@ -284,6 +297,9 @@ def configure_service(
     hours = command.ticket_timer_hours
     if hours is not msgspec.UNSET and hours != present.ticket_timer_hours:
         events.append(TicketTimerChanged(service=name, hours=hours, user_id=user_id))
+    if command.marks_read not in (msgspec.UNSET, present.marks_read):
+        enabled = command.marks_read is True
+        events.append(ReadMarkingChanged(service=name, enabled=enabled, user_id=user_id))
     return events
 
 

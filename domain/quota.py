@@ -6,10 +6,11 @@ person, does: the platform may have it.
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Protocol
 
 import msgspec
 
-from domain.windows import WINDOW_RULES
+from domain.windows import WINDOW_RULES, is_open, window_rule
 
 # Of an open window, more than any rule allows: a rule with a greater number needs a greater one.
 IN_WINDOW_MAX = 50
@@ -27,16 +28,31 @@ class Counted(msgspec.Struct, frozen=True):
     in_window: bool
 
 
-def is_counted(platform: str) -> bool:
-    """Whether any rule of the platform asks how many messages there were."""
-    return platform in _COUNTED_PLATFORMS
+class Requested(Protocol):
+    """A message that was asked for, as far as counting looks at it."""
+
+    @property
+    def message_id(self) -> str:
+        """Our id."""
+
+    @property
+    def at(self) -> datetime:
+        """When it was asked for."""
+
+    @property
+    def template(self) -> str | None:
+        """Templates are not counted."""
 
 
 def with_message(
-    counted: tuple[Counted, ...], message_id: str, *, at: datetime, in_window: bool
+    counted: tuple[Counted, ...], platform: str, message: Requested, *, heard_at: datetime | None
 ) -> tuple[Counted, ...]:
-    """One more; those after a window are forgotten with their month."""
-    known = (*counted, Counted(message_id, at, in_window))
+    """One more, where they are counted; those after a window are forgotten with their month."""
+    if platform not in _COUNTED_PLATFORMS or message.template is not None:
+        return counted
+    at = message.at
+    in_window = is_open(window_rule(platform), heard_at, now=at)
+    known = (*counted, Counted(message.message_id, at, in_window))
     answers = [each for each in known if each.in_window][-IN_WINDOW_MAX:]
     return (*(each for each in known if _is_of_month(each, at)), *answers)
 

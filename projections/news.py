@@ -210,6 +210,7 @@ _TELLERS: dict[type[Event], Callable[[int, str, Any], News | None]] = {
     organisations.MaskingChanged: _service,
     organisations.ReplyOwnershipChanged: _service,
     organisations.TicketTimerChanged: _service,
+    organisations.ReadMarkingChanged: _service,
     organisations.UserRoleChanged: _rights,
     organisations.UserServicesChanged: _rights,
     organisations.ApiKeyRevoked: _rights,

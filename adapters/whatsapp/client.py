@@ -1,6 +1,6 @@
 """Sends through Meta's Cloud API, and asks it whether credentials are good."""
 
-from typing import Any
+from typing import Any, Literal
 
 from adapters.answers import is_plain
 from adapters.meta_graph import GraphApi, JsonObject
@@ -8,6 +8,7 @@ from adapters.readers import identifier, objects
 from adapters.whatsapp.errors import MEANINGS
 from adapters.whatsapp.outgoing import request_body
 from adapters.whatsapp.readers import phone_number
+from domain.credentials import Credentials
 from domain.inbound import Address
 from domain.outbound import Accepted, OutboundMessage
 
@@ -30,6 +31,14 @@ class CloudApi(GraphApi):
             return None
         contact = next(iter(objects(document.get("contacts"))), {})
         return Accepted(platform_id=platform_id, recipient=_recipient(contact, message))
+
+    async def mark_read(
+        self, account_id: str, platform_id: str, credentials: Credentials
+    ) -> Literal["marked", "refused"] | None:
+        """Mark a customer's message as read; again does no harm, so what is lost is repeated."""
+        body = {"messaging_product": "whatsapp", "status": "read", "message_id": platform_id}
+        taken = await self.tell(account_id, body, credentials)
+        return None if taken is None else "marked" if taken else "refused"
 
 
 def _recipient(contact: dict[str, Any], message: OutboundMessage) -> tuple[Address, ...]:

@@ -58,6 +58,7 @@ class FakeCloudApi(Fake):
         retry_delays_seconds: Sequence[float] = RETRY_DELAYS_SECONDS,
         port: int = 0,
     ) -> None:
+        self.read: list[tuple[str, str]] = []  # Accounts, with the messages marked in them.
         self.groups: dict[str, tuple[str, ...]] = {}  # Members' numbers; each gets its statuses.
         self.plan = plan or StatusPlan()
         self._accounts = {account.phone_number_id: account for account in accounts}
@@ -175,6 +176,7 @@ class FakeCloudApi(Fake):
 
     def _take(self, account: FakeAccount, document: Any) -> JsonObject:
         if isinstance(document, dict) and document.get("status") == "read":
+            self.read.append((account.phone_number_id, str(document.get("message_id"))))
             return {"success": True}
         body = check_message(document)
         to = body["to"].removeprefix("+") if "to" in body else body["recipient"]

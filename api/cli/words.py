@@ -17,6 +17,7 @@ from domain import (
     ledger,
     organisation,
     purchase,
+    read_marking,
     reader,
     template,
     watermark,
@@ -43,6 +44,9 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     ),
     organisation.ApiKeyCreated: lambda e: f"API key {e.key_id} was made for {e.for_user_id}.",
     organisation.ApiKeyRevoked: lambda e: f"API key {e.key_id} was revoked.",
+    organisation.ReadMarkingChanged: lambda e: (
+        f"{e.service} {'shows' if e.enabled else 'does not show'} customers what was read."
+    ),
     account.AccountClaimed: lambda e: f"The {e.platform} account {e.account_id} was claimed.",
     account.ChannelOpened: lambda e: (
         f"Its {'shared' if e.shared else 'separate'} channel {e.channel_id} was opened."
@@ -153,6 +157,10 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     contact.ActivityReceived: lambda e: f"They did something on {e.account} ({e.kind}).",
     watermark.WatermarkRaised: lambda e: f"All up to {e.up_to:%Y-%m-%d %H:%M:%S} is {e.status}.",
     watermark.MessageDated: lambda e: f"A message was sent at {e.at:%Y-%m-%d %H:%M:%S}.",
+    read_marking.ReadMarkingRequested: lambda e: (
+        f"{e.user_id} saw the chat in {e.service}: its newest message is to be marked as read."
+    ),
+    read_marking.ReadMarkingEnded: lambda e: f"Marking as read is over: {e.outcome}.",
     reader.ServiceVisited: lambda e: f"{e.user_id} saw everything in {e.service}.",
     reader.ChatVisited: lambda e: f"{e.user_id} saw everything in chat {e.chat_id}.",
     template.TemplateDefined: lambda e: f"Template {e.name}/{e.language} is {e.state}.",

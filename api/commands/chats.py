@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from api.commands.context import Actor, Context, channel_of, the_chat, the_organisation
 from api.commands.execute import Outcome
+from api.commands.markings import ask_to_mark
 from api.commands.unit import Unit
 from domain import chat as chats
 from domain import ownership, reader
@@ -73,6 +74,13 @@ class Chats:
             channel_of(unit, the_chat(unit, chat_id), service)
             visited = ChatVisited(user_id=actor.user_id, service=service, chat_id=chat_id)
             unit.record(reader.stream_of(actor.user_id, service), [visited])
+            ask_to_mark(
+                unit,
+                self._context.clock,
+                chat_id=chat_id,
+                service=service,
+                user_id=actor.user_id,
+            )
 
         return await self._context.executor.execute(actor.org, decide, request=actor.request)
 

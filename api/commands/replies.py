@@ -14,6 +14,7 @@ from api.commands.context import (
     the_organisation,
 )
 from api.commands.execute import Outcome
+from api.commands.markings import ask_to_mark
 from api.commands.quoting import NOT_QUOTABLE, Quoted, platform_id_of, require_quotable
 from api.commands.unit import Unit
 from api.commands.window_rules import window_rule_of
@@ -187,6 +188,13 @@ class Replies:
         )
         answered = self._context.billing.answer(unit, chat, requested)
         unit.record(chats.stream_of(chat.chat_id), answered)
+        ask_to_mark(
+            unit,
+            self._context.clock,
+            chat_id=chat.chat_id,
+            service=request.service,
+            user_id=actor.user_id,
+        )
 
     async def start(self, actor: Actor, command: Start) -> Outcome[None]:
         """Write first; `ids` of the outcome name the chat and the message. Spec C2, N1."""

@@ -25,6 +25,7 @@ BODIES: dict[str, Any] = {
         "masking": "full",
         "reply_requires_ownership": False,
         "ticket_timer_hours": None,
+        "mark_read": False,
     },
     "POST /v1/users": {
         "name": "Noa",

@@ -77,6 +77,7 @@ from domain.organisation import (
     ApiKeyRevoked,
     MaskingChanged,
     OrganisationCreated,
+    ReadMarkingChanged,
     ReplyOwnershipChanged,
     ServiceAdded,
     SubscriptionChanged,
@@ -96,6 +97,7 @@ from domain.purchase import (
     RechargeLapsed,
 )
 from domain.rate_card import Rate, RateCard
+from domain.read_marking import ReadMarkingEnded, ReadMarkingRequested
 from domain.reader import ChatVisited, ServiceVisited
 from domain.template import TemplateCategoryChanged, TemplateDefined, TemplateStateChanged
 from domain.watermark import MessageDated, WatermarkRaised
@@ -415,6 +417,18 @@ SAMPLES: dict[tuple[str, int], Event] = {
     ),
     ("watermark.raised", 1): WatermarkRaised(status="read", up_to=AT),
     ("watermark.message_dated", 1): MessageDated(key=MESSAGE_KEY, at=AT),
+    ("marking.requested", 1): ReadMarkingRequested(
+        platform="whatsapp",
+        account_id="106540352242922",
+        message_version=7,
+        service="crm",
+        user_id=ANN,
+        at=AT,
+    ),
+    ("marking.ended", 1): ReadMarkingEnded(message_version=7, outcome="marked"),
+    ("organisation.read_marking_changed", 1): ReadMarkingChanged(
+        service="crm", enabled=True, user_id=ADMIN
+    ),
     ("organisation.created", 1): OrganisationCreated(name="株式会社サンプル"),
     ("organisation.service_added", 1): ServiceAdded(
         service="crm", subscription="bundled", user_id=ADMIN

@@ -28,6 +28,7 @@ KINDS_WITH_STATE = {
     "chat",
     "contact",
     "credits",
+    "marking",
     "organisation",
     "rules",
     "template",
