@@ -455,3 +455,34 @@ async def test_an_account_that_the_token_does_not_reach(api: CloudApi) -> None:
     unknown = NotVerified(reason="account_unknown")
     assert await api.verify("1", {"access_token": TOKEN}) == unknown
     assert await api.verify("../debug_token", {"access_token": TOKEN}) == unknown
+
+
+# --- Marking as read ---
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "answer"),
+    [
+        (None, "marked"),
+        (fails(131009), "refused"),
+        (fails(131016), None),
+        (fails(131056), None),
+        (fails(190), None),  # Somebody will give another token.
+        (answers(502, b"proxy"), None),
+        (limits(1), None),
+    ],
+)
+async def test_marking_as_read(
+    behaviour: Behaviour | None, answer: str | None, api: CloudApi, fake: FakeCloudApi
+) -> None:
+    if behaviour is not None:
+        fake.next_requests(behaviour)
+    account = ACCOUNT.phone_number_id
+    before = len(fake.read)
+    assert await api.mark_read(account, "wamid.1", {"access_token": TOKEN}) == answer
+    assert fake.read[before:] == ([(account, "wamid.1")] if answer == "marked" else [])
+
+
+async def test_what_could_lead_elsewhere_is_not_asked_for(api: CloudApi) -> None:
+    assert await api.mark_read("../me", "wamid.1", {"access_token": TOKEN}) == "refused"
+    assert await api.mark_read("1", "wamid.1", {"access_token": "a\nb"}) == "refused"
