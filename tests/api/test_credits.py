@@ -14,8 +14,10 @@ from api.commands.credits import CreditAccounts
 from api.commands.quotes import Question, Quotes
 from api.commands.replies import Replies, Start, TemplateReply
 from api.main import Core, core
+from domain.chat import ReplyRequested
 from domain.chosen_rules import DEFAULT_PRICING
 from domain.ledger import InsufficientCredits
+from domain.ports import Append, Appended
 from tests.adapters.log_scenario import TestClock
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import eventually
@@ -187,19 +189,26 @@ async def test_an_answer_and_its_charge_are_one_append(trunkline: Trunkline):
     assert [each["conversation"] for each in requested] == [charged["charge_id"]] * 3
 
 
-async def test_inside_an_open_conversation_no_reply_touches_the_ledger(trunkline: Trunkline):
+async def test_inside_an_open_conversation_no_reply_touches_the_ledger(
+    trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
+):
     """Issue: the hot account must not become the bottleneck of all chats."""
     here = await shop(trunkline)
     chat = await here.hear()
     await here.admin.reply("crm", chat, "one")
     before = len(await here.admin.events(stream=f"credits:{here.payer}"))
-    states = trunkline.parts.context.executor._states
-    org = (await trunkline.parts.directory.organisation(here.admin.organization_id)).number
-    states.forget(org, [f"credits:{here.payer}", "rules"])
+    log, read = trunkline.parts.context.log, set[str]()
+    submit = log.submit
+
+    def submit_and_note(append: Append) -> asyncio.Future[Appended]:
+        if any(isinstance(each.event, ReplyRequested) for each in append.events):
+            read.update(stream for stream, _ in append.read)
+        return submit(append)
+
+    monkeypatch.setattr(log, "submit", submit_and_note)
     await here.admin.reply("crm", chat, "two")
-    assert not {f"credits:{here.payer}", "rules"} & {
-        stream for number, stream in states._entries if number == org
-    }
+    assert f"chat:{chat}" in read
+    assert not {f"credits:{here.payer}", "rules"} & read
     assert len(await here.admin.events(stream=f"credits:{here.payer}")) == before
 
 
