@@ -18,6 +18,8 @@ def envelope(message: OutboundMessage) -> JsonObject:
         "recipient": {"id": _recipient(message)},
         "messaging_type": "RESPONSE",
     }
+    if message.tag is not None:
+        body |= {"messaging_type": "MESSAGE_TAG", "tag": message.tag}
     if message.quotes is not None:
         body["reply_to"] = {"mid": message.quotes}
     return body

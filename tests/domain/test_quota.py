@@ -8,7 +8,6 @@ from hypothesis import given as any_of
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from domain import sending
 from domain.channel import Channel, ChannelCreated, ConnectionCreated
 from domain.chat import Chat, ChatStarted, MessageFailed, ReplyRequested, SendStarted
 from domain.event import Event
@@ -43,14 +42,6 @@ CHANNEL = fold(
     ),
     ConnectionCreated(service="crm"),
 )
-
-
-@pytest.fixture(autouse=True)
-def everything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is asked here is asked of every platform, whether we can write to it yet or not."""
-    monkeypatch.setattr(
-        sending, "SENT_TO", frozenset({"wechat", "messenger", "whatsapp"}), raising=False
-    )
 
 
 def wechat(*events: Event, platform: str = "wechat") -> Given:
