@@ -44,6 +44,7 @@ class MessageReceived(Event, frozen=True, kw_only=True):
     key: bytes
     quotes: bytes | None = None  # Key of the message it answers.
     member: str | None = None  # In a group: the contact who wrote (C19).
+    files: int = 0  # How many the platform keeps for us to fetch (C9).
 
 
 @stored_as("chat.echo_received")
@@ -56,6 +57,7 @@ class EchoReceived(Event, frozen=True, kw_only=True):
     content: Sealed
     key: bytes
     quotes: bytes | None = None
+    files: int = 0
 
 
 @stored_as("chat.reaction_received")
@@ -106,6 +108,7 @@ class ReplyRequested(Event, frozen=True, kw_only=True):
     conversation: str | None = None  # Where it is billed (L1): named after its opening answer.
     in_window: bool | None = None  # Whether free text was possible; some pricing rules ask.
     tag: str | None = None  # By which the platform takes it after its window (N1).
+    media_id: str | None = None  # The upload that goes with it (C9).
 
 
 @stored_as("chat.send_started")
@@ -328,10 +331,8 @@ def find_outbound(chat: Chat, *, key: bytes | None, mark: str | None) -> str | N
     """The message that a receipt or an echo is about: by our own mark, else by its key."""
     if mark in chat.outbound:
         return mark
-    for message_id, message in chat.outbound.items():
-        if key is not None and message.key == key:
-            return message_id
-    return None
+    known = chat.outbound.items() if key is not None else ()
+    return next((message_id for message_id, message in known if message.key == key), None)
 
 
 def _with_reply(chat: Chat, version: int, event: ReplyRequested) -> Chat:

@@ -51,6 +51,14 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     raw: Any = None  # As received, so that nothing is lost.
 
 
+def files_of(content: Content) -> list[dict[str, Any]]:
+    """What names each file of a message that its platform keeps for us, the first one first."""
+    media = content.media or {}
+    return [
+        each for each in (media, *media.get("others", ())) if {"platform_id", "url"} & set(each)
+    ]
+
+
 class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that happened. `kind` is the name in the neutral vocabulary (`message.text`).
 

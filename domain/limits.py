@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from domain.refusal import Invalid
+from domain.refusal import FileTooLarge, Invalid, WrongFile
 
 KB, MB = 1 << 10, 1 << 20
 
@@ -42,6 +42,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     text: TextLimit
     caption: TextLimit | None = None  # None: a file goes without words.
+    without_words: tuple[str, ...] = ("sticker",)  # Kinds that never have any.
     files: Mapping[str, FileLimit] = {}
     kinds: tuple[str, ...] = ()  # Beside text, templates and files.
     quotes: bool = False  # Whether a message can quote another.
@@ -54,6 +55,7 @@ LIMITS: Mapping[str, Limits] = {
     "whatsapp": Limits(
         text=TextLimit(4096),
         caption=TextLimit(1024),
+        without_words=("audio", "sticker"),
         files={
             "image": FileLimit(5 * MB, JPEG_PNG),
             "audio": FileLimit(
@@ -115,3 +117,41 @@ def require_text(platform: str, text: str, *, field: str = "text") -> None:
     limit = LIMITS[platform].text
     if limit.length(text) > limit.length_max:
         raise Invalid(field, f"must have at most {limit.length_max} {limit.unit} on {platform}")
+
+
+def require_file(platform: str, kind: str, *, mime_type: str, byte_count: int) -> None:
+    """Raises for a file that the platform would refuse as this kind of message. Spec C9."""
+    limit = LIMITS[platform].files.get(kind)
+    if limit is None:
+        raise Invalid("kind", f"a file cannot be sent as {kind} on {platform}")
+    if limit.types and mime_type not in limit.types:
+        raise WrongFile(
+            f"On {platform}, {kind} is one of {', '.join(limit.types)}; this file is {mime_type}.",
+            mime_type=mime_type,
+            allowed=list(limit.types),
+        )
+    if byte_count > limit.bytes_max:
+        raise FileTooLarge(
+            f"On {platform}, {kind} has at most {limit.bytes_max} bytes; this file has"
+            f" {byte_count}.",
+            bytes=byte_count,
+            bytes_max=limit.bytes_max,
+        )
+
+
+def require_caption(platform: str, kind: str, caption: str) -> None:
+    """Raises Invalid for words that the platform would not take beside a file."""
+    limits = LIMITS[platform]
+    if limits.caption is None or kind in limits.without_words:
+        raise Invalid("caption", f"{kind} goes without words on {platform}; send a text as well")
+    if limits.caption.length(caption) > limits.caption.length_max:
+        raise Invalid(
+            "caption",
+            f"must have at most {limits.caption.length_max} {limits.caption.unit} on {platform}",
+        )
+
+
+def require_kind(platform: str, kind: str) -> None:
+    """Raises Invalid for a kind without a file that the platform does not know."""
+    if kind not in LIMITS[platform].kinds:
+        raise Invalid("kind", f"{kind} cannot be sent on {platform}")

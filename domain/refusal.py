@@ -141,3 +141,15 @@ class ServiceNotEligible(Refusal):
     """This service cannot be connected to a messaging account."""
 
     code = "service_not_eligible"
+
+
+class FileTooLarge(Refusal):
+    """The file is larger than what is taken."""
+
+    code = "too_large"
+
+
+class WrongFile(Refusal):
+    """The file is not of a type that is taken."""
+
+    code = "wrong_media"

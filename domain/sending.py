@@ -63,6 +63,7 @@ class RequestReply(msgspec.Struct, frozen=True, kw_only=True):
     category: str | None = None
     quotes: bytes | None = None
     retry_of: str | None = None
+    media_id: str | None = None
     seen_version: int | None = None  # What of the chat its writer had seen (S14).
     confirm: bool = False
 
@@ -102,6 +103,7 @@ def request_reply(
             quotes=command.quotes,
             retry_of=command.retry_of,
             tag=tag,
+            media_id=command.media_id,
         )
     ]
 

@@ -15,6 +15,7 @@ from domain import (
     conversation,
     delivery,
     ledger,
+    media,
     organisation,
     purchase,
     read_marking,
@@ -100,6 +101,12 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     chat.ChatOpened: lambda e: f"{e.service} opened the chat.",
     chat.CustomerBlocked: lambda e: f"{e.service} blocked the customer.",
     chat.CustomerUnblocked: lambda e: f"{e.service} unblocked the customer.",
+    media.IconChanged: lambda e: f"The channel's icon is {e.media_id} now.",
+    media.MediaStored: lambda e: f"File {e.media_id} of {e.message_id} was fetched.",
+    media.MediaUnavailable: lambda e: f"A file of {e.message_id} cannot be had: {e.reason}.",
+    media.MediaUploaded: lambda e: (
+        f"{e.user_id} put a file here, to be sent by {e.expires_at:%Y-%m-%d %H:%M}."
+    ),
     conversation.ConversationStarted: lambda e: (
         f"A {e.category} conversation began, on the bill of {e.business_account}."
     ),

@@ -52,6 +52,7 @@ from domain.inbound import (
     PreferenceChanged,
     ReceiptOccurred,
     WatermarkOccurred,
+    files_of,
 )
 from domain.ports import Keys
 from domain.windows import believed_time
@@ -145,6 +146,7 @@ class Reception:
             key=self._key(message.platform_id),
             quotes=self._key(message.quotes) if message.quotes else None,
             member=author if message.group else None,
+            files=len(files_of(message.content)),
         )
         unit.record(stream, [received])
 
@@ -171,6 +173,7 @@ class Reception:
             content=self._seal(unit, chat.contact_id, message.content, stream, EchoReceived),
             key=key,
             quotes=self._key(message.quotes) if message.quotes else None,
+            files=len(files_of(message.content)),
         )
         unit.record(stream, [echo])
 

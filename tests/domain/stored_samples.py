@@ -72,6 +72,7 @@ from domain.ledger import (
     Charged,
     ChargeRefunded,
 )
+from domain.media import IconChanged, MediaStored, MediaUnavailable, MediaUploaded
 from domain.organisation import (
     ApiKeyCreated,
     ApiKeyRevoked,
@@ -117,12 +118,14 @@ ECHO = "bewht2hybzkz4qclz5tayshtki"
 PURCHASE = "t5nqkz2mwyhb6d4f3xlcr7vgoe"
 WABA = "102290129340398"
 API_KEY = "qf2atfuhujtcd5hczxl4ya5t3i"
+MEDIA = "u3pmkd5vqz7wcx2rjyhf4ntbae"
 DELIVERY = "wsxttvnwlikijhuilkowl4hp4q"
 
 AT = datetime(2026, 3, 1, 9, 30, 15, 250_000, tzinfo=UTC)
 LATER = datetime(2026, 3, 2, 18, 5, 0, 1, tzinfo=UTC)
 
 # Keyed hashes: of messages 16 bytes, of addresses and names 32.
+ADDRESS = "9f1c3b0a6d58e7f24c1b8a09d3e6f57241c0b9a8d7e6f5c4b3a29180706f5e4d"
 MESSAGE_KEY = b64decode("kq3S0Y1b9v8cWl5uD2ZtNQ==")
 REPLY_KEY = b64decode("/+7dzLuqmYh3ZlVEMyIRAA==")
 PHONE_KEY = b64decode("Zk0v3mJQ1yP8cTnUe6xH4bW9aDqLr2sG5oKiYVpXh7E=")
@@ -415,6 +418,20 @@ SAMPLES: dict[tuple[str, int], Event] = {
         details=OF_CONTACT,
         group=MEMBER,
     ),
+    ("chat.media_stored", 1): MediaStored(
+        message_id=MESSAGE, part=1, media_id=MEDIA, address=ADDRESS, file=OF_CONTACT
+    ),
+    ("chat.media_unavailable", 1): MediaUnavailable(message_id=MESSAGE, part=0, reason="not_found"),
+    ("channel.icon_changed", 1): IconChanged(
+        media_id=MEDIA, address=ADDRESS, icon=sealed(f"icon:{MEDIA}"), user_id=ADMIN
+    ),
+    ("media.uploaded", 1): MediaUploaded(
+        media_id=MEDIA,
+        user_id=ANN,
+        expires_at=LATER,
+        address=ADDRESS,
+        file=sealed(f"media:{MEDIA}"),
+    ),
     ("watermark.raised", 1): WatermarkRaised(status="read", up_to=AT),
     ("watermark.message_dated", 1): MessageDated(key=MESSAGE_KEY, at=AT),
     ("marking.requested", 1): ReadMarkingRequested(
@@ -493,6 +510,22 @@ SAMPLES: dict[tuple[str, int], Event] = {
 
 # Fields that came later and may be left out; each file lies in stored_events/later.
 LATER_SAMPLES: dict[str, Event] = {
+    "chat.message_received.1.files": MessageReceived(
+        message_id=MESSAGE, kind="image", at=AT, content=OF_CONTACT, key=MESSAGE_KEY, files=1
+    ),
+    "chat.echo_received.1.files": EchoReceived(
+        message_id=ECHO, kind="image", at=AT, content=OF_CONTACT, key=REPLY_KEY, files=2
+    ),
+    "chat.reply_requested.1.media_id": ReplyRequested(
+        message_id=REPLY,
+        channel_id=CHANNEL,
+        service="crm",
+        user_id=ANN,
+        kind="image",
+        at=AT,
+        content=OF_CONTACT,
+        media_id=MEDIA,
+    ),
     "chat.send_started.1.at": SendStarted(
         message_id=REPLY, attempt=1, dispatcher="host-1:4711", at=AT
     ),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from domain.limits import LIMITS, require_text
-from domain.refusal import Invalid
+from domain.limits import LIMITS, require_caption, require_file, require_kind, require_text
+from domain.refusal import FileTooLarge, Invalid, WrongFile
 from domain.windows import DEFAULT_WINDOW_RULES
 
 
@@ -32,3 +32,49 @@ def test_half_a_character_is_measured_and_breaks_nothing():
 
 def test_every_platform_has_its_limits():
     assert set(LIMITS) == set(DEFAULT_WINDOW_RULES)
+
+
+# Files (C9).
+
+
+@pytest.mark.parametrize("platform", LIMITS)
+def test_a_file_is_taken_up_to_its_limit_and_no_further(platform: str):
+    for kind, limit in LIMITS[platform].files.items():
+        mime_type = limit.types[0] if limit.types else "application/pdf"
+        require_file(platform, kind, mime_type=mime_type, byte_count=limit.bytes_max)
+        with pytest.raises(FileTooLarge) as refused:
+            require_file(platform, kind, mime_type=mime_type, byte_count=limit.bytes_max + 1)
+        assert refused.value.facts["bytes_max"] == limit.bytes_max
+        if limit.types:
+            with pytest.raises(WrongFile):
+                require_file(platform, kind, mime_type="text/html", byte_count=1)
+
+
+def test_what_a_platform_does_not_know_is_refused_by_its_name():
+    with pytest.raises(Invalid, match="sticker on line"):
+        require_file("line", "sticker", mime_type="image/webp", byte_count=1)
+    with pytest.raises(Invalid, match="location cannot be sent on wechat"):
+        require_kind("wechat", "location")
+    require_kind("whatsapp", "location")
+
+
+@pytest.mark.parametrize(
+    ("platform", "kind", "length", "is_taken"),
+    [
+        ("whatsapp", "image", 1024, True),
+        ("whatsapp", "image", 1025, False),
+        ("whatsapp", "audio", 1, False),
+        ("whatsapp", "sticker", 1, False),
+        ("telegram", "audio", 1024, True),
+        ("line", "image", 1, False),
+        ("messenger", "image", 1, False),
+    ],
+)
+def test_a_caption_goes_where_there_are_captions(
+    platform: str, kind: str, length: int, is_taken: bool
+):
+    if is_taken:
+        require_caption(platform, kind, "x" * length)
+        return
+    with pytest.raises(Invalid):
+        require_caption(platform, kind, "x" * length)

@@ -29,6 +29,7 @@ KINDS_WITH_STATE = {
     "contact",
     "credits",
     "marking",
+    "media",
     "organisation",
     "rules",
     "template",

@@ -1,0 +1,82 @@
+"""The store of files: sealed here, kept wherever sealed bytes may lie (C9)."""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterator
+
+from adapters.media.blobs import Blobs
+from adapters.media.sealing import KEY_BYTES, PIECE_BYTES, SEALED_PIECE_BYTES, Opener, Sealer
+from domain.media import StoredFile
+from domain.media_ports import KeptFile
+from domain.ports import Org
+
+
+class SealedFiles:
+    """Seals files on their way in, and opens them on their way out, a piece at a time."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    async def keep(self, org: Org, chunks: AsyncIterator[bytes]) -> KeptFile:
+        """Seal and store; when it returns, the file is durable. What raises leaves nothing."""
+        key = secrets.token_bytes(KEY_BYTES)
+        work = _Work(Sealer(key, org_id=org.id))
+        async with self._blobs.new(org.id) as blob:
+            async for piece, last in _pieces(chunks):
+                await blob.write(await asyncio.to_thread(work.take, piece, last=last))
+            address = work.sealed.hexdigest()
+            await blob.finish(address)
+        return KeptFile(
+            address=address,
+            key=key,
+            byte_count=work.byte_count,
+            sha256=work.clear.hexdigest(),
+        )
+
+    async def read(self, org: Org, file: StoredFile) -> AsyncIterator[bytes]:
+        """The file in clear, chunk by chunk. Raises FileGone before the first or a later one."""
+        opener = Opener(file.key, org_id=org.id)
+        sealed = self._blobs.read(org.id, file.address, piece_bytes=SEALED_PIECE_BYTES)
+        before: bytes | None = None
+        async for piece in sealed:
+            if before is not None:
+                yield await asyncio.to_thread(opener.open, before, last=False)
+            before = piece
+        yield await asyncio.to_thread(opener.open, before or b"", last=True)
+
+    async def remove(self, org: Org, address: str) -> None:
+        """Delete the sealed bytes; nothing happens if they are not there."""
+        await self._blobs.remove(org.id, address)
+
+    async def sweep(self) -> None:
+        """Delete what processes left behind that died while they wrote."""
+        await self._blobs.sweep()
+
+
+class _Work:
+    """Seals and counts, away from the loop."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+        self.clear = hashlib.sha256()
+        self.sealed = hashlib.sha256()
+        self.byte_count = 0
+
+    def take(self, piece: bytes, *, last: bool) -> bytes:
+        self.clear.update(piece)
+        self.byte_count += len(piece)
+        sealed = self._sealer.seal(piece, last=last)
+        self.sealed.update(sealed)
+        return sealed
+
+
+async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[bytes, bool]]:
+    """The same bytes in whole pieces, and whether each is the last."""
+    gathered = bytearray()
+    async for chunk in chunks:
+        gathered += chunk
+        while len(gathered) > PIECE_BYTES:
+            yield bytes(gathered[:PIECE_BYTES]), False
+            del gathered[:PIECE_BYTES]
+    yield bytes(gathered), True
