@@ -17,6 +17,7 @@ from adapters.histogram import Histogram
 from adapters.lanes import RECORD_PAUSE_SECONDS, Lanes, Rounds
 from adapters.pacing import Pacing
 from domain.credentials import Credentials, missing_to_send
+from domain.media_ports import FileGone
 from domain.outbound import (
     Accepted,
     AccountStopped,
@@ -143,6 +144,8 @@ class Dispatcher:
             answer = await self._platforms[due.platform].send(message, credentials)
         except asyncio.CancelledError:  # By `Lanes.stop`; the last thing to do is to say so.
             return Unsettled(reason="stopped")
+        except FileGone:  # Raised while it was read, so the platform cannot have all of it.
+            return Rejected(reason="media", code=None, detail="The file is not there any more.")
         except Exception:
             logger.exception("A platform's client failed", extra={"message_id": due.message_id})
             return Unsettled(reason="client_failed")

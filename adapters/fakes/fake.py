@@ -12,7 +12,7 @@ import msgspec
 
 from adapters.fakes.behaviour import Behaviour
 from adapters.fakes.courier import Courier, Delivery
-from adapters.fakes.server import Answer, FakeServer, Request
+from adapters.fakes.server import BODY_BYTES_MAX, Answer, FakeServer, Request
 
 # What stands under this is no part of the platform: it is for whoever plays with the fake.
 CONTROL_PATH = "/_fake/"
@@ -41,14 +41,16 @@ class Fake:
         fake.accepted                   # Every message it took, doubles included.
     """
 
-    def __init__(self, courier: Courier, *, port: int = 0) -> None:
+    def __init__(
+        self, courier: Courier, *, port: int = 0, body_bytes_max: int = BODY_BYTES_MAX
+    ) -> None:
         """`port` 0 takes any that is free."""
         self.requests: list[Request] = []
         self.accepted: list[AcceptedSend] = []
         self._courier = courier
         self._script: deque[tuple[str, Behaviour]] = deque()
         self._control: Callable[[Request], Answer] | None = None
-        self._server = FakeServer(self._handle, port=port)
+        self._server = FakeServer(self._handle, port=port, body_bytes_max=body_bytes_max)
 
     async def __aenter__(self) -> Self:
         await self._server.start()

@@ -85,9 +85,16 @@ class _Server(uvicorn.Server):
 class FakeServer:
     """Serves one function on a port of this machine, in the running loop."""
 
-    def __init__(self, handle: Callable[[Request], Answer], *, port: int = 0) -> None:
+    def __init__(
+        self,
+        handle: Callable[[Request], Answer],
+        *,
+        port: int = 0,
+        body_bytes_max: int = BODY_BYTES_MAX,
+    ) -> None:
         """`port` 0 takes any that is free."""
         self._handle = handle
+        self._body_bytes_max = body_bytes_max
         self._port = port
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
@@ -132,7 +139,7 @@ class FakeServer:
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
-        if len(body) > BODY_BYTES_MAX:
+        if len(body) > self._body_bytes_max:
             answer = Answer(status=413)
         else:
             query = dict(parse_qsl(scope["query_string"].decode("latin-1")))

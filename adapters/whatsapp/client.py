@@ -5,12 +5,13 @@ from typing import Any, Literal
 from adapters.answers import is_plain
 from adapters.meta_graph import GraphApi, JsonObject
 from adapters.readers import identifier, objects
+from adapters.unsendable import NotAsked
 from adapters.whatsapp.errors import MEANINGS
 from adapters.whatsapp.outgoing import request_body
 from adapters.whatsapp.readers import phone_number
 from domain.credentials import Credentials
 from domain.inbound import Address
-from domain.outbound import Accepted, OutboundMessage
+from domain.outbound import Accepted, Deferred, OutboundFile, OutboundMessage
 
 
 class CloudApi(GraphApi):
@@ -19,9 +20,12 @@ class CloudApi(GraphApi):
     meanings = MEANINGS
     verification_fields = "id,display_phone_number,verified_name"
 
-    async def body(self, message: OutboundMessage, _: str) -> JsonObject:
-        """The body of `POST /{phone_number_id}/messages`. Raises Unsendable."""
-        return request_body(message)
+    async def body(self, message: OutboundMessage, access_token: str) -> JsonObject:
+        """The body of `POST /{phone_number_id}/messages`. Raises Unsendable, NotAsked."""
+        if message.file is None:
+            return request_body(message)
+        media_id = await self._media_id(message.account_id, message.file, access_token)
+        return request_body(message, media_id=media_id)
 
     def accepted(self, document: JsonObject, message: OutboundMessage) -> Accepted | None:
         """What an answer to a message that was taken says; None if it is not understood."""
@@ -39,6 +43,21 @@ class CloudApi(GraphApi):
         body = {"messaging_product": "whatsapp", "status": "read", "message_id": platform_id}
         taken = await self.tell(account_id, body, credentials)
         return None if taken is None else "marked" if taken else "refused"
+
+    async def _media_id(self, account_id: str, file: OutboundFile, access_token: str) -> str:
+        """WhatsApp's id of the file. Raises NotAsked."""
+        uploaded = await self.upload(
+            account_id,
+            "media",
+            {"messaging_product": "whatsapp", "type": file.mime_type},
+            name="file",
+            file=file,
+            access_token=access_token,
+        )
+        media_id = identifier(uploaded.get("id"))
+        if media_id is None:
+            raise NotAsked(Deferred(reason="answer_not_understood"))
+        return media_id
 
 
 def _recipient(contact: dict[str, Any], message: OutboundMessage) -> tuple[Address, ...]:

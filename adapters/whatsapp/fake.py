@@ -23,8 +23,10 @@ from adapters.fakes.meta import (
     refusal_answer,
     signed,
 )
-from adapters.fakes.server import Answer, Request, json_answer, read_json
+from adapters.fakes.server import BODY_BYTES_MAX, Answer, Request, json_answer, read_json
+from adapters.whatsapp.fake_media import FILE_BYTES_MAX, FakeMedia, sent_file
 from adapters.whatsapp.fake_rules import (
+    MEDIA_TYPES,
     FakeAccount,
     GraphRefusal,
     PairLimit,
@@ -69,13 +71,14 @@ class FakeCloudApi(Fake):
         self._now = now
         self._random = Random(seed)  # noqa: S311 - A plan that can be repeated, not a secret.
         self._contacts: dict[str, JsonObject] = {}
+        self.media = FakeMedia(self._random)
         secret = app_secret.encode()
         courier = Courier(
             webhook_url=webhook_url,
             sign=lambda body: signed(body, secret),
             retry_delays_seconds=retry_delays_seconds,
         )
-        super().__init__(courier, port=port)
+        super().__init__(courier, port=port, body_bytes_max=FILE_BYTES_MAX + (1 << 20))
 
     # What a test or a demo does to it.
 
@@ -102,6 +105,21 @@ class FakeCloudApi(Fake):
         if group_id is not None:
             item["group_id"] = group_id
         return self.customer_sends(phone, item, name=name, user_id=user_id, account_id=account_id)
+
+    def customer_sends_file(
+        self,
+        phone: str,
+        kind: str,
+        data: bytes,
+        mime_type: str,
+        *,
+        account_id: str | None = None,
+        **more: Any,
+    ) -> str:
+        """A customer sends a file; `more` is what else stands beside it, as a caption does."""
+        account = account_id or next(iter(self._accounts))
+        file = sent_file(self.media.add(account, data, mime_type), **more)
+        return self.customer_sends(phone, {"type": kind, kind: file}, account_id=account_id)
 
     def customer_sends(
         self,
@@ -144,19 +162,37 @@ class FakeCloudApi(Fake):
 
     def answer(self, request: Request) -> Answer:
         """What Graph answers."""
+        if len(request.body) > BODY_BYTES_MAX and not request.path.endswith("/media"):
+            return Answer(status=413)
         try:
+            if "/attachments/" in request.path:
+                return self._download(request)
             return json_answer(self._answer(request))
         except GraphRefusal as refusal:
             return refusal_answer(refusal)
 
     def _answer(self, request: Request) -> JsonObject:
         match (request.method, *request.path.strip("/").split("/")):
+            case ("GET", _, media_id) if media_id in self.media.files:
+                self._authorised(request, self.media.files[media_id].account_id)
+                return self.media.about(media_id, self.base_url, self._now())
             case ("GET", _, account_id):
                 return self._about(self._authorised(request, account_id))
+            case ("POST", _, account_id, "media"):
+                account = self._authorised(request, account_id)
+                return self.media.take_upload(
+                    account.phone_number_id, request.headers, request.body
+                )
             case ("POST", _, account_id, "messages"):
                 return self._take(self._authorised(request, account_id), read_json(request.body))
             case _:
                 raise GraphRefusal(2500, "Unknown path components.")
+
+    def _download(self, request: Request) -> Answer:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not any(token == account.access_token for account in self._accounts.values()):
+            return Answer(status=401)
+        return self.media.download(request.path.rpartition("/")[2], self._now())
 
     def _authorised(self, request: Request, account_id: str) -> FakeAccount:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -179,6 +215,7 @@ class FakeCloudApi(Fake):
             self.read.append((account.phone_number_id, str(document.get("message_id"))))
             return {"success": True}
         body = check_message(document)
+        self._check_file(body)
         to = body["to"].removeprefix("+") if "to" in body else body["recipient"]
         at = self._now()
         failure = self._window_failure(account, body, to, at)
@@ -198,6 +235,12 @@ class FakeCloudApi(Fake):
             "contacts": [{"input": body.get("to", to), input_name: to}],
             "messages": [{"id": platform_id, "message_status": "accepted"}],
         }
+
+    def _check_file(self, body: JsonObject) -> None:
+        kind = body.get("type", "text")
+        media_id = body[kind].get("id") if kind in MEDIA_TYPES else None
+        if media_id is not None and media_id not in self.media.files:
+            raise GraphRefusal(131009, f"There is no media with the id {media_id}.")
 
     def _window_failure(
         self, account: FakeAccount, body: JsonObject, to: str, at: datetime
