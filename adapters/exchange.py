@@ -2,6 +2,7 @@
 
 import asyncio
 import email.utils
+import logging
 import time
 from typing import Any, NamedTuple
 
@@ -55,7 +56,12 @@ class TimeLimits(NamedTuple):
 
 
 def new_http_client() -> httpx.AsyncClient:
-    """A client that all platforms may share: no proxies or passwords from the environment."""
+    """A client that all platforms may share: no proxies or passwords from the environment.
+
+    It logs no addresses: Telegram's hold the bot's token (P4).
+    """
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # How much goes on at once is bounded for each platform, so that none waits for another here.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=50, keepalive_expiry=15.0)
     return httpx.AsyncClient(trust_env=False, follow_redirects=False, limits=limits)

@@ -42,6 +42,9 @@ ACTIONS = ("subscribe", "CLICK", "SCAN")
 MESSAGE_TYPES = ("text", "image", "voice", "video")
 MEDIA_TYPES = ("image", "voice", "video")
 
+# Videos are elsewhere; `media/get` says where.
+VIDEO_PATH = "/videos/"
+
 
 class FakeWeChat(Fake):
     """The fake, running between `async with` and its end.
@@ -66,7 +69,7 @@ class FakeWeChat(Fake):
         """Webhooks go to `webhook_url`, a slash and the account's id."""
         self.ip_allowed = True
         self.blocked: set[str] = set()
-        self.uploads: dict[str, File] = {}  # By media id.
+        self.uploads: dict[str, File] = {}  # By media id; customers' own among them.
         self._accounts = {account.account_id: account for account in accounts}
         self._allowance = Allowance(count_max=count_max) if window else None
         self._now = now
@@ -109,6 +112,13 @@ class FakeWeChat(Fake):
         self._post(account, customer, {**fields, "MsgId": message_id})
         return str(message_id)
 
+    def customer_sends_file(
+        self, customer: str, kind: str, file: File, *, account_id: str | None = None
+    ) -> str:
+        """A customer sends a picture, a sound (`voice`) or a video; the id of their message."""
+        media_id = self._new_file(file)
+        return self.customer_sends(customer, account_id=account_id, MsgType=kind, MediaId=media_id)
+
     def customer_does(
         self, customer: str, event: str, *, account_id: str | None = None, **fields: str | int
     ) -> None:
@@ -141,7 +151,12 @@ class FakeWeChat(Fake):
 
     def answer(self, request: Request) -> Answer:
         """What WeChat answers."""
+        video = self.uploads.get(request.path.removeprefix(VIDEO_PATH))
+        if video is not None:
+            return _file_answer(video)
         try:
+            if request.path == "/cgi-bin/media/get":
+                return self._give_out(request)
             return json_answer(self._answer(request))
         except WeChatRefusal as refusal:
             return json_answer(refusal.body())
@@ -251,9 +266,23 @@ class FakeWeChat(Fake):
             raise WeChatRefusal(40004)
         if form is None or "media" not in form.files:
             raise WeChatRefusal(41005)
-        media_id = f"{self._random.getrandbits(256):064x}"
-        self.uploads[media_id] = form.files["media"]
+        media_id = self._new_file(form.files["media"])
         return {"type": kind, "media_id": media_id, "created_at": int(self._now().timestamp())}
+
+    def _new_file(self, file: File) -> str:
+        media_id = f"{self._random.getrandbits(256):064x}"
+        self.uploads[media_id] = file
+        return media_id
+
+    def _give_out(self, request: Request) -> Answer:
+        self._authorised(request)
+        media_id = request.query.get("media_id", "")
+        if media_id not in self.uploads:
+            raise WeChatRefusal(40007)
+        file = self.uploads[media_id]
+        if file.mime_type.startswith("video/"):
+            return json_answer({"video_url": f"{self.base_url}{VIDEO_PATH}{media_id}"})
+        return _file_answer(file)
 
     # Webhooks.
 
@@ -274,3 +303,7 @@ class FakeWeChat(Fake):
 
     def _account(self, account_id: str | None) -> FakeOfficialAccount:
         return self._accounts[account_id] if account_id else next(iter(self._accounts.values()))
+
+
+def _file_answer(file: File) -> Answer:
+    return Answer(body=file.content, headers=(("Content-Type", file.mime_type),))

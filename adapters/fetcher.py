@@ -1,0 +1,151 @@
+"""Fetches the files of messages from their platforms, once the message is durable (C9, P1).
+
+What is fetched is an event, as is what cannot be had. If the process dies between, the file is
+fetched again; if two processes fetch the same, the second one's copy is thrown away.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from adapters.lanes import Lanes, Rounds
+from domain.file_types import UNKNOWN, agreed, detect, with_head
+from domain.inbound import files_of
+from domain.media import NAME_LENGTH_MAX, StoredFile
+from domain.media_ports import (
+    Download,
+    Gone,
+    MediaCommands,
+    MediaQueue,
+    MediaSource,
+    NotYet,
+    WaitingMessage,
+)
+from domain.ports import Wakener
+
+FETCHING_MAX = 8  # At once, over all accounts,
+FETCHING_PER_ACCOUNT_MAX = 2  # so that a slow platform leaves room for the others.
+LOOKED_AT_MAX = 64
+
+PAUSE_FIRST_SECONDS = 2.0
+PAUSE_MAX_SECONDS = 600.0
+
+# Until then a platform that is down, or credentials that are wrong, may be mended.
+GIVEN_UP_AFTER_SECONDS = 24 * 60 * 60.0
+
+logger = logging.getLogger(__name__)
+
+
+class Fetcher:
+    """One process's fetcher."""
+
+    def __init__(
+        self,
+        queue: MediaQueue,
+        commands: MediaCommands,
+        sources: Mapping[str, MediaSource],
+        wakener: Wakener,
+        *,
+        pause_first_seconds: float = PAUSE_FIRST_SECONDS,
+    ) -> None:
+        """`sources` by platform."""
+        self._queue = queue
+        self._commands = commands
+        self._sources = sources
+        self._wakener = wakener
+        self._pause_first_seconds = pause_first_seconds
+        self._lanes = Lanes(at_once_max=FETCHING_MAX)  # A lane is a message.
+        self._accounts: dict[str, tuple[int, str, str]] = {}  # Of the messages in lanes.
+        self._pauses: dict[str, tuple[float, float]] = {}  # By message: not before, next pause.
+
+    async def run(self) -> None:
+        """Fetch until cancelled; what does not end soon then is begun again by the next process."""
+        rounds = Rounds(self._wakener)
+        try:
+            while True:
+                try:
+                    await self._begin()
+                except Exception:
+                    logger.exception("The fetcher could not look for files")
+                await rounds.next()
+        finally:
+            await self._lanes.stop()
+
+    async def _begin(self) -> None:
+        now = asyncio.get_running_loop().time()
+        resting = {name for name, (not_before, _) in self._pauses.items() if now < not_before}
+        waiting = await self._queue.waiting(
+            platforms=self._sources.keys(),
+            skipped=resting | self._accounts.keys(),
+            limit=LOOKED_AT_MAX,
+        )
+        for message in waiting:
+            account = (message.org, message.platform, message.account_id)
+            is_busy = list(self._accounts.values()).count(account) >= FETCHING_PER_ACCOUNT_MAX
+            if self._lanes.has_room(message.message_id) and not is_busy:
+                self._accounts[message.message_id] = account
+                self._lanes.start(message.message_id, partial(self._fetch, message))
+
+    async def _fetch(self, message: WaitingMessage) -> None:
+        try:
+            if await self._fetch_all(message):
+                self._pauses.pop(message.message_id, None)
+            else:
+                self._rest(message)
+        except Exception:
+            logger.exception("A file was not fetched", extra={"message_id": message.message_id})
+            self._rest(message)
+        finally:
+            del self._accounts[message.message_id]
+
+    def _rest(self, message: WaitingMessage) -> None:
+        _, pause = self._pauses.get(message.message_id, (0.0, self._pause_first_seconds))
+        not_before = asyncio.get_running_loop().time() + pause
+        self._pauses[message.message_id] = (not_before, min(pause * 2, PAUSE_MAX_SECONDS))
+
+    async def _fetch_all(self, message: WaitingMessage) -> bool:
+        """Whether nothing of the message is waited for any more."""
+        left = [part for part in range(message.files) if part not in message.settled]
+        if message.content is None:
+            for part in left:
+                await self._commands.unavailable(message, part, "erased")
+            return True
+        named = files_of(message.content)
+        credentials = await self._queue.credentials(message)
+        source, whole = self._sources[message.platform], True
+        for part in left:
+            try:
+                async with source.open(message.account_id, named[part], credentials) as download:
+                    file = await self._keep(message, named[part], download)
+                if not await self._commands.stored(message, part, file):
+                    await self._commands.forget(message, file)
+            except Gone as gone:
+                await self._commands.unavailable(message, part, str(gone))
+            except NotYet as not_yet:
+                if message.age_seconds < GIVEN_UP_AFTER_SECONDS:
+                    whole = False
+                else:
+                    await self._commands.unavailable(message, part, str(not_yet))
+        return whole
+
+    async def _keep(
+        self, message: WaitingMessage, named: Mapping[str, Any], download: Download
+    ) -> StoredFile:
+        """Put it into the store, if it is what the platform says it is. Raises NotYet, Gone."""
+        head, chunks = await with_head(download.chunks)
+        kind = str(named.get("type", message.kind))
+        called = named.get("mime_type") or download.mime_type
+        name = named.get("filename")
+        file = await self._commands.keep_for(
+            message,
+            chunks,
+            mime_type=agreed(called, head) or detect(head) or UNKNOWN,
+            kind="document" if kind == "file" else kind,
+            name=name[:NAME_LENGTH_MAX] if isinstance(name, str) and name else None,
+        )
+        if download.sha256 not in (None, bytes.fromhex(file.sha256)):
+            await self._commands.forget(message, file)
+            raise NotYet("hash")
+        return file
