@@ -15,6 +15,7 @@ from api import (
     decisions,
     events,
     health,
+    media,
     messages,
     organisations,
     pricing,
@@ -33,6 +34,7 @@ from api.commands.channels import Channels
 from api.commands.chats import Chats
 from api.commands.credits import CreditAccounts
 from api.commands.execute import Executor
+from api.commands.media import MediaFiles
 from api.commands.organisations import Organisations
 from api.commands.quotes import Quotes
 from api.commands.replies import Replies
@@ -60,6 +62,7 @@ HANDLERS = (
     *decisions.HANDLERS,
     *chats.HANDLERS,
     *messages.HANDLERS,
+    *media.HANDLERS,
     *stream.HANDLERS,
     *canned.HANDLERS,
     *templates.HANDLERS,
@@ -87,6 +90,7 @@ class Parts:
     canned: Canned
     account_templates: AccountTemplates
     window_rules: WindowRules
+    media: MediaFiles
     credit_accounts: CreditAccounts
     quotes: Quotes
     rate_cards: RateCards

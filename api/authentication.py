@@ -198,19 +198,27 @@ def _key_of(request: Request[Any, Any, Any]) -> tuple[str, str]:
 
 
 async def actor_of(
-    request: Request[Any, Any, Any], principal: Principal, *, scope: str, status: int
+    request: Request[Any, Any, Any],
+    principal: Principal,
+    *,
+    scope: str,
+    status: int,
+    body: str | None = None,
 ) -> Actor:
-    """The principal as the author of a command that answers `status` when it is done."""
+    """The principal as the author of a command that answers `status` when it is done.
+
+    `body` is what stands for a body that is not kept.
+    """
     principal.require_scope(scope)
     return Actor(
         keys=principal.keys,
         user_id=principal.user_id,
-        request=await _repeatable(request, principal, status),
+        request=await _repeatable(request, principal, status, body),
     )
 
 
 async def _repeatable(
-    request: Request[Any, Any, Any], principal: Principal, status: int
+    request: Request[Any, Any, Any], principal: Principal, status: int, body: str | None
 ) -> Repeatable | None:
     values = request.headers.getall(IDEMPOTENCY_KEY_HEADER, [])
     if not values:
@@ -221,5 +229,6 @@ async def _repeatable(
         raise Invalid(IDEMPOTENCY_KEY_HEADER, "must be 1 to 255 visible ASCII characters, once")
     path = request.scope["path"]
     key = principal.keys.hash("request", principal.user_id, request.method, path, value)
-    body = principal.keys.hash("body", (await request.body()).decode(errors="replace"))
-    return Repeatable(key, body, status)
+    if body is None:
+        body = (await request.body()).decode(errors="replace")
+    return Repeatable(key, principal.keys.hash("body", body), status)

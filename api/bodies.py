@@ -43,6 +43,8 @@ async def check_request(request: Request[Any, Any, Any]) -> None:
     if not isinstance(handler, HTTPRouteHandler) or handler.opt.get("raw_body"):
         return
     _check_query(request, handler)
+    if handler.opt.get("form"):
+        return  # Read as it comes, by the handler.
     body_type = _body_type(handler)
     body = await _body(request)
     if body_type is None:

@@ -21,13 +21,14 @@ from domain.channel import require_eligible
 from domain.refusal import NotFound
 from projections.channels import Channels as ChannelsProjection
 from projections.channels_queries import ChannelRow, HealthState, channel, channels_page
+from projections.media import Media
 
 AnyRequest = Request[Any, Any, Any]
 ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 AccountId = Annotated[str, msgspec.Meta(pattern=rf"^[A-Za-z0-9_.:@-]{{1,100}}{END}")]
 Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 
-PROJECTION = ChannelsProjection()
+PROJECTION, MEDIA = ChannelsProjection(), Media()
 
 # Their webhooks are the app's, for all accounts at one address.
 META = frozenset({"whatsapp", "messenger"})
@@ -49,6 +50,7 @@ class ManageBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What the parent changes; what is left out keeps its value."""
 
     name: ShortText | None = None
+    icon_media_id: Annotated[str, msgspec.Meta(max_length=100)] | None = None
     credentials: dict[str, Secret] | None = None
 
 
@@ -99,6 +101,7 @@ class ChannelView(msgspec.Struct, kw_only=True):
     account_id: str
     address: str | None
     name: str
+    icon_media_id: str | None
     shared: bool
     state: Literal["active", "dormant"]
     parent: str | None
@@ -170,7 +173,7 @@ async def list_channels(
 ) -> Listing[ChannelView]:
     """The org's channels, in the order in which they were made."""
     after = (page.after(int) or (0,))[0]
-    async with reading.of(request, principal, PROJECTION) as connection:
+    async with reading.of(request, principal, PROJECTION, MEDIA) as connection:
         rows = await channels_page(
             connection, org=principal.keys.org.number, after=after, limit=page.limit + 1
         )
@@ -187,7 +190,7 @@ async def get_channel(
     reading: Part[Reading],
 ) -> ChannelView:
     """One channel."""
-    async with reading.of(request, principal, PROJECTION) as connection:
+    async with reading.of(request, principal, PROJECTION, MEDIA) as connection:
         row = await channel(
             connection, org=principal.keys.org.number, channel_id=known_id(channel_id)
         )
@@ -249,10 +252,16 @@ async def patch_channel(
     channels: Part[Channels],
     reading: Part[Reading],
 ) -> Response[ChannelView]:
-    """Rename the channel or replace its account's credentials; only the parent may. Spec S12."""
+    """Rename the channel, give it an icon, or replace its account's credentials; only the parent
+    may. An icon is an uploaded jpg or png of at most 1 MB. Spec S12, C9."""
     actor = await actor_of(request, principal, scope="manage", status=200)
     outcome = await channels.manage(
-        actor, known_id(channel_id), service, name=data.name, given=data.credentials
+        actor,
+        known_id(channel_id),
+        service,
+        name=data.name,
+        given=data.credentials,
+        icon=known_id(data.icon_media_id) if data.icon_media_id is not None else None,
     )
     return answer(await _after(reading, actor, outcome, channel_id), outcome)
 
@@ -313,7 +322,7 @@ async def delete_channel(
 async def _after(
     reading: Reading, actor: Actor, outcome: Outcome[Any], channel_id: str
 ) -> ChannelView:
-    async with reading.after(actor.org.number, outcome, PROJECTION) as connection:
+    async with reading.after(actor.org.number, outcome, PROJECTION, MEDIA) as connection:
         return channel_view(
             found(await channel(connection, org=actor.org.number, channel_id=channel_id))
         )
@@ -349,6 +358,7 @@ def channel_view(row: ChannelRow) -> ChannelView:
         account_id=row.account_id,
         address=row.address,
         name=row.name,
+        icon_media_id=row.icon_media_id,
         shared=row.shared,
         state=row.state,
         parent=row.parent,

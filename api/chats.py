@@ -29,11 +29,12 @@ from projections import inbox_queries as inbox
 from projections.checkpoints import position as position_of
 from projections.inbox import Inbox
 from projections.inbox_rows import ChatCursor, ChatRow
+from projections.media import Media
 from projections.projection import Connection
 from projections.unread import Unread, unread, unread_of_chats
 
 AnyRequest = Request[Any, Any, Any]
-INBOX, UNREAD = Inbox(), Unread()
+INBOX, UNREAD, MEDIA = Inbox(), Unread(), Media()
 
 NOT_SEARCHABLE = "search is not part of this release"
 
@@ -131,7 +132,7 @@ async def list_chats(
     viewer = viewer_of(principal, service, clock)
     after = page.after(datetime, str)
     org = principal.keys.org.number
-    async with reading.of(request, principal, INBOX, UNREAD) as connection:
+    async with reading.of(request, principal, INBOX, UNREAD, MEDIA) as connection:
         position = await position_of(connection, INBOX, org=org)
         rows = await inbox.chats_page(
             connection,
@@ -181,7 +182,7 @@ async def get_chat(
 ) -> Response[OneChat]:
     """One chat, never hidden because of its owner elsewhere. Spec S6."""
     viewer = viewer_of(principal, service, clock)
-    async with reading.of(request, principal, INBOX, UNREAD) as connection:
+    async with reading.of(request, principal, INBOX, UNREAD, MEDIA) as connection:
         position = await position_of(connection, INBOX, org=principal.keys.org.number)
         row = await chat_row_of(connection, principal, service, chat_id)
         counts = await _unread(connection, principal, service, [row])

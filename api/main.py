@@ -11,6 +11,8 @@ from litestar import Litestar
 
 from adapters.fakes.control import Control
 from adapters.line.platform import Line
+from adapters.media.disk import DiskBlobs
+from adapters.media.store import SealedFiles
 from adapters.messenger.platform import Messenger
 from adapters.payment_providers import TERMS
 from adapters.postgres.access_tokens import PostgresAccessTokens
@@ -45,6 +47,7 @@ from api.commands.credits import CreditAccounts
 from api.commands.dispatching import Dispatching
 from api.commands.execute import Executor
 from api.commands.inbound import Inbound
+from api.commands.media import MediaFiles
 from api.commands.organisations import Organisations
 from api.commands.payments import Payments
 from api.commands.people import People
@@ -73,6 +76,7 @@ from projections.comparison import TableComparison
 from projections.inbox import Inbox
 from projections.jobs import JobError
 from projections.markings import Markings
+from projections.media import Media
 from projections.outbox import Outbox
 from projections.payments import Payments as PaymentsProjection
 from projections.projection import Projection
@@ -95,6 +99,7 @@ PROJECTIONS: Sequence[Projection] = (
     Statements(),
     PaymentsProjection(),
     Markings(),
+    Media(),
 )
 
 # What an operator can mend; the texts say how.
@@ -150,6 +155,7 @@ class Core:
     access_tokens: PostgresAccessTokens
     inbound: Inbound
     dispatching: Dispatching
+    media: MediaFiles
     projectors: Pool
     reading: Reading
     feeds: Feeds
@@ -220,6 +226,7 @@ async def core(
             access_tokens=PostgresAccessTokens(lookups, master, clock),
             inbound=inbound,
             dispatching=Dispatching(context, inbound, system=system_keys),
+            media=MediaFiles(context, SealedFiles(DiskBlobs(settings.media_folder))),
             projectors=projectors,
             reading=reading,
             feeds=feeds,
@@ -273,6 +280,7 @@ def application(parts: Core, *, for_operators: bool = False) -> Litestar:
             canned=Canned(parts.context),
             account_templates=AccountTemplates(parts.context),
             window_rules=WindowRules(parts.context),
+            media=parts.media,
             credit_accounts=CreditAccounts(parts.context),
             quotes=Quotes(parts.context),
             rate_cards=rate_cards.load(settings.rate_cards),

@@ -1,6 +1,7 @@
 """Timelines and writing: GET and POST messages, retry, discard; starting a chat."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -11,7 +12,8 @@ from litestar.params import FromPath, JSONBody
 
 from api.answers import Listing, Page, answer, cursor_of, known_id, read_answer
 from api.authentication import Principal, actor_of
-from api.chats import INBOX, chat_row_of, viewer_of
+from api.chats import INBOX, MEDIA, chat_row_of, viewer_of
+from api.commands.attachments import FileReply, LocationReply
 from api.commands.canned import CannedReply
 from api.commands.context import Actor
 from api.commands.execute import Outcome
@@ -40,11 +42,44 @@ POSITION_MAX = 2**63 - 1
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 
 
+class LocationBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A place on the map, in degrees."""
+
+    latitude: Annotated[float, msgspec.Meta(ge=-90, le=90)]
+    longitude: Annotated[float, msgspec.Meta(ge=-180, le=180)]
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | None = None
+    address: Annotated[str, msgspec.Meta(min_length=1, max_length=300)] | None = None
+
+
+# What belongs to which kind, beside what belongs to all.
+_FIELDS: Mapping[str, frozenset[str]] = {
+    "text": frozenset({"text", "reply_to"}),
+    "template": frozenset({"name", "language", "parameters"}),
+    "canned": frozenset({"shortcut", "fields", "reply_to"}),
+    "location": frozenset({"location", "reply_to"}),
+    **dict.fromkeys(
+        ("image", "audio", "video", "document", "sticker"),
+        frozenset({"media_id", "caption", "reply_to"}),
+    ),
+}
+
+
 class MessageBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`text` needs a text; `template` a name, a language and every parameter; `canned` a shortcut,
-    and the fields that its text has and we do not know."""
+    and the fields that its text has and we do not know; `location` a place; all others the
+    `media_id` of an uploaded file."""
 
-    kind: Literal["text", "template", "canned"]
+    kind: Literal[
+        "text",
+        "template",
+        "canned",
+        "image",
+        "audio",
+        "video",
+        "document",
+        "sticker",
+        "location",
+    ]
     text: Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_LENGTH_MAX)] | None = None
     name: Name | None = None
     language: Annotated[str, msgspec.Meta(min_length=2, max_length=15)] | None = None
@@ -52,11 +87,15 @@ class MessageBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     shortcut: Annotated[str, msgspec.Meta(min_length=1, max_length=512)] | None = None
     fields: dict[str, Annotated[str, msgspec.Meta(max_length=1024)]] | None = None
     reply_to: Annotated[str, msgspec.Meta(max_length=40)] | None = None
+    media_id: Annotated[str, msgspec.Meta(max_length=100)] | None = None
+    caption: Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_LENGTH_MAX)] | None = None
+    location: LocationBody | None = None
     seen_position: Annotated[int, msgspec.Meta(ge=0, le=POSITION_MAX)] | None = None
     confirm: bool = False
 
     def message(self) -> AnyReply:
-        """What is to be sent. Raises Invalid."""
+        """What is to be sent. Raises Invalid, NotFound."""
+        self._refuse_others()
         match self.kind:
             case "text":
                 return self._text()
@@ -64,15 +103,17 @@ class MessageBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
                 return self._template()
             case "canned":
                 return self._canned()
+            case "location":
+                return self._location()
+            case _:
+                return self._file()
 
     def _text(self) -> TextReply:
-        self._refuse("name", "language", "parameters", "shortcut", "fields")
         if self.text is None or not self.text.strip():
             raise Invalid("text", "must not be empty")
         return TextReply(text=self.text)
 
     def _template(self) -> TemplateReply:
-        self._refuse("text", "shortcut", "fields", "reply_to")
         if self.name is None or self.language is None:
             missing = "name" if self.name is None else "language"
             raise Invalid(missing, "is needed for a template")
@@ -81,13 +122,22 @@ class MessageBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         )
 
     def _canned(self) -> CannedReply:
-        self._refuse("text", "name", "language", "parameters")
         if self.shortcut is None:
             raise Invalid("shortcut", "is needed for a canned reply")
         return CannedReply(shortcut=shortcut_of(self.shortcut), fields=self.fields or {})
 
-    def _refuse(self, *fields: str) -> None:
-        for field in fields:
+    def _location(self) -> LocationReply:
+        if self.location is None:
+            raise Invalid("location", "is needed for a message of kind location")
+        return LocationReply(**msgspec.structs.asdict(self.location))
+
+    def _file(self) -> FileReply:
+        if self.media_id is None:
+            raise Invalid("media_id", f"is needed for a message of kind {self.kind}")
+        return FileReply(kind=self.kind, media_id=known_id(self.media_id), caption=self.caption)
+
+    def _refuse_others(self) -> None:
+        for field in frozenset().union(*_FIELDS.values()) - _FIELDS[self.kind]:
             if getattr(self, field) is not None:
                 raise Invalid(field, f"does not belong to a message of kind {self.kind}")
 
@@ -125,7 +175,7 @@ async def list_messages(
     """
     viewer = viewer_of(principal, service, clock)
     after = page.after(datetime, int)
-    async with reading.of(request, principal, INBOX) as connection:
+    async with reading.of(request, principal, INBOX, MEDIA) as connection:
         position = await position_of(connection, INBOX, org=principal.keys.org.number)
         chat = await chat_row_of(connection, principal, service, chat_id)
         rows = await inbox.messages_page(

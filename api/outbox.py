@@ -6,14 +6,25 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
+from api import links
+from api.commands.attachments import file_in
 from api.commands.credentials import AccountCredentials
 from api.commands.marks import mark_of
 from domain import chat as chats
 from domain.chat import ReplyRequested
 from domain.credentials import Credentials
 from domain.inbound import Address, Content
-from domain.outbound import OutboundMessage
-from domain.ports import Directory, DueMessage, PassedOver, Unreadable, WaitingAccount
+from domain.media_ports import MediaStore
+from domain.outbound import OutboundFile, OutboundMessage
+from domain.ports import (
+    Clock,
+    Directory,
+    DueMessage,
+    Keys,
+    PassedOver,
+    Unreadable,
+    WaitingAccount,
+)
 from domain.read_marking import WaitingMarking
 from projections import markings, outbox, verifications
 from projections.builds import LiveBuilds
@@ -28,12 +39,22 @@ class ProjectedOutbox:
     """What waits for platforms in the projections, with what is sealed opened for them."""
 
     def __init__(
-        self, live: LiveBuilds, directory: Directory, credentials: AccountCredentials
+        self,
+        live: LiveBuilds,
+        directory: Directory,
+        credentials: AccountCredentials,
+        media: MediaStore,
+        clock: Clock,
+        *,
+        public_url: str | None,
     ) -> None:
         """`live` is of role trunkline_project: it sees all organisations."""
         self._live = live
         self._directory = directory
         self._credentials = credentials
+        self._media = media
+        self._clock = clock
+        self._public_url = public_url
 
     async def due(self, now: datetime, passed_over: PassedOver) -> list[DueMessage]:
         """The next message of each chat that has one, as many as can be sent at once.
@@ -114,6 +135,24 @@ class ProjectedOutbox:
             content=content,
             quotes=content.quotes,
             tag=outgoing.tag,
+            file=self._file(keys, due, content),
+        )
+
+    def _file(self, keys: Keys, due: DueMessage, content: Content) -> OutboundFile | None:
+        """The file that goes with it, to be read from the store as it is sent."""
+        file = file_in(content)
+        if file is None:
+            return None
+        url = None
+        if self._public_url is not None:
+            link = links.link_to(keys, due.chat_id, due.message_id, now=self._clock.now())
+            url = f"{self._public_url.rstrip('/')}/media/{link}"
+        return OutboundFile(
+            mime_type=file.mime_type,
+            byte_count=file.byte_count,
+            name=file.name,
+            read=lambda: self._media.read(keys.org, file),
+            url=url,
         )
 
     async def unverified(self, platforms: Collection[str]) -> list[WaitingAccount]:

@@ -8,14 +8,16 @@ import psycopg
 
 from adapters.dispatcher import Dispatcher, Verifier
 from adapters.exchange import new_http_client
+from adapters.fetcher import Fetcher
 from adapters.payer import Payer
 from adapters.payment_providers import payment_providers
-from adapters.platforms import senders
+from adapters.platforms import media_sources, senders
 from adapters.postgres.connections import assume
 from adapters.read_marker import ReadMarker
 from api.commands.markings import Markings
 from api.commands.payments import Payments
 from api.main import PROJECTIONS, Core
+from api.media_queue import ProjectedMedia, remove_forgotten
 from api.metrics import of_sends
 from api.outbox import ProjectedOutbox
 from api.payment_queue import ProjectedPayments
@@ -37,11 +39,18 @@ async def projecting(parts: Core) -> AsyncIterator[ProjectionRunner]:
 
 @asynccontextmanager
 async def dispatching(parts: Core) -> AsyncIterator[None]:
-    """Messages are sent, credentials checked and purchases paid until the end."""
+    """Messages are sent, files fetched, credentials checked and purchases paid until the end."""
     async with new_http_client() as client:
         platforms = senders(client, parts.settings.api_bases, parts.access_tokens)
         live = LiveBuilds(parts.projectors, PROJECTIONS)
-        outbox = ProjectedOutbox(live, parts.directory, parts.context.credentials)
+        outbox = ProjectedOutbox(
+            live,
+            parts.directory,
+            parts.context.credentials,
+            parts.media.store,
+            parts.clock,
+            public_url=parts.settings.public_url,
+        )
         dispatcher = Dispatcher(
             outbox,
             parts.dispatching,
@@ -68,11 +77,18 @@ async def dispatching(parts: Core) -> AsyncIterator[None]:
             parts.bell.listener(),
             parts.clock,
         )
+        fetcher = Fetcher(
+            ProjectedMedia(live, parts.directory, parts.context.credentials, parts.clock),
+            parts.media,
+            media_sources(client, parts.settings.media_bases, parts.access_tokens),
+            parts.bell.listener(),
+        )
         async with (
             running(dispatcher.run()),
             running(verifier.run()),
             running(payer.run()),
             running(marker.run()),
+            running(fetcher.run()),
         ):
             yield
 
@@ -91,4 +107,8 @@ async def _purge(parts: Core) -> None:
         ) as connection:
             await assume(connection, "trunkline_append")
             await connection.execute("SELECT purge_expired(%s)", [parts.clock.now()])
+        live = LiveBuilds(parts.projectors, PROJECTIONS)
+        store = parts.media.store
+        await remove_forgotten(live, parts.directory, store, now=parts.clock.now())
+        await store.sweep()
         await asyncio.sleep(PURGE_SECONDS)

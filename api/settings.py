@@ -58,6 +58,12 @@ def _database(value: str) -> str:
     return value
 
 
+def _folder(value: str) -> Path:
+    if "://" in value:
+        raise ValueError("expected a folder; files cannot be kept elsewhere yet")
+    return Path(value)
+
+
 def _list(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
@@ -166,6 +172,16 @@ class Settings:
         "Where WeChat's API is called.",
         default="https://api.weixin.qq.com",
     )
+    line_data_api_base: str = _variable(
+        "TRUNKLINE_LINE_DATA_API_BASE",
+        "Where LINE gives out the files that people send.",
+        default="https://api-data.line.me",
+    )
+    media_url: Path | None = _variable(
+        "TRUNKLINE_MEDIA_URL",
+        "Folder that files are kept in, sealed; TRUNKLINE_HOME/media without it.",
+        read=_folder,
+    )
     billing: bool = _variable(
         "TRUNKLINE_BILLING",
         "Whether answers are charged: on or off.",
@@ -224,6 +240,16 @@ class Settings:
         default=(),
         read=_list,
     )
+
+    @property
+    def media_bases(self) -> dict[str, str]:
+        """Where each platform's files are asked for."""
+        return self.api_bases | {"line": self.line_data_api_base}
+
+    @property
+    def media_folder(self) -> Path:
+        """Where files are kept, on a disk."""
+        return self.media_url or self.home / "media"
 
     @property
     def api_bases(self) -> dict[str, str]:

@@ -15,7 +15,7 @@ from psycopg_pool import PoolTimeout
 from api.answers import position_in
 from api.authentication import Authentication, Principal
 from api.channels import PROJECTION as CHANNELS
-from api.chats import INBOX, UNREAD, viewer_of
+from api.chats import INBOX, MEDIA, UNREAD, viewer_of
 from api.feeds import AWAY, Batch, Feeds, Place
 from api.parts import Part
 from api.problems import Unauthenticated
@@ -27,7 +27,7 @@ from projections.news import OfRights
 from projections.projection import Projection
 
 # What a stream shows; nothing is told before all of them have it.
-SHOWN: tuple[Projection, ...] = (INBOX, UNREAD, CHANNELS)
+SHOWN: tuple[Projection, ...] = (INBOX, UNREAD, CHANNELS, MEDIA)
 
 LAST_EVENT_ID = "Last-Event-ID"
 HEARTBEAT_SECONDS = 15.0

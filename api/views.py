@@ -8,12 +8,13 @@ from typing import Any, Literal
 import msgspec
 
 from api.commands.organisations import UserProfile
+from api.media_view import media_of
 from domain import windows
 from domain.chosen_rules import ChosenRules, window_for
-from domain.inbound import Content
+from domain.inbound import Content, files_of
 from domain.organisation import Masking
 from domain.ports import Keys, Unreadable
-from projections.inbox_rows import ChatRow, MessageRow
+from projections.inbox_rows import ChatRow, FileRow, MessageRow
 from projections.masking import Masked, Visible, shown_to
 from projections.sealed_parts import SealedPart
 
@@ -232,8 +233,27 @@ def _content(row: MessageRow, viewer: Viewer) -> dict[str, Any]:
         return {}
     shown = {name: getattr(content, name) for name in _SHOWN}
     present = {name: value for name, value in shown.items() if value is not None}
+    if content.media is not None:
+        files = _files_of(row, content, viewer)
+        present["media"] = media_of(content.media, row.kind, files, viewer.keys)
     marks = {name: True for name in ("forwarded", "standby") if getattr(content, name)}
     return present | marks
+
+
+def _files_of(row: MessageRow, content: Content, viewer: Viewer) -> tuple[FileRow, ...]:
+    """What has come of the files that are shown; those of an edit are not fetched."""
+    if row.edited is None:
+        return row.files
+    before = _opened_content(row.content, viewer)
+    if before is not None and _names(before) == _names(content):
+        return row.files
+    return tuple(FileRow(part, None, "replaced") for part in range(len(files_of(content))))
+
+
+def _names(content: Content) -> list[str]:
+    # Telegram gives a file another id each time, and one that stays beside it.
+    names = ("unique_id", "platform_id", "url")
+    return [next(str(each[name]) for name in names if name in each) for each in files_of(content)]
 
 
 def _opened_content(part: SealedPart | None, viewer: Viewer) -> Content | None:

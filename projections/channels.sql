@@ -123,7 +123,8 @@ ON CONFLICT (org, channel_id, position) DO NOTHING
 -- In the order in which they were made; served by channels_in_order, or by the key for one.
 SELECT c.channel_id, c.created_position, c.platform, c.account_id, a.business_account_id,
        c.address, c.name, c.shared, c.parent, c.released, a.verification, a.verification_reason,
-       a.health, a.health_reason, a.health_since, s.services, s.active, s.connected_at,
+       i.media_id AS icon_media_id, a.health, a.health_reason, a.health_since, s.services, s.active,
+       s.connected_at,
        -- What has ended by itself is over without an event.
        CASE WHEN a.health_until <= now() THEN a.health_until END AS health_ended
   FROM channels c
@@ -135,6 +136,7 @@ SELECT c.channel_id, c.created_position, c.platform, c.account_id, a.business_ac
               array_agg(n.connected_at ORDER BY n.created_position) AS connected_at
          FROM channels_connections n
         WHERE n.org = c.org AND n.channel_id = c.channel_id) s ON true
+  LEFT JOIN media_icons i ON i.org = c.org AND i.channel_id = c.channel_id
  WHERE c.org = %(org)s AND {wanted}
  ORDER BY c.created_position
  LIMIT %(limit)s

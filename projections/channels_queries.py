@@ -44,6 +44,7 @@ class ChannelRow(msgspec.Struct, frozen=True, kw_only=True):
     business_account_id: str | None
     address: str | None
     name: str
+    icon_media_id: str | None
     shared: bool
     state: Literal["active", "dormant"]
     parent: str | None
@@ -169,6 +170,7 @@ def _channel_row(row: dict[str, Any]) -> ChannelRow:
         business_account_id=row["business_account_id"],
         address=row["address"],
         name=row["name"],
+        icon_media_id=row["icon_media_id"],
         shared=row["shared"],
         state="active" if any(each.state == "active" for each in services) else "dormant",
         parent=row["parent"],

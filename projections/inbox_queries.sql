@@ -162,7 +162,8 @@ m.key, m.member, m.retry_of, m.failure_reason, m.failure_code,
 m.content, m.content_type, mk.wrapped AS content_wrapped,
 m.edited_at, m.edit, ek.wrapped AS edit_wrapped, m.unsent_at,
 b.name AS member_name, bk.wrapped AS member_name_wrapped, q.message_id AS quotes,
-e.reaction_authors, e.reaction_times, e.reactions, e.reactions_wrapped
+e.reaction_authors, e.reaction_times, e.reactions, e.reactions_wrapped,
+f.file_parts, f.files, f.files_wrapped, f.file_reasons
 
 -- message_joins --
 -- A quoted message that the viewer's channel cannot see is not named either.
@@ -185,3 +186,13 @@ LEFT JOIN LATERAL (
        LEFT JOIN trunkline.keys rk ON rk.org = r.org AND rk.id = r.content_key
       WHERE r.org = m.org AND r.chat_id = m.chat_id AND r.target = m.key
         AND r.content IS NOT NULL) e ON m.unsent_at IS NULL
+LEFT JOIN LATERAL (
+     SELECT array_agg(g.part ORDER BY g.part) AS file_parts,
+            array_agg(g.file ORDER BY g.part) AS files,
+            array_agg(gk.wrapped ORDER BY g.part) AS files_wrapped,
+            array_agg(g.reason ORDER BY g.part) AS file_reasons
+       FROM media_files g
+       LEFT JOIN trunkline.keys gk ON gk.org = g.org AND gk.id = g.file_key
+      WHERE g.org = m.org AND g.chat_id = m.chat_id AND g.message_id = m.message_id
+        AND m.channel_id = '' AND m.unsent_at IS NULL
+        AND m.kind IN ('image', 'video', 'audio', 'file', 'document', 'sticker')) f ON true

@@ -10,6 +10,7 @@ from domain import chat as chats
 from domain import contact as contacts
 from domain.chat import EditReceived, ReactionReceived, ReceiptReceived
 from domain.contact import AddressAdded, ContactNamed
+from domain.media import MediaStored
 from domain.outgoing import STATUS_RANK
 from projections.sealed_parts import SealedPart, unpack
 
@@ -58,6 +59,14 @@ class ReceiptRow(msgspec.Struct, frozen=True):
     detail: SealedPart | None
 
 
+class FileRow(msgspec.Struct, frozen=True):
+    """A file of a message that came, or why there is none (C9)."""
+
+    part: int  # Which of the message's files.
+    file: SealedPart | None
+    reason: str | None
+
+
 class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
     """One message of a timeline."""
 
@@ -83,6 +92,7 @@ class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
     edited: SealedPart | None  # What it says now, instead of `content`.
     unsent: bool
     reactions: tuple[ReactionRow, ...]
+    files: tuple[FileRow, ...] = ()  # What has come of a customer's message or an echo.
 
     @property
     def cursor(self) -> MessageCursor:
@@ -152,6 +162,7 @@ def message_row(row: Row) -> MessageRow:
         edited=_part(row["edit"], stream, EditReceived.stored_type, row["edit_wrapped"]),
         unsent=row["unsent_at"] is not None,
         reactions=_reactions(row, stream),
+        files=_files(row, stream),
     )
 
 
@@ -222,4 +233,14 @@ def _reactions(row: Row, stream: str) -> tuple[ReactionRow, ...]:
     return tuple(
         ReactionRow(author, at, unpack(packed, stream, ReactionReceived.stored_type, wrapped))
         for author, at, packed, wrapped in zip(*(row[each] for each in columns), strict=True)
+    )
+
+
+def _files(row: Row, stream: str) -> tuple[FileRow, ...]:
+    if not row["file_parts"]:
+        return ()
+    columns = ("file_parts", "files", "files_wrapped", "file_reasons")
+    return tuple(
+        FileRow(number, _part(packed, stream, MediaStored.stored_type, wrapped), reason)
+        for number, packed, wrapped, reason in zip(*(row[each] for each in columns), strict=True)
     )

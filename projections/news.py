@@ -13,13 +13,14 @@ from domain import account as accounts
 from domain import channel as channels
 from domain import chat as chats
 from domain import contact as contacts
+from domain import media
 from domain import organisation as organisations
 from domain import reader as readers
 from domain.event import Event, Recorded
 from domain.outgoing import STATUS_RANK
 
 # `written`: there is a new message; `status`: what became of it; `content`: an edit, a reaction,
-# an unsending, which only those hear of who may see the content (S4).
+# an unsending, a file that has come: only those hear of it who may see the content (S4).
 Change = Literal["written", "status", "content"]
 
 
@@ -125,6 +126,16 @@ def _receipt(position: int, chat_id: str, event: chats.ReceiptReceived) -> News 
     )
 
 
+def _fetched(position: int, chat_id: str, event: Any) -> News:
+    return OfMessage(
+        position=position,
+        chat_id=chat_id,
+        change="content",
+        message_id=event.message_id,
+        from_customer=True,
+    )
+
+
 def _changed(position: int, chat_id: str, event: Any) -> News:
     return OfMessage(
         position=position,
@@ -184,6 +195,8 @@ _TELLERS: dict[type[Event], Callable[[int, str, Any], News | None]] = {
     chats.EditReceived: _changed,
     chats.UnsendReceived: _changed,
     chats.ReactionReceived: _changed,
+    media.MediaStored: _fetched,
+    media.MediaUnavailable: _fetched,
     chats.ChatAssigned: _decided,
     chats.ChatUnassigned: _decided,
     chats.ChatClosed: _decided,
@@ -200,6 +213,7 @@ _TELLERS: dict[type[Event], Callable[[int, str, Any], News | None]] = {
     channels.ConnectionDeleted: _connection,
     channels.ParentChosen: _channel,
     channels.ChannelRenamed: _channel,
+    media.IconChanged: _channel,
     accounts.CredentialsChanged: _account,
     accounts.AccountVerified: _account,
     accounts.VerificationFailed: _account,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from api.commands.attachments import icon_of
 from api.commands.context import Actor, Context, require_manages, the_channel, the_organisation
 from api.commands.execute import Outcome
 from api.commands.unit import Unit
@@ -251,8 +252,10 @@ class Channels:
         *,
         name: str | None,
         given: dict[str, str] | None,
+        icon: str | None = None,
     ) -> Outcome[None]:
-        """Rename the channel, replace credentials of its account: the parent's alone. Spec S12."""
+        """Rename the channel, give it an icon, replace credentials of its account: the parent's
+        alone. Spec S12."""
 
         def look(unit: Unit) -> Channel:
             channel = _managed(unit, actor, channel_id, service)
@@ -270,6 +273,10 @@ class Channels:
                     channel, service=service, name=name, user_id=actor.user_id
                 )
                 unit.record(channels.stream_of(channel_id), renamed)
+            if icon is not None:
+                stream = channels.stream_of(channel_id)
+                changed = icon_of(unit, self._context, actor, icon, stream=stream)
+                unit.record(stream, [changed])
 
         async def store() -> None:
             channel = await self._context.executor.look(actor.org, look)

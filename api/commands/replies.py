@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from api.commands.attachments import FileReply, LocationReply, content_of
 from api.commands.canned import CannedReply, written_out
 from api.commands.context import (
     Actor,
@@ -51,7 +52,8 @@ class TemplateReply(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, str]
 
 
-AnyReply = TextReply | TemplateReply | CannedReply
+ComposedReply = TextReply | TemplateReply | FileReply | LocationReply
+AnyReply = ComposedReply | CannedReply
 
 
 class Write(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,7 +150,7 @@ class Replies:
             message = TextReply(text=text)
         if isinstance(message, TextReply):
             require_text(chat.platform, message.text)
-        content, kind, template, category = _compose(message, all_templates)
+        content, kind, template, category = self._compose(unit, actor, chat, message, all_templates)
         if quoted is not None:
             platform_id = platform_id_of(unit, self._context, actor, chat, quoted)
             content = msgspec.structs.replace(content, quotes=platform_id)
@@ -164,6 +166,7 @@ class Replies:
             template=template,
             category=category,
             quotes=quoted.key if quoted is not None else None,
+            media_id=message.media_id if isinstance(message, FileReply) else None,
             seen_version=seen_version,
             confirm=confirm,
         )
@@ -195,6 +198,18 @@ class Replies:
             service=request.service,
             user_id=actor.user_id,
         )
+
+    def _compose(
+        self, unit: Unit, actor: Actor, chat: Chat, message: ComposedReply, all_templates: Templates
+    ) -> tuple[Content, str, str | None, str | None]:
+        """The content as it is sent, its kind, and for a template its name and category."""
+        match message:
+            case TextReply():
+                return Content(text=message.text), "text", None, None
+            case TemplateReply():
+                return _fill(message, all_templates)
+        kind = message.kind if isinstance(message, FileReply) else "location"
+        return content_of(unit, self._context, actor, chat, message), kind, None, None
 
     async def start(self, actor: Actor, command: Start) -> Outcome[None]:
         """Write first; `ids` of the outcome name the chat and the message. Spec C2, N1."""
@@ -271,6 +286,7 @@ class Replies:
                 category=requested.category,
                 quotes=requested.quotes,
                 retry_of=message_id,
+                media_id=requested.media_id,
             )
             self._queue(unit, actor, chat, channel, request)
 
@@ -319,12 +335,10 @@ def _has_opted_out(unit: Unit, chat: Chat, category: str | None) -> bool:
     return not contact.takes_marketing(f"{chat.platform}:{chat.account_id}")
 
 
-def _compose(
-    message: TextReply | TemplateReply, all_templates: Templates
+def _fill(
+    message: TemplateReply, all_templates: Templates
 ) -> tuple[Content, str, str | None, str | None]:
-    """The content as it is sent, its kind, and for a template its name and category."""
-    if isinstance(message, TextReply):
-        return Content(text=message.text), "text", None, None
+    """A template's content as it is sent; its kind, name and category."""
     filled = templates.fill(
         all_templates,
         name=message.name,

@@ -310,6 +310,7 @@ async def trunkline(
             whatsapp_api_base=fake.base_url,
             messenger_api_base=NOWHERE,
             line_api_base=NOWHERE,
+            line_data_api_base=NOWHERE,
             telegram_api_base=NOWHERE,
             wechat_api_base=NOWHERE,
             wechat_clock_tolerance_seconds=0,  # Recorded deliveries are older.

@@ -145,3 +145,17 @@ def status_delivery(
         **more,
     }
     return delivery(account_id=account_id, statuses=[item])
+
+
+def without_fetching(events: list[Any]) -> list[Any]:
+    """The log without what became of files, which are asked for at some time after a message."""
+    return [each for each in events if not each["type"].startswith("chat.media_")]
+
+
+def without_state(content: dict[str, Any]) -> dict[str, Any]:
+    """What a message says, wherever the asking for its file has come to."""
+    if "media" not in content:
+        return content
+    media = content["media"]
+    kept = {name: value for name, value in media.items() if name not in ("state", "reason")}
+    return content | {"media": kept}

@@ -7,6 +7,7 @@ from adapters.fakes.behaviour import accepts_then_drops
 from adapters.whatsapp.fake_behaviour import fails
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import delivery, eventually, new_wamid, now, status_delivery
+from tests.api.files import upload
 from tests.api.operations import Office, office_of
 from tests.api.test_sending import statuses
 
@@ -34,6 +35,9 @@ PLACES = (
     "unsent",
     "reacted",
     "reaction",
+    "caption",
+    "file name",
+    "file",
     "last",
 )
 
@@ -46,6 +50,7 @@ class Told:
     words: dict[str, str]  # By the place where they stand.
     author: Client  # Who wrote it, an agent of CRM.
     masked: list[str] = field(default_factory=list)  # The messages.
+    media: list[str] = field(default_factory=list)  # The files in them.
     others: dict[str, Client] = field(default_factory=dict)
 
     def names(self, service: str) -> dict[str, list[str]]:
@@ -55,6 +60,7 @@ class Told:
             **{name: [value] for name, value in names.items()},
             "service": [service],
             "message_id": self.masked,
+            "media_id": self.media,
             "?q": [BEGINNING],
             "?text": [BEGINNING],
             "?owner": [self.author.user_id, self.others["desk reply"].user_id],
@@ -112,7 +118,18 @@ async def _write(told: Told, *, as_template: bool) -> None:
         reacted = await _sent(told, words["reacted"])
         reaction = {"message_id": reacted, "emoji": words["reaction"]}
         await _happens(told, {"type": "reaction", "reaction": reaction}, echo=is_ours)
+    await _send_a_file(told)
     await _sent(told, words["last"])
+
+
+async def _send_a_file(told: Told) -> None:
+    words, name = told.words, f"{told.words['file name'].split()[0]}.pdf"
+    data = f"%PDF-1.7 {words['file']}".encode()
+    told.media.append(await upload(told.author, data, name, "application/pdf"))
+    body = {"kind": "document", "media_id": told.media[-1], "caption": words["caption"]}
+    path = told.office.path(f"{CHAT}/messages")
+    told.masked.append((await told.author.post(path, body, expect=202))["id"])
+    await _becomes(told, "sent")
 
 
 async def _sent(told: Told, text: str, *, as_template: bool = False) -> str:

@@ -10,6 +10,7 @@ import psycopg
 
 from tests.api.conftest import WABA, Client, Trunkline
 from tests.api.deliveries import new_wamid, now, status_delivery
+from tests.api.files import JPEG, upload
 from tests.api.test_accounts import connected
 
 Operation = tuple[str, str]  # Method, and path as in the document.
@@ -91,6 +92,9 @@ BODIES: dict[str, Any] = {
 }
 
 
+# What takes a form with a file instead.
+FORMS = {"POST /v1/media": {"file": ("photo.jpg", JPEG, "image/jpeg")}}
+
 # What must stand in a query.
 QUERIES = {"GET /v1/credits": ("account_id",)}
 
@@ -126,6 +130,11 @@ class Office:
     def body(self, method: str, template: str, **others: str) -> Any:
         """A body that the operation takes here; None where it takes none."""
         return _filled(BODIES.get(f"{method} {template}"), {**self.names, **others})
+
+    def arguments(self, method: str, template: str, **others: str) -> dict[str, Any]:
+        """A body that the operation takes here, in the form in which it takes it."""
+        files = FORMS.get(f"{method} {template}")
+        return {"files": files} if files else {"json": self.body(method, template, **others)}
 
     async def failed_message(self) -> str:
         """A message that the platform has refused, so that it can be retried or discarded."""
@@ -181,6 +190,8 @@ async def office_of(trunkline: Trunkline, service: str = "crm", *others: str) ->
             "shortcut": "hello",
             "kind": "pricing",
             "month": "2026-11",
+            "media_id": await upload(admin),
+            "token": "nobodys",
         },
     )
     await admin.post("/v1/credits/purchases", {"account_id": account, "credits": 10}, expect=201)
@@ -207,7 +218,7 @@ async def positions(trunkline: Trunkline) -> list[Any]:
 def is_public(path: str) -> bool:
     """Whether the operation needs no API key (contract, Authentication)."""
     return path in ("/healthz", "/readyz", "/metrics", "/openapi.json") or path.startswith(
-        "/webhooks/"
+        ("/webhooks/", "/media/")
     )
 
 

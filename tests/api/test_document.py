@@ -133,14 +133,15 @@ async def test_every_operation_answers_what_it_promises(office: Office, document
     for method, template in await operations(office.admin.http):
         operation = f"{method} {template}"
         names = await PREPARATIONS[operation](office) if operation in PREPARATIONS else {}
-        path, body = office.path(template, **names), office.body(method, template, **names)
-        await office.admin.call(method, path, json=body, params=office.query(method, template))
+        path, query = office.path(template, **names), office.query(method, template)
+        body = office.arguments(method, template, **names)
+        await office.admin.call(method, path, params=query, **body)
     await office.admin.connect("crm", office.trunkline.account())
     promised = {
         (method, path, int(status))
         for method, path, operation in operations_of(document)
         for status in operation["responses"]
-        if status.startswith("2") and not path.startswith("/webhooks/")
+        if status.startswith("2") and not path.startswith(("/webhooks/", "/media/"))
     }
     assert promised - truth.seen == set()
 

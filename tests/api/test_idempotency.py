@@ -56,12 +56,12 @@ async def test_every_write_that_comes_again_changes_nothing_and_is_answered_the_
             continue
         prepare = PREPARATIONS.get(operation)
         names = await prepare(office) if prepare else {}
-        path, body = office.path(template, **names), office.body(method, template, **names)
+        path, body = office.path(template, **names), office.arguments(method, template, **names)
         headers = {"Idempotency-Key": "again"}
-        first = await office.admin.call(method, path, json=body, headers=headers)
+        first = await office.admin.call(method, path, headers=headers, **body)
         assert first.status_code < 300, (operation, first.text)
         before = await written_by_users(office)
-        again = await office.admin.call(method, path, json=body, headers=headers)
+        again = await office.admin.call(method, path, headers=headers, **body)
         assert await written_by_users(office) == before, operation
         assert again.status_code == first.status_code, operation
         assert again.headers["trunkline-position"] == first.headers["trunkline-position"], operation

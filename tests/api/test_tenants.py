@@ -31,6 +31,7 @@ NOBODYS = {
     "message_id": NOBODYS_ID,
     "user_id": NOBODYS_ID,
     "key_id": NOBODYS_ID,
+    "media_id": NOBODYS_ID,
     "account_id": NOBODYS_ACCOUNT,
 }
 MAKES_SOMETHING_NEW = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from domain import account, channel, chat, contact
+from domain import account, channel, chat, contact, media
 from domain.event import Event, Recorded, Sealed
 from domain.parent import Candidate
 from projections.inbox import Inbox
@@ -169,6 +169,32 @@ class History:
             **facts,
         )
         return self.on_chat(requested, chat_id)
+
+    # Files.
+
+    def uploaded(self, media_id: str) -> int:
+        uploaded = media.MediaUploaded(
+            media_id=media_id,
+            user_id="crm-agent",
+            expires_at=at(60),
+            address=media_id,
+            file=sealed(media_id, media.key_of(media_id)),
+        )
+        return self.add(media.stream_of(media_id), uploaded)
+
+    def fetched(self, name: str, part: int, chat_id: str = "a") -> int:
+        stored = media.MediaStored(
+            message_id=name,
+            part=part,
+            media_id=f"{name}-{part}",
+            address=f"{name}-{part}",
+            file=sealed(f"{name}-{part}"),
+        )
+        return self.on_chat(stored, chat_id)
+
+    def not_fetched(self, name: str, part: int, reason: str, chat_id: str = "a") -> int:
+        event = media.MediaUnavailable(message_id=name, part=part, reason=reason)
+        return self.on_chat(event, chat_id)
 
     def sent(self, name: str, chat_id: str = "a") -> int:
         return self.on_chat(chat.MessageSent(message_id=name, key=key(name)), chat_id)

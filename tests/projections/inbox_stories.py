@@ -30,6 +30,7 @@ STEPS = st.one_of(
     st.tuples(st.just("answer"), chat_ids, numbers, st.sampled_from(["sent", "failed", "lost"])),
     st.tuples(st.just("receipt"), chat_ids, st.sampled_from("re"), numbers, minutes,
               st.sampled_from(STATUSES), st.booleans()),
+    st.tuples(st.just("fetch"), chat_ids, numbers, st.booleans()),
     st.tuples(st.just("edit"), chat_ids, st.sampled_from("mre"), numbers, minutes),
     st.tuples(st.just("unsend"), chat_ids, st.sampled_from("mre"), numbers),
     st.tuples(st.just("react"), chat_ids, st.sampled_from("mre"), numbers, minutes,
@@ -49,6 +50,8 @@ class Story:
         self.disabled: set[tuple[str, str]] = set()
         self.channels: set[str] = set()
         self.written: set[str] = set()
+        self.fetched: set[tuple[str, int]] = set()
+        self.history.uploaded("photo")
         self.join(("crm", "shared"))
         for chat_id in CHATS:
             self.history.chat(chat_id, f"contact-{chat_id}")
@@ -88,13 +91,26 @@ class Story:
     def customer(self, chat_id: str, number: int, minute: int) -> None:
         name = f"{chat_id}m{number}"
         if self._is_new(name):
-            self.history.customer(name, minute, chat_id)
+            # The second one brings two files.
+            facts = {"kind": "image", "files": 2} if number else {}
+            self.history.customer(name, minute, chat_id, **facts)
+
+    def fetch(self, chat_id: str, part: int, is_there: bool) -> None:
+        name = f"{chat_id}m1"
+        if name not in self.written or (name, part) in self.fetched:
+            return
+        self.fetched.add((name, part))
+        if is_there:
+            self.history.fetched(name, part, chat_id)
+        else:
+            self.history.not_fetched(name, part, "gone", chat_id)
 
     def reply(self, chat_id: str, number: int, minute: int, service: str) -> None:
         name = f"{chat_id}r{number}"
         if service in self.active and self._is_new(name):
             channel_id = self.active[service]
-            self.history.reply(name, service, minute, chat_id, channel_id=channel_id)
+            facts = {"media_id": "photo"} if number else {}
+            self.history.reply(name, service, minute, chat_id, channel_id=channel_id, **facts)
 
     def echo(self, chat_id: str, number: int, minute: int, of_ours: bool) -> None:
         name = f"{chat_id}e{number}"

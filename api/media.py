@@ -1,0 +1,249 @@
+"""Files: POST and GET /v1/media; GET /media/{token} for platforms that fetch them (C9, S4)."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
+from litestar.params import FromPath
+from litestar.response import Stream
+
+from api import links
+from api.answers import answer, known_id
+from api.authentication import Principal, actor_of
+from api.chats import INBOX, MEDIA, viewer_of
+from api.commands.attachments import file_in
+from api.commands.media import MediaFiles
+from api.forms import BODY_BYTES_MAX, FIELD, file_of
+from api.media_view import ids_in
+from api.parts import Part
+from api.reading import Reading
+from api.views import VisibleMessage, message_view
+from domain.chat import ReplyRequested
+from domain.file_types import agreed, kind_of
+from domain.inbound import Content
+from domain.media import StoredFile, require_may_upload
+from domain.media_ports import FileGone
+from domain.organisation import may_view
+from domain.ports import Clock, Directory, Keys, Org, Unreadable
+from domain.refusal import NotFound, Refusal, WrongFile
+from projections import inbox_queries as inbox
+from projections import media as files
+from projections.media import Use
+from projections.projection import Connection
+from projections.sealed_parts import SealedPart
+
+AnyRequest = Request[Any, Any, Any]
+NO_SUCH_FILE = "There is no such file in this organisation."
+
+# Each file is answered with its own type.
+ANYTHING = "*/*"
+
+# Whatever is in a file, a browser that is given it is to do nothing with it but save it.
+HARMLESS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cache-Control": "private, no-store",
+}
+
+
+class UploadedView(msgspec.Struct, kw_only=True):
+    """A file that can be sent now."""
+
+    media_id: str
+    kind: str
+    bytes: int
+
+
+@dataclass
+class UploadOperation(Operation):
+    """The body is a form, which we read ourselves."""
+
+    def __post_init__(self) -> None:
+        """Say what the form holds."""
+        file = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+        form = Schema(
+            type=OpenAPIType.OBJECT,
+            properties={FIELD: file},
+            required=[FIELD],
+            additional_properties=False,
+        )
+        content = {"multipart/form-data": OpenAPIMediaType(schema=form)}
+        self.request_body = RequestBody(content=content, required=True)
+
+
+@post(
+    "/v1/media",
+    opt={"form": True},
+    operation_class=UploadOperation,
+    request_max_body_size=BODY_BYTES_MAX,
+)
+async def post_media(
+    request: AnyRequest, principal: Part[Principal], media: Part[MediaFiles]
+) -> Response[UploadedView]:
+    """Put a file here, to be sent within 24 hours by whoever put it here. Spec C9.
+
+    What it is is told by its first bytes; a file that calls itself something else is refused.
+    """
+    principal.require_scope("reply")
+    require_may_upload(principal.organisation, principal.user_id)
+    form = await file_of(request)
+    mime_type = agreed(form.mime_type, form.head)
+    if mime_type is None:
+        raise WrongFile(f"The file is not what it is called ({form.mime_type}).")
+    file = await media.keep(
+        principal.keys,
+        form.chunks,
+        mime_type=mime_type,
+        kind=kind_of(mime_type),
+        name=form.name,
+    )
+    try:
+        body = f"{file.sha256} {file.mime_type} {file.name}"
+        actor = await actor_of(request, principal, scope="reply", status=201, body=body)
+    except Refusal:
+        await media.store.remove(principal.keys.org, file.address)
+        raise
+    outcome = await media.upload(actor, file)
+    view = UploadedView(media_id=outcome.ids["media"], kind=file.kind, bytes=file.byte_count)
+    return answer(view, outcome, status=201)
+
+
+@get("/v1/media/{media_id:str}", media_type=ANYTHING)
+async def get_media(
+    request: AnyRequest,
+    media_id: FromPath[str],
+    principal: Part[Principal],
+    media: Part[MediaFiles],
+    reading: Part[Reading],
+    clock: Part[Clock],
+) -> Stream:
+    """A file of a message that the caller may see; or one's own, until it is sent. Spec S4.
+
+    Of any other nobody is told whether it is there.
+    """
+    known = known_id(media_id)
+    async with reading.of(request, principal, INBOX, MEDIA) as connection:
+        part = await _file_for(connection, principal, known, clock)
+    file = _opened(principal.keys, part) if part is not None else None
+    if file is None:
+        raise NotFound(NO_SUCH_FILE)
+    disposition = _attachment(file.name or f"{media_id}{_ending(file.mime_type)}")
+    return await _streamed(media, principal.keys.org, file, {"Content-Disposition": disposition})
+
+
+@get("/media/{token:str}", opt={"raw_body": True, "refusals": (404, 503)}, media_type=ANYTHING)
+async def get_linked_media(
+    token: FromPath[str],
+    media: Part[MediaFiles],
+    reading: Part[Reading],
+    directory: Part[Directory],
+    clock: Part[Clock],
+) -> Stream:
+    """The file of one message, for the platform that was given this address to fetch it."""
+    said = links.read(token)
+    org = await directory.organisation(said[0].organization_id) if said else None
+    if said is None or org is None:
+        raise NotFound(NO_SUCH_FILE)
+    linked, proof = said
+    keys = await directory.keys(org.number)
+    if not links.is_ours(keys, linked, proof, now=clock.now()):
+        raise NotFound(NO_SUCH_FILE)
+    async with reading.now(org.number) as connection:
+        use = await files.file_of(
+            connection, org=org.number, chat_id=linked.chat_id, message_id=linked.message_id
+        )
+    file = _opened(keys, use.file) if use is not None else None
+    if file is None:
+        raise NotFound(NO_SUCH_FILE)
+    return await _streamed(media, org, file, {})
+
+
+async def _file_for(
+    connection: Connection, principal: Principal, media_id: str, clock: Clock
+) -> SealedPart | None:
+    """The sealed file, if the caller is shown a message that it stands in."""
+    org = principal.keys.org.number
+    uses = await files.uses(connection, org=org, media_id=media_id)
+    for use in uses:
+        if await _is_shown(connection, principal, use, media_id, clock):
+            return use.file
+    icon = await files.icon(connection, org=org, media_id=media_id)
+    if icon is not None:  # Whoever belongs to the org may look at its channels.
+        return icon
+    if uses:
+        return None
+    upload = await files.upload(connection, org=org, media_id=media_id)
+    if upload is None or upload.user_id != principal.user_id or clock.now() >= upload.expires_at:
+        return None
+    return upload.file
+
+
+async def _is_shown(
+    connection: Connection, principal: Principal, use: Use, media_id: str, clock: Clock
+) -> bool:
+    """Whether one of the caller's services is shown this file: the very view of it is made."""
+    organisation, org = principal.organisation, principal.keys.org.number
+    for service in organisation.services:
+        if not may_view(organisation, principal.user_id, service):
+            continue
+        chat = await inbox.chat(connection, org=org, service=service, chat_id=use.chat_id)
+        if chat is None or not chat.connected:
+            continue
+        row = await inbox.message(
+            connection, org=org, chat_id=use.chat_id, view=chat.view, message_id=use.message_id
+        )
+        if row is None:
+            continue
+        shown = message_view(row, viewer_of(principal, service, clock), profiles={})
+        if isinstance(shown, VisibleMessage) and media_id in ids_in(shown.content.get("media", {})):
+            return True
+    return False
+
+
+def _opened(keys: Keys, part: SealedPart) -> StoredFile | None:
+    try:
+        data = keys.open(
+            part.sealed, stream=part.stream, stored_type=part.type, wrapped=part.wrapped
+        )
+    except Unreadable:
+        return None  # Erased, or nobody sent it in time (E4).
+    if part.type == ReplyRequested.stored_type:
+        return file_in(msgspec.json.decode(data, type=Content))
+    return msgspec.json.decode(data, type=StoredFile)
+
+
+async def _streamed(
+    media: MediaFiles, org: Org, file: StoredFile, headers: dict[str, str]
+) -> Stream:
+    chunks = media.store.read(org, file)
+    try:
+        first = await anext(chunks)
+    except FileGone as error:
+        raise NotFound("The file is not in the store any more.") from error
+    about = {"Content-Length": str(file.byte_count), "Content-Type": file.mime_type}
+    return Stream(_after(first, chunks), headers=HARMLESS | about | headers)
+
+
+async def _after(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for chunk in chunks:
+        yield chunk
+
+
+def _attachment(name: str) -> str:
+    """RFC 6266: the name in UTF-8, percent-encoded."""
+    return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _ending(mime_type: str) -> str:
+    """What a nameless file is called at its end."""
+    subtype = mime_type.partition("/")[2]
+    return f".{subtype}" if subtype.isalnum() else ""
+
+
+HANDLERS = (post_media, get_media, get_linked_media)
