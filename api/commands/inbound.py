@@ -83,9 +83,11 @@ class Inbound:
             or business_account_id is None
         ):
             return
+        # As it came it is kept once, with the business account.
+        said = replace(occurrence, raw=None, dedupe=("told", *occurrence.dedupe))
         for number, account_id in await self._directory.accounts_of(platform, business_account_id):
             keys = await self._directory.keys(number)
-            await self.receive_for(keys, platform, replace(occurrence, account_id=account_id))
+            await self.receive_for(keys, platform, replace(said, account_id=account_id))
 
     async def _holders_of(self, platform: str, occurrence: AnyOccurrence) -> list[int]:
         if occurrence.account_id is not None:

@@ -123,12 +123,13 @@ class Reception:
             case ActivityOccurred() as activity:
                 self._activity(unit, activity)
             case AccountNoticed() as notice:
-                self.keep_raw(unit)
-                self._heed(unit, notice)
+                self._notice(unit, notice)
             case NotUnderstood():
                 self.keep_raw(unit)
 
-    def _heed(self, unit: Unit, notice: AccountNoticed) -> None:
+    def _notice(self, unit: Unit, notice: AccountNoticed) -> None:
+        if notice.raw is not None:
+            self.keep_raw(unit)
         note_condition(unit, self._platform, self._account, notice, now=self._received_at)
         if notice.template is not None and notice.account_id is not None:
             heed_template_word(unit, self._platform, self._account, notice.template, at=self._at)

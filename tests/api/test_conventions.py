@@ -61,8 +61,9 @@ async def test_every_write_says_the_position_that_it_produced(office: Office):
             continue
         names = await PREPARATIONS[operation](office) if operation in PREPARATIONS else {}
         before = await last_position(office.admin)
-        path, body = office.path(template, **names), office.body(method, template, **names)
-        response = await office.admin.call(method, path, json=body)
+        path = office.path(template, **names)
+        arguments = office.arguments(method, template, **names)
+        response = await office.admin.call(method, path, **arguments)
         assert response.status_code < 300, (operation, response.text)
         position = int(response.headers["trunkline-position"])
         assert before <= position <= await last_position(office.admin), operation
@@ -262,6 +263,7 @@ async def test_a_cursor_that_is_none_of_ours_is_refused(office: Office):
     org = office.admin
     await office.trunkline.says("hi", account_id=office.names["account_id"], phone="12025550177")
     await org.connect("crm", office.trunkline.account())
+    await org.put(f"/v1/services/{office.names['service']}/canned/bye", {"text": "Goodbye"})
     await org.settled()
     for path in await lists(office):
         page = await org.get(f"{path}?limit=1")
