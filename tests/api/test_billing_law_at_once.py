@@ -32,6 +32,7 @@ from api.commands.credits import CreditAccounts
 from api.commands.execute import Request
 from api.commands.organisations import Organisations
 from api.commands.replies import Replies, Start, TemplateReply
+from api.commands.templates import AccountTemplates
 from api.main import Core, core, found
 from api.main import Database as Where
 from api.settings import Settings
@@ -140,7 +141,8 @@ class AtOnce(RuleBasedStateMachine):
         made = await Channels(parts.context).connect(actor, connected)
         self.channel = made.ids["channel"]
         place = {"platform": "whatsapp", "account_id": self.account, "name": "hello"}
-        await Replies(parts.context).define_template(actor, **place, language="en", template=HELLO)
+        templates = AccountTemplates(parts.context)
+        await templates.define(actor, **place, language="en", template=HELLO)
         accounts = CreditAccounts(parts.context)
         await accounts.choose_pricing(actor, None, replace(DEFAULT_PRICING, card=DEAR))
         await accounts.buy(actor, self.account, credits_)

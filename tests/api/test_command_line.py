@@ -179,10 +179,12 @@ async def test_the_history_of_every_kind_of_thing_is_told_in_words_and_in_json(
     kinds = {stream.partition(":")[0] for stream in found}
     assert kinds == {
         "account",
+        "canned",
         "channel",
         "chat",
         "contact",
         "credits",
+        "media",
         "organisation",
         "reader",
         "template",
@@ -225,7 +227,7 @@ async def test_the_state_of_every_kind_of_thing_is_shown_as_of_a_position_or_a_t
 async def test_a_history_that_there_is_not_is_told(operator: Operator, office: Office):
     org = ("--org", office.admin.organization_id)
     for arguments, code, told in (
-        (("nonsense:1",), 2, "'nonsense:1' is none of account, channel, chat"),
+        (("nonsense:1",), 2, "'nonsense:1' is none of account, canned, channel, chat"),
         (("chat:nobodys",), 1, "There is no chat:nobodys in this organisation."),
         (("organisation", "--as-of", "0"), 1, "organisation did not exist then."),
         (("organisation", "--as-of", "2020-01-01T00:00:00Z"), 1, "did not exist then."),

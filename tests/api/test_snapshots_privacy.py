@@ -29,8 +29,8 @@ async def test_nothing_personal_stands_in_what_is_kept(
     async def kinds() -> set[str]:
         return {stream.partition(":")[0] for stream, _ in await kept(trunkline)}
 
-    # Nobody has chosen a rule here, and only Messenger has watermarks.
-    await eventually(kinds, set(AGGREGATES) - {"unrouted", "rules", "watermark"})
+    # Nobody has chosen a rule or wants readings shown, and only Messenger has watermarks.
+    await eventually(kinds, set(AGGREGATES) - {"unrouted", "rules", "watermark", "marking"})
     for stream, state in await kept(trunkline):
         for private in PRIVATE:
             assert private.encode() not in state, stream

@@ -17,7 +17,14 @@ import httpx
 from msgspec.structs import replace
 
 from adapters.dispatcher import CLAIM_LIFETIME
-from adapters.fakes.behaviour import Behaviour, accepts_late, accepts_then_drops, answers, drops
+from adapters.fakes.behaviour import (
+    Behaviour,
+    accepts_late,
+    accepts_then_drops,
+    answers,
+    behaves,
+    drops,
+)
 from adapters.pretended import Pretended
 from api.main import Core, Database, beside, core, found, pretended, verify_log
 from api.processes import dispatching, projecting
@@ -123,10 +130,13 @@ class Day:
                 await self.client.reply(SERVICE, self.chats[address], mine[-1])
 
     def trouble(self) -> list[Behaviour]:
-        """What the next requests meet: some are refused, some lost, some answers lost."""
+        """What every other request meets: some are refused, some lost, some answers lost.
+
+        All of them would be an outage, after which each try waits longer than the one before.
+        """
         limits = importlib.import_module(f"adapters.{self.platform}.fake_behaviour").limits
         kinds = [limits(1), answers(503), drops(), accepts_then_drops(), accepts_late(0.2)]
-        return [self.chance.choice(kinds) for _ in range(2 * CUSTOMERS)]
+        return [each for _ in range(CUSTOMERS) for each in (self.chance.choice(kinds), behaves())]
 
     async def crash_while_sending(self) -> None:
         """A dispatcher of its own process sends, and is killed in the middle of it."""
