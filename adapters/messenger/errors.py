@@ -15,7 +15,7 @@ MEANINGS = meanings(
         (Meaning("stop", "account_unknown"), ((100, 33),)),
         (Meaning("reject", "undeliverable"), (551, (551, 1545041), (100, 2018001))),
         # They concern one customer, so the page goes on with all others.
-        (Meaning("reject", "undeliverable"), (230, (200, 1545041), (200, 2018108))),
+        (Meaning("reject", "undeliverable"), ((200, 1545041), (200, 2018108))),
         (Meaning("reject", "window_closed"), ((10, 2018278), (10, 2534022), (10, 2018065))),
         (Meaning("reject", "media"), ((100, 2018047), (100, 2018109), (613, 2018109))),
     )

@@ -202,7 +202,7 @@ CODES: list[tuple[int, int | None, int, SendAnswer | str]] = [
     (551, None, 400, "undeliverable"),
     (200, 1545041, 400, "undeliverable"),
     (200, 2018108, 400, "undeliverable"),
-    (230, None, 403, "undeliverable"),
+    (230, None, 403, AccountStopped(reason="permission", code=230)),
     (100, 2018001, 400, "undeliverable"),
     (100, 2018047, 400, "media"),
     (100, 2018109, 400, "media"),
