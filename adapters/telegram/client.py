@@ -11,7 +11,7 @@ from adapters.exchange import NoReply, Reply, TimeLimits, exchange
 from adapters.readers import identifier, part
 from adapters.telegram.calls import call, is_token
 from adapters.telegram.errors import BotError, read_error, send_answer
-from adapters.telegram.naming import MessageName
+from adapters.telegram.naming import MessageName, is_group
 from adapters.telegram.outgoing import Method, chat_of, method_for
 from adapters.unsendable import Unsendable
 from domain.credentials import Credentials
@@ -61,7 +61,7 @@ class BotApi:
             return unsendable.answer
         except UnicodeEncodeError:
             return Rejected(reason="invalid", code=None, detail="Half a character is no text.")
-        answer = _read_send_reply(reply, secret=bot_token)
+        answer = _read_send_reply(reply, secret=bot_token, to_group=is_group(chat_id))
         if not isinstance(answer, Accepted):
             log_refusal(answer, reply, account_id=message.account_id)
         return answer
@@ -103,11 +103,11 @@ def _error(reply: Reply | NoReply, *, secret: str) -> BotError | None:
     return read_error(document_of(reply), secret=secret)
 
 
-def _read_send_reply(reply: Reply | NoReply, *, secret: str) -> SendAnswer:
+def _read_send_reply(reply: Reply | NoReply, *, secret: str, to_group: bool) -> SendAnswer:
     if isinstance(reply, Reply) and reply.status < 300:
         return _accepted(document_of(reply)) or unexplained(reply)
     error = _error(reply, secret=secret)
-    return send_answer(error) if error is not None else unexplained(reply)
+    return send_answer(error, to_group=to_group) if error is not None else unexplained(reply)
 
 
 def _accepted(document: Any) -> Accepted | None:

@@ -104,14 +104,20 @@ def _within_limits(seconds: float) -> float:
     return min(max(seconds, 0.0), RETRY_AFTER_SECONDS_MAX)
 
 
-def send_answer(error: BotError) -> Rejected | Deferred | AccountStopped | Unsettled:
-    """What an error means for the message. Spec N3."""
+def send_answer(
+    error: BotError, *, to_group: bool
+) -> Rejected | Deferred | AccountStopped | Unsettled:
+    """What an error means for the message. Spec N3.
+
+    Groups are limited far sooner than the bot is, so what is said of one is not held against all.
+    """
     meaning = error.meaning
     match meaning.verdict:
         case "stop":
             return AccountStopped(reason=meaning.reason, code=error.code)
         case "defer":
-            return Deferred(reason=meaning.reason, retry_after_seconds=error.retry_after_seconds)
+            reason = "pair_limited" if to_group else meaning.reason
+            return Deferred(reason=reason, retry_after_seconds=error.retry_after_seconds)
         case "transient":
             return Unsettled(reason=meaning.reason)
         case "reject":

@@ -24,6 +24,11 @@ def is_chat_id(written: str) -> bool:
     return digits.isascii() and digits.isdigit() and len(digits) <= CHAT_ID_LENGTH_MAX
 
 
+def is_group(chat_id: str) -> bool:
+    """Whether more than one person reads there."""
+    return chat_id.startswith("-")
+
+
 def read_name(written: str) -> MessageName | None:
     """What a name stands for; None for one that is of no chat's message, such as a button's."""
     parts = written.split(":")

@@ -262,7 +262,17 @@ def test_an_error(code: int, said: str, expected: SendAnswer | str) -> None:
     assert error is not None
     if isinstance(expected, str):
         expected = Rejected(reason=expected, code=code, detail=said)
-    assert send_answer(error) == expected
+    assert send_answer(error, to_group=False) == expected
+
+
+@pytest.mark.parametrize(("chat", "reason"), [(KIM, "rate_limited"), (GROUP, "pair_limited")])
+async def test_a_limit_of_a_group_is_not_held_against_the_bot(
+    chat: int, reason: str, api: BotApi, fake: FakeTelegram
+) -> None:
+    kind = "group" if chat < 0 else "telegram"
+    fake.next_requests(limits(3))
+    limited = message(recipient=(Address(f"{kind}:{BOT.bot_id}", str(chat)),))
+    assert await api.send(limited, CREDENTIALS) == Deferred(reason=reason, retry_after_seconds=3.0)
 
 
 @pytest.mark.parametrize(
