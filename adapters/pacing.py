@@ -107,6 +107,8 @@ class Pacing:
         trouble = self._troubles.get(account)
         is_new = trouble is None or begun_at >= trouble.noted_at
         match answer:
+            case Rejected(code=None):  # Ours: the platform was not asked.
+                return None
             case Accepted() | Rejected() | AccountStopped():
                 if is_new:
                     self._troubles.pop(account, None)
