@@ -229,6 +229,11 @@ def note_accepted(account: Account) -> list[Event]:
     return [AccountResumed()] if account.stopped or passes else []
 
 
+def note_refused(account: Account) -> list[Event]:
+    """Note, once, that the platform answers again: it has refused one message for itself."""
+    return note_accepted(account) if not account.stopped else []
+
+
 def resume(account: Account) -> list[Event]:
     """Note, once, that the platform says all is well again."""
     return [AccountResumed()] if account.stopped or account.impaired else []

@@ -122,6 +122,8 @@ class Dispatching:
                 unit.record(account_stream, stopped)
             elif isinstance(answer, Accepted):
                 unit.record(account_stream, accounts.note_accepted(account))
+            elif isinstance(answer, Rejected) and answer.code is not None:
+                unit.record(account_stream, accounts.note_refused(account))
 
         await self._context.executor.execute(keys.org, decide)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from adapters import pacing
-from adapters.whatsapp.fake_behaviour import limits
+from adapters.whatsapp.fake_behaviour import fails, limits
 from tests.adapters.recorded import ACCOUNTS, signed
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import eventually
@@ -58,6 +58,21 @@ async def test_a_platform_that_is_away_shows_as_unreachable_until_it_takes_a_mes
         ("account.impaired", *shown),
         ("account.resumed", None, None),
     ]
+
+
+async def test_a_platform_that_refuses_one_message_for_itself_is_reached_again(
+    trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pacing, "NEWS_AFTER_TIMES", 1)
+    inbox = await ready(trunkline)
+    trunkline.fake.next_requests(limits(1), fails(131026))
+    await inbox.org.reply("crm", inbox.chats["A"], "a")
+    await eventually(lambda: fates(inbox), [("failed", "undeliverable")])
+    assert await told(inbox.org) == [
+        ("account.impaired", "limited", "rate_limited"),
+        ("account.resumed", None, None),
+    ]
+    assert await health(inbox.org, inbox.channel_id) == ("ok", None)
 
 
 async def tries(inbox: Inbox) -> int:
