@@ -170,7 +170,7 @@ class Bell:
     def __init__(self) -> None:
         self._rung = asyncio.Event()
 
-    def ring(self) -> None:
+    def ring(self, _orgs: Collection[int] | None = None) -> None:
         self._rung.set()
         self._rung = asyncio.Event()
 

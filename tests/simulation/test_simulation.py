@@ -22,6 +22,7 @@ from api.commands.states import States
 from tests.simulation.database import Rules
 from tests.simulation.laws import Broken, check
 from tests.simulation.platform import Platform
+from tests.simulation.ports import Bell
 from tests.simulation.story import Restless, Story
 
 CHUNK = 50
@@ -134,3 +135,11 @@ def test_control_a_mistake_in_the_program_is_found(
 ):
     monkeypatch.setattr(part, name, mistake)
     assert is_found()
+
+
+async def test_the_bell_rings_when_the_log_says_whose_it_has_grown():
+    bell = Bell()
+    waiting = asyncio.create_task(bell.wait(10.0))
+    await asyncio.sleep(0)
+    bell.ring([1])
+    assert await waiting
