@@ -8,7 +8,7 @@ where the platform knows a message again by its key is it asked again.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -38,12 +38,17 @@ from domain.ports import (
     WaitingAccount,
     Wakener,
 )
-from domain.windows import TEMPLATE_LIFETIME
 
 # A platform's answer is awaited for at most half of this; a claim that is older is abandoned.
 CLAIM_LIFETIME = timedelta(seconds=60)
 
-VERIFYING_MAX = 16  # At once: a platform that is slow holds up nobody else's.
+# All that waits is looked over from time to time: it may have waited for too long.
+LOOKING_OVER = "what is over"  # In a lane of its own.
+BEGINNING = (0, "")  # Before every org and chat.
+PAGE_PAUSE_SECONDS = 0.2
+LOOK_OVER_PAUSE_SECONDS = 5.0
+
+VERIFYING_MAX = 16  # At once, for each platform: one that is slow holds up no other.
 # Answers as operators are shown them, and bounds for how long they took.
 ANSWERS: Mapping[type[SendAnswer], str] = {
     Accepted: "accepted",
@@ -83,6 +88,7 @@ class Dispatcher:
         self._pacing = Pacing()
         self._lanes = Lanes()
         # For operators: answers by platform and kind, and how long they took by platform.
+        self._looked_over, self._look_over_at = BEGINNING, 0.0
         self.answers: Counter[tuple[str, str]] = Counter()
         self.seconds: dict[str, Histogram] = {}
 
@@ -93,7 +99,8 @@ class Dispatcher:
             while True:
                 try:
                     await self._give_up_orphans()
-                    await self._end_what_is_over()
+                    if self._lanes.has_room(LOOKING_OVER):
+                        self._lanes.start(LOOKING_OVER, self._end_what_is_over)
                     await self._send_due()
                 except Exception:
                     logger.exception("The dispatcher could not look for messages")
@@ -166,11 +173,30 @@ class Dispatcher:
     async def _give_up_orphans(self) -> None:
         for due in await self._outbox.orphans(self._clock.now() - CLAIM_LIFETIME):
             if (due.org, due.chat_id) not in self._lanes:
-                await self._commands.give_up_claim(due)
+                await self._one(due, self._commands.give_up_claim)
 
     async def _end_what_is_over(self) -> None:
-        for due in await self._outbox.held(self._clock.now() - TEMPLATE_LIFETIME):
-            await self._commands.end_if_over(due)
+        """Time runs out for what cannot be sent, too: its account is stopped, or left in peace.
+
+        Nobody waits for this. It goes through all that waits, a page at a time, and begins again.
+        """
+        if self._loop_time() < self._look_over_at:
+            return
+        page = await self._quietly(self._outbox.waiting(after=self._looked_over)) or []
+        for due in page:
+            if (due.org, due.chat_id) not in self._lanes:
+                await self._one(due, self._commands.end_if_over)
+        self._looked_over = (page[-1].org, page[-1].chat_id) if page else BEGINNING
+        pause_seconds = PAGE_PAUSE_SECONDS if page else LOOK_OVER_PAUSE_SECONDS
+        self._look_over_at = self._loop_time() + pause_seconds
+
+    @staticmethod
+    async def _one(due: DueMessage, command: Callable[[DueMessage], Awaitable[None]]) -> None:
+        """One that goes wrong holds up no other."""
+        try:
+            await command(due)
+        except Exception:
+            logger.exception("A message could not be ended", extra={"message_id": due.message_id})
 
     async def _pause(self) -> float | None:
         """How long at most, where something is to be done at a known time."""

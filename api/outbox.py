@@ -28,7 +28,7 @@ from domain.ports import (
 from domain.read_marking import WaitingMarking
 from projections import markings, outbox, verifications
 from projections.builds import LiveBuilds
-from projections.outbox import Claim, Held, Outgoing
+from projections.outbox import Claim, Outgoing, Waiting
 
 AT_ONCE_MAX = 64
 # One busy account leaves room for the others.
@@ -82,13 +82,11 @@ class ProjectedOutbox:
             )
         return [_due(each, attempt=each.attempt) for each in claims]
 
-    async def held(self, requested_before: datetime) -> list[DueMessage]:
-        """Messages of stopped accounts that are so old that their time may be over."""
+    async def waiting(self, *, after: tuple[int, str]) -> list[DueMessage]:
+        """The next message of each chat, whatever it waits for: a page, by org and chat."""
         async with self._live.within(None) as connection:
-            held = await outbox.held(
-                connection, requested_before=requested_before, limit=AT_ONCE_MAX
-            )
-        return [_due(each) for each in held]
+            waiting = await outbox.waiting(connection, after=after, limit=AT_ONCE_MAX)
+        return [_due(each) for each in waiting]
 
     async def next_due(self) -> datetime | None:
         """When the next message that waits for a time is due."""
@@ -186,7 +184,7 @@ def _is_to_group(outgoing: Outgoing) -> bool:
     return any(each.kind.startswith("group:") for each in outgoing.recipients)
 
 
-def _due(each: Outgoing | Claim | Held, *, attempt: int = 0) -> DueMessage:
+def _due(each: Outgoing | Claim | Waiting, *, attempt: int = 0) -> DueMessage:
     return DueMessage(
         org=each.org,
         platform=each.platform,

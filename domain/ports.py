@@ -351,8 +351,8 @@ class Outbox(Protocol):
     async def orphans(self, claimed_before: datetime) -> list[DueMessage]:
         """Messages that a dispatcher took long ago and never settled."""
 
-    async def held(self, requested_before: datetime) -> list[DueMessage]:
-        """Messages of stopped accounts that are so old that their time may be over."""
+    async def waiting(self, *, after: tuple[int, str]) -> list[DueMessage]:
+        """The next message of each chat, whatever it waits for: a page, by org and chat."""
 
     async def next_due(self) -> datetime | None:
         """When the next message that waits for a time is due."""
@@ -374,7 +374,7 @@ class DispatchCommands(Protocol):
         """Take a message; False if it is not its turn or its time is over."""
 
     async def end_if_over(self, due: DueMessage) -> None:
-        """End a message whose time is over."""
+        """End the messages of this one's chat whose time is over."""
 
     async def record_answer(self, due: DueMessage, answer: SendAnswer) -> None:
         """Write down what the platform answered."""

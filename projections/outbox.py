@@ -75,15 +75,14 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     claimed_at: datetime
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that cannot leave because its account is stopped."""
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A message whose turn it is, and which nobody is sending."""
 
     org: int
     platform: str
     account_id: str
     chat_id: str
     message_id: str
-    requested_at: datetime
 
 
 class Backlog(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,13 +143,14 @@ async def next_due(connection: Connection) -> datetime | None:
     return row[0] if row else None
 
 
-async def held(connection: Connection, *, requested_before: datetime, limit: int) -> list[Held]:
-    """Messages of stopped accounts, requested before a time and not tried since. Spec N3.
+async def waiting(connection: Connection, *, after: tuple[int, str], limit: int) -> list[Waiting]:
+    """What is to be sent next in each chat, whatever it waits for. Spec N3.
 
-    Their window may have closed: they are to fail, not to be sent.
+    Its window may close meanwhile: then it is to fail. By org and chat, behind `after`.
     """
-    cursor = connection.cursor(row_factory=class_row(Held))
-    await cursor.execute(SQL["held"], {"requested_before": requested_before, "limit": limit})
+    org, chat_id = after
+    cursor = connection.cursor(row_factory=class_row(Waiting))
+    await cursor.execute(SQL["waiting"], {"org": org, "chat_id": chat_id, "limit": limit})
     return await cursor.fetchall()
 
 

@@ -77,8 +77,6 @@ CREATE INDEX IF NOT EXISTS outbox_ready ON outbox (org, platform, account_id, du
 CREATE INDEX IF NOT EXISTS outbox_due ON outbox (due_at)
     WHERE turn AND state = 'waiting' AND NOT held;
 CREATE INDEX IF NOT EXISTS outbox_claimed ON outbox (claimed_at) WHERE state = 'sending';
-CREATE INDEX IF NOT EXISTS outbox_held ON outbox (due_at)
-    WHERE turn AND state = 'waiting' AND held;
 
 -- due_messages --
 -- The first half. `busy` hops through outbox_ready from account to account, so that a long
@@ -153,13 +151,13 @@ SELECT org, platform, account_id, chat_id, message_id, attempt, dispatcher, clai
 -- Served by outbox_due.
 SELECT min(due_at) FROM outbox WHERE turn AND state = 'waiting' AND NOT held;
 
--- held --
--- Served by outbox_held. Their time runs out also while their account is stopped (N3). Who
--- tries one after all has moved its due_at, and is not given it again at once.
-SELECT org, platform, account_id, chat_id, message_id, requested_at
+-- waiting --
+-- By primary key, a page at a time. Time runs out also for what cannot be sent: its account is
+-- stopped or left in peace, or the platform has named a far time (N3).
+SELECT org, platform, account_id, chat_id, message_id
   FROM outbox
- WHERE turn AND state = 'waiting' AND held AND due_at < %(requested_before)s
- ORDER BY due_at
+ WHERE turn AND state = 'waiting' AND (org, chat_id) > (%(org)s, %(chat_id)s)
+ ORDER BY org, chat_id
  LIMIT %(limit)s;
 
 -- backlogs --

@@ -74,19 +74,20 @@ class Dispatching:
         return outcome.value is True
 
     async def end_if_over(self, due: DueMessage) -> None:
-        """End a message of a stopped account whose time is over. Spec N3."""
+        """End what waits in this chat and whose time is over. Spec N3."""
         keys = await self._context.directory.keys(due.org)
         stream = chats.stream_of(due.chat_id)
 
         def decide(unit: Unit) -> None:
             chat = unit.state(stream, Chat)
-            message = chat.outbound.get(due.message_id)
-            if message is not None:
-                channel = unit.state(channels.stream_of(message.channel_id), Channel)
-                now = self._context.clock.now()
+            now = self._context.clock.now()
+            over: list[Event] = []
+            for message_id in chat.queue:
+                channel_id = chat.outbound[message_id].channel_id
+                channel = unit.state(channels.stream_of(channel_id), Channel)
                 rule = window_rule_of(unit, chat.platform, chat.account_id, at=now)
-                over = sending.end_if_over(chat, channel, due.message_id, rule=rule, now=now)
-                self._record(unit, due, over)
+                over += sending.end_if_over(chat, channel, message_id, rule=rule, now=now)
+            self._record(unit, due, over)
 
         await self._context.executor.execute(keys.org, decide)
 

@@ -185,6 +185,37 @@ async def test_what_waits_when_its_window_closes_fails_for_that_reason(trunkline
     assert await sent_texts(inbox) == []
 
 
+@pytest.mark.parametrize("behaviour", [limits(3600), fails(190)])
+async def test_a_window_closes_also_for_an_account_that_is_left_in_peace_or_stopped(
+    trunkline: Trunkline, behaviour: Behaviour
+):
+    """Spec N3: then, and not when the account may send again. So does what comes behind it."""
+    inbox = await ready(trunkline, hours_ago=24 - 3 / HOUR)
+    trunkline.fake.next_requests(behaviour)
+    for text in "ab":
+        await inbox.org.reply("crm", inbox.chats["A"], text)
+    await eventually(lambda: fates(inbox), [("failed", "window_closed")] * 2)
+    assert await sent_texts(inbox) == []
+
+
+async def test_a_service_leaves_also_an_account_that_is_left_in_peace(trunkline: Trunkline):
+    """Spec N3."""
+    inbox = await ready(trunkline)
+    await inbox.org.services("desk")
+    await inbox.org.connect("desk", inbox.account)
+    trunkline.fake.next_requests(limits(3600))
+    for text in "ab":
+        await inbox.org.reply("crm", inbox.chats["A"], text)
+    await eventually(lambda: deferred(inbox, "rate_limited"), True)
+    await inbox.org.post(f"/v1/channels/{inbox.channel_id}/services/crm/disable")
+    await eventually(lambda: failures(inbox), ["service_left"] * 2)
+
+
+async def failures(inbox: Inbox) -> list[str]:
+    failed = await inbox.org.events(type="chat.message_failed")
+    return [each["data"]["reason"] for each in failed]
+
+
 async def test_what_waits_when_its_service_leaves_fails_for_that_reason(trunkline: Trunkline):
     """Spec N3. Another service's reply in the same chat goes on."""
     inbox = await ready(trunkline)

@@ -12,7 +12,7 @@ from domain import contact as contacts
 from domain.event import Event, Sealed
 from domain.ports import PassedOver
 from projections import outbox
-from projections.outbox import Claim, Held, Outgoing, Recipient
+from projections.outbox import Claim, Outgoing, Recipient, Waiting
 from tests.conftest import BUILDS, Database
 from tests.projections.outbox_scenario import (
     CHANNEL_CREATED,
@@ -322,18 +322,18 @@ async def test_n3_a_leaving_services_messages_fail_also_on_a_stopped_account(mai
     assert await mail.due() == []
 
 
-async def test_n3_a_held_message_can_be_found_when_its_window_may_have_closed(mail: Mail) -> None:
-    await mail.happened(requested("m"), requested("n"), on_account(STOPPED))
-    assert await outbox.held(mail.connection, requested_before=NOON, limit=10) == []
-    assert await outbox.held(mail.connection, requested_before=NOON + SECOND, limit=10) == [
-        Held(
-            org=mail.org,
-            platform="whatsapp",
-            account_id="1",
-            chat_id="a",
-            message_id="m",
-            requested_at=NOON,
-        )
-    ]
-    await mail.happened(sending("m"), deferred("m", until=LATER))
-    assert await outbox.held(mail.connection, requested_before=LATER, limit=10) == []
+async def waiting(mail: Mail, *, after: str = "") -> list[Waiting]:
+    return await outbox.waiting(mail.connection, after=(mail.org, after), limit=10)
+
+
+async def test_n3_what_waits_can_be_found_whatever_it_waits_for(mail: Mail) -> None:
+    await mail.happened(requested("m"), requested("n"))
+    found = Waiting(org=mail.org, platform="whatsapp", account_id="1", chat_id="a", message_id="m")
+    assert await waiting(mail) == [found]
+    assert await waiting(mail, after="a") == []
+    await mail.happened(sending("m"))
+    assert await waiting(mail) == []
+    await mail.happened(deferred("m", until=LATER), on_account(STOPPED))
+    assert await waiting(mail) == [found]
+    await mail.happened(on_channel(LEAVE[0]))
+    assert await waiting(mail) == [found]

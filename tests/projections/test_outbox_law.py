@@ -167,7 +167,7 @@ QUERIES = {
     ),
     "orphans": (outbox.SQL, {"claimed_before": NOON, "limit": 100}),
     "next_due": (outbox.SQL, {}),
-    "held": (outbox.SQL, {"requested_before": NOON, "limit": 100}),
+    "waiting": (outbox.SQL, {"chat_id": "b", "limit": 100}),
     "load_chats": (outbox_batch.SQL, CHAT_IDS),
     "load_messages": (outbox_batch.SQL, CHAT_IDS),
     "load_accounts": (

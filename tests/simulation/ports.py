@@ -261,8 +261,10 @@ class MemoryOutbox:
             if chat.outbound[message_id].sending and projected.moments[message_id] < claimed_before
         ]
 
-    async def held(self, requested_before: datetime) -> list[DueMessage]:
-        return []
+    async def waiting(self, *, after: tuple[int, str]) -> list[DueMessage]:
+        found = [due for due, _ in self._waiting(await self._look())]
+        found.sort(key=lambda due: (due.org, due.chat_id))
+        return [due for due in found if (due.org, due.chat_id) > after]
 
     async def open(self, due: DueMessage) -> OutboundMessage | None:
         await self._machine.ask_database()
