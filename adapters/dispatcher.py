@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from adapters.histogram import Histogram
 from adapters.lanes import RECORD_PAUSE_SECONDS, Lanes, Rounds
@@ -61,6 +61,7 @@ ANSWER_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 SOON_SECONDS = 0.02
 VERIFICATION_PAUSE_FIRST_SECONDS = 2.0
 VERIFICATION_PAUSE_MAX_SECONDS = 60.0
+ANSWER_REMEMBERED_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -87,8 +88,8 @@ class Dispatcher:
         self._name = name
         self._pacing = Pacing()
         self._lanes = Lanes()
-        # For operators: answers by platform and kind, and how long they took by platform.
         self._looked_over, self._look_over_at = BEGINNING, 0.0
+        # For operators: answers by platform and kind, and how long they took by platform.
         self.answers: Counter[tuple[str, str]] = Counter()
         self.seconds: dict[str, Histogram] = {}
 
@@ -220,6 +221,13 @@ class Dispatcher:
             return None
 
 
+class Pause(NamedTuple):
+    """Until when an account is not asked about, in the loop's time, and how long that is."""
+
+    until: float
+    seconds: float
+
+
 class Verifier:
     """Checks the credentials of accounts once they are given. Spec S15."""
 
@@ -234,8 +242,8 @@ class Verifier:
         self._commands = commands
         self._platforms = platforms
         self._wakener = wakener
-        self._pauses: dict[WaitingAccount, tuple[float, float]] = {}  # Not before, pause.
-        self._lanes = Lanes(at_once_max=VERIFYING_MAX)
+        self._pauses: dict[WaitingAccount, Pause] = {}
+        self._lanes = {platform: Lanes(at_once_max=VERIFYING_MAX) for platform in platforms}
 
     async def run(self) -> None:
         """Check until cancelled; a platform that does not answer is asked again later."""
@@ -243,16 +251,26 @@ class Verifier:
         try:
             while True:
                 try:
-                    for account in await self._outbox.unverified(self._platforms.keys()):
-                        if self._lanes.has_room(account):
-                            self._lanes.start(account, partial(self._check, account))
+                    await self._check_all()
                 except Exception:
                     logger.exception(
                         "It could not be found out whose credentials are to be checked"
                     )
                 await rounds.next()
         finally:
-            await self._lanes.stop()
+            await asyncio.gather(*(lanes.stop() for lanes in self._lanes.values()))
+
+    async def _check_all(self) -> None:
+        now = asyncio.get_running_loop().time()
+        kept_since = now - VERIFICATION_PAUSE_MAX_SECONDS
+        self._pauses = {
+            each: pause for each, pause in self._pauses.items() if pause.until > kept_since
+        }
+        left_alone = [each for each, pause in self._pauses.items() if pause.until > now]
+        for account in await self._outbox.unverified(self._platforms.keys(), left_alone):
+            lanes = self._lanes[account.platform]
+            if lanes.has_room(account):
+                lanes.start(account, partial(self._check, account))
 
     async def _check(self, account: WaitingAccount) -> None:
         try:
@@ -261,10 +279,6 @@ class Verifier:
             logger.exception("Credentials could not be checked")
 
     async def _verify(self, account: WaitingAccount) -> None:
-        now = asyncio.get_running_loop().time()
-        not_before, pause = self._pauses.get(account, (0.0, VERIFICATION_PAUSE_FIRST_SECONDS))
-        if now < not_before:
-            return
         credentials = await self._credentials_of(account)
         missing = missing_to_send(account.platform, credentials)
         if missing:
@@ -275,12 +289,16 @@ class Verifier:
         # Those that replaced them meanwhile are checked in the next round.
         if await self._credentials_of(account) != credentials:
             return
+        now = asyncio.get_running_loop().time()
         if isinstance(answer, NotReached):
-            longer = min(pause * 2, VERIFICATION_PAUSE_MAX_SECONDS)
-            self._pauses[account] = (now + pause, longer)
+            before = self._pauses.get(account)
+            longer = before.seconds * 2 if before else VERIFICATION_PAUSE_FIRST_SECONDS
+            seconds = min(longer, VERIFICATION_PAUSE_MAX_SECONDS)
+            self._pauses[account] = Pause(now + seconds, seconds)
             return
-        self._pauses.pop(account, None)
         await self._commands.record_verification(account, answer)
+        # That is in the log, and what waits to be checked shows it a moment later.
+        self._pauses[account] = Pause(now + ANSWER_REMEMBERED_SECONDS, 0.0)
 
     async def _credentials_of(self, account: WaitingAccount) -> Credentials:
         return await self._outbox.credentials(account.org, account.platform, account.account_id)

@@ -153,14 +153,21 @@ class ProjectedOutbox:
             url=url,
         )
 
-    async def unverified(self, platforms: Collection[str]) -> list[WaitingAccount]:
-        """Accounts of these platforms whose credentials have not been checked yet."""
+    async def unverified(
+        self, platforms: Collection[str], left_alone: Collection[WaitingAccount]
+    ) -> list[WaitingAccount]:
+        """Accounts whose credentials have not been checked yet, some of each of these platforms."""
         async with self._live.within(None) as connection:
             pending = await verifications.pending(
-                connection, platforms=platforms, limit=AT_ONCE_MAX
+                connection, platforms=platforms, left_alone=left_alone, limit=AT_ONCE_MAX
             )
         return [
-            WaitingAccount(org=each.org, platform=each.platform, account_id=each.account_id)
+            WaitingAccount(
+                org=each.org,
+                platform=each.platform,
+                account_id=each.account_id,
+                position=each.position,
+            )
             for each in pending
         ]
 

@@ -337,6 +337,7 @@ class WaitingAccount(msgspec.Struct, frozen=True, kw_only=True):
     org: int
     platform: str
     account_id: str
+    position: int  # Of the event that asks for the check: newer credentials, newer question.
 
 
 class Outbox(Protocol):
@@ -360,8 +361,10 @@ class Outbox(Protocol):
     async def open(self, due: DueMessage) -> OutboundMessage | None:
         """The message in clear; None if what it says or whom it goes to was erased."""
 
-    async def unverified(self, platforms: Collection[str]) -> list[WaitingAccount]:
-        """Accounts of these platforms whose credentials have not been checked yet."""
+    async def unverified(
+        self, platforms: Collection[str], left_alone: Collection[WaitingAccount]
+    ) -> list[WaitingAccount]:
+        """Accounts whose credentials have not been checked yet, some of each of these platforms."""
 
     async def credentials(self, org: int, platform: str, account_id: str) -> Credentials:
         """What the account's messages are sent with, as it is now; empty for no such account."""

@@ -8,7 +8,9 @@ from psycopg.rows import class_row
 
 from domain import account
 from domain.event import Recorded
+from domain.ports import WaitingAccount
 from projections import named_sql
+from projections.bulk import columns_by_name
 from projections.projection import Connection
 
 SQL = named_sql.load(__file__)
@@ -25,11 +27,21 @@ class PendingCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def pending(
-    connection: Connection, *, platforms: Collection[str], limit: int
+    connection: Connection,
+    *,
+    platforms: Collection[str],
+    left_alone: Collection[WaitingAccount] = (),
+    limit: int,
 ) -> list[PendingCheck]:
-    """What waits for a check on these platforms, the longest waiting first. Spec S15."""
+    """What waits for a check, so many of each platform, the longest waiting first. Spec S15."""
     cursor = connection.cursor(row_factory=class_row(PendingCheck))
-    await cursor.execute(SQL["pending"], {"platforms": list(platforms), "limit": limit})
+    alone = [(each.org, each.position) for each in left_alone]
+    parameters = {
+        "platforms": list(platforms),
+        "limit": limit,
+        **columns_by_name("orgs positions", alone),
+    }
+    await cursor.execute(SQL["pending"], parameters)
     return await cursor.fetchall()
 
 

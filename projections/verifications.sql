@@ -21,9 +21,14 @@ DELETE FROM verifications
  WHERE org = %(org)s AND platform = %(platform)s AND account_id = %(account_id)s;
 
 -- pending --
--- Served by verifications_oldest.
-SELECT org, platform, account_id, position, since
-  FROM verifications
- WHERE platform = ANY (%(platforms)s::text[])
- ORDER BY since
- LIMIT %(limit)s;
+-- Served by verifications_oldest. A platform that answers nobody does not hide the others' accounts.
+SELECT v.org, v.platform, v.account_id, v.position, v.since
+  FROM unnest(%(platforms)s::text[]) AS asked(platform)
+ CROSS JOIN LATERAL (
+       SELECT * FROM verifications v
+        WHERE v.platform = asked.platform
+          AND (v.org, v.position) NOT IN (
+              SELECT * FROM unnest(%(orgs)s::int[], %(positions)s::bigint[]))
+        ORDER BY v.since
+        LIMIT %(limit)s) v
+ ORDER BY v.since;

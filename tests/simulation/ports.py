@@ -15,7 +15,7 @@ from api.commands.credentials import AccountCredentials
 from api.commands.marks import mark_of
 from domain import account as accounts
 from domain import chat as chats
-from domain.account import Account
+from domain.account import Account, AccountClaimed, CredentialsChanged
 from domain.chat import Chat, ReplyRequested, SendDeferred, SendStarted
 from domain.credentials import Credentials
 from domain.inbound import Content
@@ -191,6 +191,7 @@ class Projected:
     checkpoints: dict[int, int] = field(default_factory=dict)
     chats: dict[tuple[int, str], Chat] = field(default_factory=dict)
     accounts: dict[tuple[int, str], Account] = field(default_factory=dict)
+    asked: dict[tuple[int, str], int] = field(default_factory=dict)  # When, for verification.
     moments: dict[str, datetime] = field(default_factory=dict)  # Due, or since when it is sent.
 
     def follow(self, chance: Random | None) -> None:
@@ -206,6 +207,8 @@ class Projected:
                 elif kind == "account":
                     known = self.accounts.get((org, subject), Account())
                     self.accounts[org, subject] = accounts.evolve(known, row.event)
+                    if isinstance(row.event, AccountClaimed | CredentialsChanged):
+                        self.asked[org, subject] = row.position
                 if isinstance(row.event, SendDeferred):
                     self.moments[row.event.message_id] = row.event.retry_at
                 elif isinstance(row.event, SendStarted):
@@ -288,15 +291,23 @@ class MemoryOutbox:
             content=msgspec.json.decode(data, type=Content),
         )
 
-    async def unverified(self, platforms: Collection[str]) -> list[WaitingAccount]:
+    async def unverified(
+        self, platforms: Collection[str], left_alone: Collection[WaitingAccount]
+    ) -> list[WaitingAccount]:
         projected = await self._look()
         found = []
         for (org, subject), account in projected.accounts.items():
             platform, _, account_id = subject.partition(":")
             is_pending = account.claimed and account.verification == "pending"
             if is_pending and platform in platforms:
-                found.append(WaitingAccount(org=org, platform=platform, account_id=account_id))
-        return found
+                waiting = WaitingAccount(
+                    org=org,
+                    platform=platform,
+                    account_id=account_id,
+                    position=projected.asked[org, subject],
+                )
+                found.append(waiting)
+        return [each for each in found if each not in left_alone]
 
     async def credentials(self, org: int, platform: str, account_id: str) -> Credentials:
         credentials = AccountCredentials(self._directory, self._clock)
