@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from adapters.fakes.behaviour import Behaviour, accepts_then_answers, accepts_then_drops, answers
 from adapters.whatsapp.fake_behaviour import fails, limits
+from api import outbox
 from tests.api.conftest import TOKEN, Trunkline
 from tests.api.deliveries import eventually
 from tests.api.test_accounts import verification
@@ -196,6 +197,20 @@ async def test_a_window_closes_also_for_an_account_that_is_left_in_peace_or_stop
         await inbox.org.reply("crm", inbox.chats["A"], text)
     await eventually(lambda: fates(inbox), [("failed", "window_closed")] * 2)
     assert await sent_texts(inbox) == []
+
+
+async def test_what_waits_in_time_hides_no_message_whose_window_closes(
+    trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
+):
+    """Spec N3: however much waits, all of it is looked over."""
+    monkeypatch.setattr(outbox, "AT_ONCE_MAX", 1)
+    inbox = await ready(trunkline, hours_ago=24 - 5 / HOUR)
+    for customer in "BCD":
+        await inbox.hear(customer, hours_ago=1)
+    trunkline.fake.next_requests(fails(190))
+    for customer in "ABCD":
+        await inbox.org.reply("crm", inbox.chats[customer], "hi")
+    await eventually(lambda: failures(inbox), ["window_closed"])
 
 
 async def test_a_service_leaves_also_an_account_that_is_left_in_peace(trunkline: Trunkline):
