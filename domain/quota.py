@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from domain.windows import WINDOW_RULES, is_open, window_rule
+from domain.windows import TEMPLATE_LIFETIME, WINDOW_RULES, is_open, window_rule
 
 # Of an open window, more than any rule allows: a rule with a greater number needs a greater one.
 IN_WINDOW_MAX = 50
@@ -47,14 +47,18 @@ class Requested(Protocol):
 def with_message(
     counted: tuple[Counted, ...], platform: str, message: Requested, *, heard_at: datetime | None
 ) -> tuple[Counted, ...]:
-    """One more, where they are counted; those after a window are forgotten with their month."""
+    """One more, where they are counted.
+
+    Those after a window are forgotten with their month, but none that may still wait to be sent.
+    """
     if platform not in _COUNTED_PLATFORMS or message.template is not None:
         return counted
     at = message.at
     in_window = is_open(window_rule(platform), heard_at, now=at)
     known = (*counted, Counted(message.message_id, at, in_window))
     answers = [each for each in known if each.in_window][-IN_WINDOW_MAX:]
-    return (*(each for each in known if _is_of_month(each, at)), *answers)
+    late = (each for each in known if not each.in_window and _is_kept(each, at))
+    return (*late, *answers)
 
 
 def without_message(counted: tuple[Counted, ...], message_id: str) -> tuple[Counted, ...]:
@@ -86,6 +90,10 @@ def next_month(at: datetime) -> datetime:
     """When the calendar month (UTC) of a moment is over."""
     year, month = _month(at)
     return datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+
+
+def _is_kept(counted: Counted, at: datetime) -> bool:
+    return _is_of_month(counted, at) or counted.at > at - TEMPLATE_LIFETIME
 
 
 def _is_of_month(counted: Counted, at: datetime) -> bool:

@@ -188,6 +188,14 @@ def test_n3_how_long_a_message_waits(rule: WindowRule, asked: datetime, ends: da
     chat.when(start_sending, dispatcher="one", **waiting(rule, ends)).then(over())
 
 
+def test_n3_a_month_that_ends_takes_no_time_from_what_waits() -> None:
+    """Of last month's messages one still waits when another is written in the new month."""
+    asked = APRIL - MINUTE
+    chat = wechat(wrote(), reply(at=asked), *replies(1, at=APRIL + MINUTE))
+    chat.when(end_if_over, **waiting(DEFAULT, asked + DAY - A_BIT)).then_nothing()
+    chat.when(end_if_over, **waiting(DEFAULT, asked + DAY)).then(over())
+
+
 # Messenger: people have seven days.
 
 
