@@ -134,6 +134,7 @@ def choose_window(rules: ChosenRules, chosen: WindowChosen) -> list[Event]:
     """Set a rule from a moment on. As it is already: no event. Spec N1."""
     if any(replace(each, user_id=chosen.user_id) == chosen for each in rules.windows):
         return []
-    if len(rules.windows) >= CHOICES_MAX:
+    others = [each for each in rules.windows if _window_place(each) != _window_place(chosen)]
+    if len(others) >= CHOICES_MAX:
         raise Invalid("effective_from", f"there are {CHOICES_MAX} choices already")
     return [chosen]

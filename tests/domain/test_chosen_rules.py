@@ -146,6 +146,15 @@ def test_n1_a_window_for_the_same_moment_takes_the_place_of_the_one_before() -> 
     assert window_for(rules, "wechat", "gh_2", at=NOON).name == "wechat/1"
 
 
+def test_n1_one_that_takes_the_place_of_another_counts_in_its_stead() -> None:
+    chosen = [replace(ALL, effective_from=NOON + number * DAY) for number in range(CHOICES_MAX)]
+    rules = fold(ChosenRules, *chosen)
+    corrected = replace(ALL, rule="wechat/1")
+    assert choose_window(rules, corrected) == [corrected]
+    with pytest.raises(Invalid, match="effective_from"):
+        choose_window(rules, replace(ALL, effective_from=NOON - DAY))
+
+
 def test_n1_the_same_window_again_is_no_event() -> None:
     given().when(choose_window, chosen=ONE).then(ONE).when(
         choose_window, chosen=replace(ONE, user_id="ada")
