@@ -97,8 +97,9 @@ def fill(
 ) -> str:
     """The text that is sent: merged with what was given and, failing that, with what we know."""
     text = text_of(canned, shortcut)
-    fields = {**known, **{name: value for name, value in given.items() if value}}
-    missing = [name for name in placeholders.names_in(text) if name not in fields]
+    is_filled = placeholders.is_filled
+    fields = {**known, **{name: value for name, value in given.items() if is_filled(value)}}
+    missing = [each for each in placeholders.names_in(text) if not is_filled(fields.get(each))]
     if missing:
         raise ParameterMissing(
             errors=[{"field": f"fields.{each}", "message": "is missing"} for each in missing]

@@ -11,6 +11,11 @@ def names_in(text: str) -> list[str]:
     return list(dict.fromkeys(_PLACEHOLDER.findall(text)))
 
 
+def is_filled(value: str | None) -> bool:
+    """Whether it fills a place: blanks do not, and a text of nothing else is not sent."""
+    return bool(value and value.strip())
+
+
 def filled(text: str, values: Mapping[str, str]) -> str:
     """The text with all its places filled. What is filled in is not looked at again."""
     return _PLACEHOLDER.sub(lambda found: values[found[1]], text)

@@ -201,7 +201,7 @@ def fill(
     taken, template = _sendable(templates, name, language)
     # The text's own placeholders too: nothing is ever sent with a hole in it.
     needed = dict.fromkeys((*template.parameters, *placeholders.names_in(template.body)))
-    missing = [each for each in needed if not parameters.get(each)]
+    missing = [each for each in needed if not placeholders.is_filled(parameters.get(each))]
     if missing:
         raise ParameterMissing(
             errors=[{"field": f"parameters.{each}", "message": "is missing"} for each in missing]

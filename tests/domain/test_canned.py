@@ -33,7 +33,8 @@ def test_c8_what_is_known_and_what_is_given_stand_in_the_text() -> None:
 def test_c8_what_the_writer_gives_goes_before_what_is_known() -> None:
     assert filled(**{"customer.name": "Ms Kim", "number": "7"}) == "Hello Ms Kim, your Ms Kim 7."
     # Nothing given is as good as left out.
-    assert filled(**{"customer.name": "", "number": "7"}) == "Hello Kim, your Kim 7."
+    for nothing in ("", " "):
+        assert filled(**{"customer.name": nothing, "number": "7"}) == "Hello Kim, your Kim 7."
 
 
 def test_c8_what_is_filled_in_is_not_read_again() -> None:
@@ -47,6 +48,15 @@ def test_c8_a_field_that_nobody_fills_is_named() -> None:
     assert caught.value.facts == {
         "errors": [{"field": f"fields.{each}", "message": "is missing"} for each in missing]
     }
+
+
+def test_c8_blanks_fill_nothing() -> None:
+    """Else a text could be sent of which nothing can be seen."""
+    reply = CannedReplyDefined(shortcut="x", text="{{customer.name}}")
+    for blank in (" ", "\n", "\u3000"):
+        for given_fields, known in (({"customer.name": blank}, {}), ({}, {"customer.name": blank})):
+            with pytest.raises(ParameterMissing):
+                fill(fold(CannedReplies, reply), shortcut="x", given=given_fields, known=known)
 
 
 @pytest.mark.parametrize("field", ["お名前", "order-number", "a.b.c", "1"])

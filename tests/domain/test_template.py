@@ -88,6 +88,7 @@ def test_c8_a_template_comes_with_its_text() -> None:
         ({}, ["name", "number"]),
         ({"name": "田中"}, ["number"]),
         ({"name": "", "number": "A-7"}, ["name"]),
+        ({"name": " \u3000", "number": "A-7"}, ["name"]),
         ({"other": "x", "number": "A-7"}, ["name"]),
     ],
 )
