@@ -83,7 +83,7 @@ class Inbound:
             or business_account_id is None
         ):
             return
-        # As it came it is kept once, with the business account.
+        # As it came it is kept once, with the business account, whose id may be that of an account.
         said = replace(occurrence, raw=None, dedupe=("told", *occurrence.dedupe))
         for number, account_id in await self._directory.accounts_of(platform, business_account_id):
             keys = await self._directory.keys(number)
