@@ -24,12 +24,25 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH_MAX)]
 
 
 class TemplateBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A template as the platform knows it; placeholders in the body are `{{name}}`."""
+    """A template as the platform knows it; placeholders in the body are `{{name}}`.
+
+    What is left out keeps its value; at first there are no parameters, and it is a draft.
+    """
 
     category: Category
     body: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
-    parameters: Annotated[list[Name], msgspec.Meta(max_length=50)] = []
-    state: TemplateState = "draft"
+    parameters: Annotated[list[Name], msgspec.Meta(max_length=50)] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
+    state: TemplateState | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What was not left out."""
+        fields = msgspec.structs.asdict(self)
+        if self.parameters is not msgspec.UNSET:
+            fields["parameters"] = tuple(self.parameters)
+        return {name: value for name, value in fields.items() if value is not msgspec.UNSET}
 
 
 class TemplateView(msgspec.Struct, kw_only=True):
@@ -58,20 +71,15 @@ async def put_template(
     actor = await actor_of(request, principal, scope="manage", status=200)
     _require_printable(name, field="name", length_max=NAME_LENGTH_MAX)
     _require_printable(language, field="language", length_max=LANGUAGE_LENGTH_MAX)
-    template = Template(
-        category=data.category,
-        body=data.body,
-        parameters=tuple(data.parameters),
-        state=data.state,
-    )
     outcome = await account_templates.define(
         actor,
         platform=PLATFORM,
         account_id=known_account(account_id),
         name=name,
         language=language,
-        template=template,
+        given=data.given,
     )
+    template = msgspec.json.decode(outcome.ids["template"], type=Template)
     return answer(_template_view(name, language, template), outcome)
 
 

@@ -1,5 +1,9 @@
 """An account's templates, as people set them (C8); what platforms say of them is in lessons.py."""
 
+from typing import Any
+
+import msgspec
+
 from api.commands.context import Actor, Context, the_account, the_organisation
 from api.commands.execute import Outcome
 from api.commands.unit import Unit
@@ -32,22 +36,36 @@ class AccountTemplates:
         account_id: str,
         name: str,
         language: str,
-        template: Template,
+        given: dict[str, Any],
     ) -> Outcome[None]:
-        """Set a template of an account. Spec C8."""
+        """Set a template of an account; what is not given keeps its value. Spec C8.
+
+        `ids["template"]` of the outcome is the template as it stands then, as JSON.
+        """
 
         def decide(unit: Unit) -> None:
             require_role(the_organisation(unit), actor.user_id, "admin", "supervisor")
             the_account(unit, platform, account_id)
             stream = templates.stream_of(platform, account_id)
+            known = unit.state(stream, Templates)
             defined = templates.define(
-                unit.state(stream, Templates),
+                known,
                 name=name,
                 language=language,
-                template=template,
+                template=_changed(known.by_name.get((name, language)), given),
                 user_id=actor.user_id,
                 at=self._context.clock.now(),
             )
             unit.record(stream, defined)
+            stands = unit.state(stream, Templates).by_name[name, language]
+            unit.ids["template"] = msgspec.json.encode(stands).decode()
 
         return await self._context.executor.execute(actor.org, decide, request=actor.request)
+
+
+def _changed(present: Template | None, given: dict[str, Any]) -> Template:
+    """The template as it is wanted; why and since when it stands so is not for people to say."""
+    if present is None:
+        return Template(**{"parameters": (), "state": "draft", **given})
+    unsaid = {"reason": None, "state_at": None, "category_at": None}
+    return msgspec.structs.replace(present, **unsaid, **given)
