@@ -348,6 +348,7 @@ def _with_reply(chat: Chat, version: int, event: ReplyRequested) -> Chat:
         requested=version,
         requested_at=event.at,
         template=event.template,
+        category=event.category,
         tag=event.tag,
         charge=charge,
     )

@@ -28,6 +28,7 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
     requested: int  # Version of the request, where its content stands.
     requested_at: datetime
     template: str | None = None  # `<name>/<language>`
+    category: str | None = None  # Of the template.
     tag: str | None = None
     status: str = "queued"
     sending: bool = False

@@ -200,17 +200,18 @@ def start_sending(
     message_id: str,
     *,
     rule: WindowRule,
+    opted_out: bool = False,
     dispatcher: str,
     now: datetime,
 ) -> list[Event]:
-    """Take the next message of the chat, or end it if its time is over. Spec N3, N4.
+    """Take the next message of the chat, or end it if its time is over. Spec N3–N5.
 
     No event when it is not this message's turn: another one is before it, or a dispatcher has it.
     """
     message = chat.outbound.get(message_id)
     if message is None or message.status != "queued" or message.sending:
         return []
-    over = end_if_over(chat, channel, message_id, rule=rule, now=now)
+    over = end_if_over(chat, channel, message_id, rule=rule, opted_out=opted_out, now=now)
     if over:
         return over
     if chat.queue[0] != message_id:
@@ -225,13 +226,24 @@ def start_sending(
 
 
 def end_if_over(
-    chat: Chat, channel: Channel, message_id: str, *, rule: WindowRule, now: datetime
+    chat: Chat,
+    channel: Channel,
+    message_id: str,
+    *,
+    rule: WindowRule,
+    opted_out: bool = False,
+    now: datetime,
 ) -> list[Event]:
-    """End a waiting message whose time is over, also while its account is stopped. Spec N3."""
+    """End a waiting message whose time is over, also while its account is stopped. Spec N3.
+
+    `opted_out`: it is marketing, which the customer does not want any more (N5).
+    """
     message = chat.outbound.get(message_id)
     if message is None or message.status != "queued" or message.sending:
         return []
     reason = _reason_to_give_up(chat, channel, message_id, rule=rule, now=now)
+    if opted_out and reason is None:
+        reason = "opted_out"
     since = message.unanswered_since
     if since is None:
         return [MessageFailed(message_id=message_id, reason=reason)] if reason else []

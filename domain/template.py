@@ -223,10 +223,11 @@ def _sendable(templates: Templates, name: str, asked: str) -> tuple[str, Templat
     return approved[0]
 
 
-def require_approved(templates: Templates, reference: str) -> None:
-    """Raises TemplateNotApproved unless `<name>/<language>`, once written, can be sent again."""
+def approved(templates: Templates, reference: str) -> Template:
+    """The template `<name>/<language>`, to be sent again. Raises TemplateNotApproved."""
     name, _, language = reference.rpartition("/")
     present = templates.by_name.get((name, language))
     if present is None or present.state != "approved":
         state = present.state if present else None
         raise TemplateNotApproved(f"The template {name!r} is {state}.", state=state)
+    return present

@@ -8,7 +8,7 @@ import msgspec
 from api.commands.billing import settle
 from api.commands.context import Context
 from api.commands.inbound import Inbound
-from api.commands.lessons import heed_refusal
+from api.commands.lessons import has_opted_out, heed_refusal
 from api.commands.marks import message_key
 from api.commands.unit import Unit
 from api.commands.window_rules import window_rule_of
@@ -64,6 +64,7 @@ class Dispatching:
                 channel,
                 due.message_id,
                 rule=window_rule_of(unit, chat.platform, chat.account_id, at=now),
+                opted_out=has_opted_out(unit, chat, message.category),
                 dispatcher=dispatcher,
                 now=now,
             )
@@ -83,10 +84,16 @@ class Dispatching:
             now = self._context.clock.now()
             over: list[Event] = []
             for message_id in chat.queue:
-                channel_id = chat.outbound[message_id].channel_id
-                channel = unit.state(channels.stream_of(channel_id), Channel)
-                rule = window_rule_of(unit, chat.platform, chat.account_id, at=now)
-                over += sending.end_if_over(chat, channel, message_id, rule=rule, now=now)
+                message = chat.outbound[message_id]
+                channel = unit.state(channels.stream_of(message.channel_id), Channel)
+                over += sending.end_if_over(
+                    chat,
+                    channel,
+                    message_id,
+                    rule=window_rule_of(unit, chat.platform, chat.account_id, at=now),
+                    opted_out=has_opted_out(unit, chat, message.category),
+                    now=now,
+                )
             self._record(unit, due, over)
 
         await self._context.executor.execute(keys.org, decide)

@@ -29,6 +29,14 @@ def heed_refusal(
         _pause_template(unit, chat_id, message_id, at=at)
 
 
+def has_opted_out(unit: Unit, chat: Chat, category: str | None) -> bool:
+    """Whether a message is marketing that the customer does not want. Spec N5."""
+    if category != "marketing":
+        return False
+    contact = unit.state(contacts.stream_of(chat.contact_id), Contact)
+    return not contact.takes_marketing(f"{chat.platform}:{chat.account_id}")
+
+
 def _note_opt_out(unit: Unit, chat_id: str, *, at: datetime) -> None:
     chat = unit.state(chats.stream_of(chat_id), Chat)
     stream = contacts.stream_of(chat.contact_id)

@@ -15,6 +15,7 @@ from api.commands.context import (
     the_organisation,
 )
 from api.commands.execute import Outcome
+from api.commands.lessons import has_opted_out
 from api.commands.markings import ask_to_mark
 from api.commands.quoting import NOT_QUOTABLE, Quoted, platform_id_of, require_quotable
 from api.commands.unit import Unit
@@ -185,7 +186,7 @@ class Replies:
             request,
             rule=window_rule_of(unit, chat.platform, chat.account_id, at=now),
             approved_templates=_templates_of(unit, chat).approved,
-            opted_out=_has_opted_out(unit, chat, request.category),
+            opted_out=has_opted_out(unit, chat, request.category),
             user_id=actor.user_id,
             now=now,
         )
@@ -275,15 +276,19 @@ class Replies:
                 ("request", message_id), lambda: self._request_of(actor.org, stream, old)
             )
             new_id = unit.ids["message"] = self._context.new_id()
+            category = requested.category
             if requested.template is not None:
-                templates.require_approved(_templates_of(unit, chat), requested.template)
+                # As it is now: of what it is today depend its price and whom it may go to.
+                category = templates.approved(
+                    _templates_of(unit, chat), requested.template
+                ).category
             request = RequestReply(
                 message_id=new_id,
                 service=service,
                 kind=requested.kind,
                 content=requested.content,  # Sealed for the same stream and type: it fits again.
                 template=requested.template,
-                category=requested.category,
+                category=category,
                 quotes=requested.quotes,
                 retry_of=message_id,
                 media_id=requested.media_id,
@@ -325,14 +330,6 @@ class Replies:
 
 def _templates_of(unit: Unit, chat: Chat) -> Templates:
     return unit.state(templates.stream_of(chat.platform, chat.account_id), Templates)
-
-
-def _has_opted_out(unit: Unit, chat: Chat, category: str | None) -> bool:
-    """Whether a message is marketing that the customer does not want. Spec N5."""
-    if category != "marketing":
-        return False
-    contact = unit.state(contacts.stream_of(chat.contact_id), Contact)
-    return not contact.takes_marketing(f"{chat.platform}:{chat.account_id}")
 
 
 def _fill(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from adapters.whatsapp.fake_behaviour import fails
+from adapters.whatsapp.fake_behaviour import fails, limits
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import delivery, eventually, now
 from tests.api.problems import assert_problem
@@ -214,6 +214,42 @@ async def test_one_who_is_refused_for_it_is_recorded_as_opted_out(
     await send(inbox)
 
 
+async def test_what_is_sent_again_is_marketing_once_the_platform_says_so(trunkline: Trunkline):
+    """Spec N5, L2: the category is the template's present one, for the wish as for the price."""
+    inbox = await paying(trunkline)
+    await define(inbox.org, inbox.account)
+    trunkline.fake.next_requests(fails(131026), fails(131026))
+    lost = [await send(inbox), await send(inbox)]
+    await eventually(lambda: fates(inbox), [("failed", "undeliverable")] * 2)
+    await define(inbox.org, inbox.account, category="marketing")
+    messages = f"/v1/services/crm/chats/{inbox.chats['A']}/messages"
+    await inbox.org.post(f"{messages}/{lost[0]['id']}/retry", expect=202)
+    asked = await inbox.org.events(type="chat.reply_requested")
+    assert [each["data"]["category"] for each in asked] == ["utility", "utility", "marketing"]
+    await wish(inbox, wants=False, at=now())
+    refused = await inbox.org.call("POST", f"{messages}/{lost[1]['id']}/retry")
+    assert_problem(refused, 409, "opted_out")
+
+
+async def test_who_opts_out_is_not_sent_the_marketing_that_waits(trunkline: Trunkline):
+    """Spec N5: it fails before it is sent, and what was charged for it is given back (L4)."""
+    inbox = await paying(trunkline)
+    await define(inbox.org, inbox.account, category="marketing")
+    trunkline.fake.next_requests(limits(2))
+    await send(inbox)
+    await inbox.org.settled()
+    await eventually(lambda: types(inbox, "chat.send_deferred"), 1)
+    await wish(inbox, wants=False, at=now())
+    await eventually(lambda: fates(inbox), [("failed", "opted_out")])
+    assert await accepted(inbox) == []
+    assert await types(inbox, "credits.refunded") == 1
+
+
+async def types(inbox: Inbox, stored_type: str) -> int:
+    """How many events of a type there are."""
+    return len(await inbox.org.events(type=stored_type))
+
+
 # The list.
 
 
@@ -231,3 +267,19 @@ async def test_an_accounts_templates_are_listed_page_by_page(trunkline: Trunklin
     assert [each["language"] for each in first["items"]] == languages[:3]
     assert ([each["language"] for each in rest["items"]], rest["next_cursor"]) == (["ja"], None)
     assert rest["items"][0] == await org.get(f"{path}/hi/ja")
+
+
+async def test_what_a_put_leaves_out_keeps_its_value(trunkline: Trunkline):
+    """Contract, conventions."""
+    org, account = await trunkline.organisation(), trunkline.account()
+    await org.services("crm")
+    await org.connect("crm", account)
+    path = f"/v1/accounts/{account}/templates/hi/ja"
+    first = await org.put(path, {"category": "utility", "body": "Hi"})
+    assert (first["state"], first["parameters"]) == ("draft", [])
+    await define(org, account)
+    kept = await org.put(path, {"category": "utility", "body": "Hello {{name}}"})
+    assert (kept["state"], kept["parameters"]) == ("approved", ["name"])
+    assert await org.get(path) == kept
+    cleared = await org.put(path, {"category": "utility", "body": "Hello", "parameters": []})
+    assert (cleared["state"], cleared["parameters"]) == ("approved", [])
