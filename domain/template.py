@@ -124,6 +124,9 @@ def define(
     at: datetime | None = None,
 ) -> list[Event]:
     """Set a template; nothing if it stands so already."""
+    for each in template.parameters:
+        if template.parameters.count(each) > 1:
+            raise Invalid("parameters", f"{each} stands twice")
     for each in placeholders.names_in(template.body):
         if each not in template.parameters:
             raise Invalid("parameters", f"the body has {{{{{each}}}}}, which is not among them")

@@ -269,6 +269,13 @@ DEFINE: dict[str, Any] = {"name": "shipped", "language": "ja", "user_id": "ann"}
 SHIPPED = Template(category="utility", body=BODY, parameters=("name", "number"), state="approved")
 
 
+def test_c8_a_parameter_is_named_once() -> None:
+    """The platform counts them: one that is sent twice is refused each time."""
+    twice = msgspec.structs.replace(SHIPPED, parameters=("name", "number", "name"))
+    with pytest.raises(Invalid, match="parameters: name stands twice"):
+        define(Templates(), template=twice, **DEFINE)
+
+
 def test_c8_a_template_is_defined_once() -> None:
     given().when(define, template=SHIPPED, **DEFINE).then(defined(user_id="ann")).when(
         define, template=SHIPPED, **DEFINE
