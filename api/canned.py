@@ -10,7 +10,7 @@ from api.answers import Listing, Page, answer, cursor_of
 from api.authentication import Principal, actor_of
 from api.commands.canned import Canned
 from api.parts import Part
-from domain.canned import TEXT_LENGTH_MAX, shortcut_of, text_of
+from domain.canned import TEXT_LENGTH_MAX, bare, shortcut_of, text_of
 from domain.organisation import require_view
 from domain.refusal import Invalid
 
@@ -58,7 +58,7 @@ async def get_canned(
     """One canned reply of the service. Spec S4."""
     principal.require_scope("read")
     require_view(principal.organisation, principal.user_id, service)
-    name = shortcut_of(shortcut)
+    name = bare(shortcut)
     known = await canned.replies(principal.keys.org, service)
     return CannedView(shortcut=name, text=text_of(known, name))
 
@@ -91,7 +91,7 @@ async def delete_canned(
 ) -> Response[dict[str, str]]:
     """Let a shortcut stand for nothing; what was sent stays as it was. Spec C8."""
     actor = await actor_of(request, principal, scope="manage", status=200)
-    name = shortcut_of(shortcut)
+    name = bare(shortcut)
     outcome = await canned.remove(actor, service=service, shortcut=name)
     return answer({"shortcut": name}, outcome)
 

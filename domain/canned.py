@@ -57,9 +57,14 @@ def evolve(canned: CannedReplies, event: Event) -> CannedReplies:
             return canned
 
 
+def bare(written: str) -> str:
+    """A shortcut without the `#` that people write before it."""
+    return written.removeprefix("#")
+
+
 def shortcut_of(written: str) -> str:
-    """A shortcut without the `#` that people write before it. Raises Invalid."""
-    shortcut = written.removeprefix("#")
+    """The same of a shortcut that is to be new. Raises Invalid."""
+    shortcut = bare(written)
     has_no_gap = shortcut.isprintable() and not any(map(str.isspace, shortcut))
     if not has_no_gap or "#" in shortcut or not 1 <= len(shortcut) <= SHORTCUT_LENGTH_MAX:
         raise Invalid(

@@ -264,6 +264,8 @@ async def test_a_cursor_that_is_none_of_ours_is_refused(office: Office):
     await office.trunkline.says("hi", account_id=office.names["account_id"], phone="12025550177")
     await org.connect("crm", office.trunkline.account())
     await org.put(f"/v1/services/{office.names['service']}/canned/bye", {"text": "Goodbye"})
+    template = office.body("PUT", "/v1/accounts/{account_id}/templates/{name}/{language}")
+    await org.put(f"/v1/accounts/{office.names['account_id']}/templates/farewell/en", template)
     await org.settled()
     for path in await lists(office):
         page = await org.get(f"{path}?limit=1")
