@@ -294,7 +294,9 @@ async def test_no_token_in_any_log_or_answer(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     """P4. It stands in the address of every request."""
-    caplog.set_level(logging.DEBUG)
+    # The libraries too: a server keeps them quiet, and another test may have left them so.
+    for name in (None, "httpx", "httpcore"):
+        caplog.set_level(logging.DEBUG, logger=name)
     shown = [repr(await scene.send()), repr(scene.tokens.kept)]
     for behaviour in (fails(45047), accepts_then_drops(), answers(500)):
         scene.fake.next_requests(behaviour)

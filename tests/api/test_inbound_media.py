@@ -239,7 +239,7 @@ async def test_two_fetchers_store_a_file_once(inbox: Inbox):
         parts.clock,
     )
     async with new_http_client() as client:
-        sources = media_sources(client, parts.settings.media_bases)
+        sources = media_sources(client, parts.settings.media_bases, parts.access_tokens)
         fetchers = [Fetcher(queue, parts.media, sources, parts.bell.listener()) for _ in range(2)]
 
         async def count() -> int:

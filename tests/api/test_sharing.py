@@ -78,6 +78,7 @@ async def test_the_first_service_is_the_parent_and_those_that_join_are_children(
         "account_id": account,
         "address": "+81 3-0000-0000",
         "name": "Sales",
+        "icon_media_id": None,
         "shared": True,
         "state": "active",
         "parent": "crm",
