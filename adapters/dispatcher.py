@@ -43,7 +43,6 @@ from domain.ports import (
 CLAIM_LIFETIME = timedelta(seconds=60)
 
 # All that waits is looked over from time to time: it may have waited for too long.
-LOOKING_OVER = "what is over"  # In a lane of its own.
 BEGINNING = (0, "")  # Before every org and chat.
 PAGE_PAUSE_SECONDS = 0.2
 LOOK_OVER_PAUSE_SECONDS = 5.0
@@ -88,7 +87,6 @@ class Dispatcher:
         self._name = name
         self._pacing = Pacing()
         self._lanes = Lanes()
-        self._looked_over, self._look_over_at = BEGINNING, 0.0
         # For operators: answers by platform and kind, and how long they took by platform.
         self.answers: Counter[tuple[str, str]] = Counter()
         self.seconds: dict[str, Histogram] = {}
@@ -96,18 +94,18 @@ class Dispatcher:
     async def run(self) -> None:
         """Send until cancelled; what is on its way then is settled first, or is uncertain."""
         rounds = Rounds(self._wakener)
+        looking_over = asyncio.create_task(self._look_over())
         try:
             while True:
                 try:
                     await self._give_up_orphans()
-                    if self._lanes.has_room(LOOKING_OVER):
-                        self._lanes.start(LOOKING_OVER, self._end_what_is_over)
                     await self._send_due()
                 except Exception:
                     logger.exception("The dispatcher could not look for messages")
                 await rounds.next(within_seconds=await self._pause())
         finally:
-            await self._lanes.stop()
+            looking_over.cancel()
+            await asyncio.gather(looking_over, self._lanes.stop(), return_exceptions=True)
 
     def paused(self) -> dict[str, int]:
         """How many accounts of each platform are left in peace for a while."""
@@ -176,20 +174,17 @@ class Dispatcher:
             if (due.org, due.chat_id) not in self._lanes:
                 await self._one(due, self._commands.give_up_claim)
 
-    async def _end_what_is_over(self) -> None:
-        """Time runs out for what cannot be sent, too: its account is stopped, or left in peace.
-
-        Nobody waits for this. It goes through all that waits, a page at a time, and begins again.
-        """
-        if self._loop_time() < self._look_over_at:
-            return
-        page = await self._quietly(self._outbox.waiting(after=self._looked_over)) or []
-        for due in page:
-            if (due.org, due.chat_id) not in self._lanes:
-                await self._one(due, self._commands.end_if_over)
-        self._looked_over = (page[-1].org, page[-1].chat_id) if page else BEGINNING
-        pause_seconds = PAGE_PAUSE_SECONDS if page else LOOK_OVER_PAUSE_SECONDS
-        self._look_over_at = self._loop_time() + pause_seconds
+    async def _look_over(self) -> None:
+        """Time runs out for what cannot be sent, too: its account is stopped, or left in peace."""
+        while True:
+            after = BEGINNING
+            while page := await self._quietly(self._outbox.waiting(after=after)):
+                for due in page:
+                    if (due.org, due.chat_id) not in self._lanes:
+                        await self._one(due, self._commands.end_if_over)
+                after = (page[-1].org, page[-1].chat_id)
+                await asyncio.sleep(PAGE_PAUSE_SECONDS)
+            await asyncio.sleep(LOOK_OVER_PAUSE_SECONDS)
 
     @staticmethod
     async def _one(due: DueMessage, command: Callable[[DueMessage], Awaitable[None]]) -> None:

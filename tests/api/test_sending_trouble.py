@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from adapters import dispatcher
 from adapters.fakes.behaviour import Behaviour, accepts_then_answers, accepts_then_drops, answers
 from adapters.whatsapp.fake_behaviour import fails, limits
 from api import outbox
@@ -204,6 +205,8 @@ async def test_what_waits_in_time_hides_no_message_whose_window_closes(
 ):
     """Spec N3: however much waits, all of it is looked over."""
     monkeypatch.setattr(outbox, "AT_ONCE_MAX", 1)
+    # What other tests left waiting is looked over, too.
+    monkeypatch.setattr(dispatcher, "PAGE_PAUSE_SECONDS", 0.0)
     inbox = await ready(trunkline, hours_ago=24 - 5 / HOUR)
     for customer in "BCD":
         await inbox.hear(customer, hours_ago=1)
