@@ -53,8 +53,8 @@ from api.settings import Settings
 from api.showing import Showing
 from api.webhooks import META_BODY_BYTES_MAX, Webhooks
 from domain.ports import Clock, Directory
-from projections.builds import LiveBuilds
-from projections.standing import Standings
+from projections.engine.builds import LiveBuilds
+from projections.engine.standing import Standings
 
 HANDLERS = (
     *organisations.HANDLERS,

@@ -19,8 +19,8 @@ from api.reading import Reading
 from api.settings import Settings
 from domain.channel import require_eligible
 from domain.refusal import NotFound
-from projections.channels import Channels as ChannelsProjection
-from projections.channels_queries import ChannelRow, HealthState, channel, channels_page
+from projections.channels.projection import Channels as ChannelsProjection
+from projections.channels.queries import ChannelRow, HealthState, channel, channels_page
 from projections.media import Media
 
 AnyRequest = Request[Any, Any, Any]

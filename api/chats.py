@@ -25,13 +25,13 @@ from domain.organisation import require_view
 from domain.ownership import Assign, OwnedElsewhereNotice, owned_elsewhere
 from domain.ports import Clock
 from domain.refusal import Invalid, NotConnected, NotFound, OwnedElsewhere, OwnedHere
-from projections import inbox_queries as inbox
-from projections.checkpoints import position as position_of
-from projections.inbox import Inbox
-from projections.inbox_rows import ChatCursor, ChatRow
+from projections.engine.checkpoints import position as position_of
+from projections.engine.projection import Connection
+from projections.inbox import queries as inbox
+from projections.inbox.projection import Inbox
+from projections.inbox.rows import ChatCursor, ChatRow
 from projections.media import Media
-from projections.projection import Connection
-from projections.unread import Unread, unread, unread_of_chats
+from projections.unread.projection import Unread, unread, unread_of_chats
 
 AnyRequest = Request[Any, Any, Any]
 INBOX, UNREAD, MEDIA = Inbox(), Unread(), Media()

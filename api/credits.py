@@ -18,8 +18,8 @@ from domain.organisation import require_role
 from domain.pricing import free_conversations_left
 from domain.purchase import CREDIT_MICRO_USD, CREDITS_PER_PURCHASE_MAX
 from domain.refusal import Invalid
-from projections.statements import Statements
-from projections.statements_queries import Purchase, PurchaseState, purchase, purchases
+from projections.statements.projection import Statements
+from projections.statements.queries import Purchase, PurchaseState, purchase, purchases
 
 AnyRequest = Request[Any, Any, Any]
 PROJECTION = Statements()

@@ -16,7 +16,7 @@ from domain.organisation import require_role
 from domain.parent import Candidate
 from domain.refusal import Invalid
 from domain.rules import RULES
-from projections.channels_queries import Decision, channel, decisions
+from projections.channels.queries import Decision, channel, decisions
 
 AnyRequest = Request[Any, Any, Any]
 

@@ -18,9 +18,9 @@ from api.problems import TooManyRequests
 from api.reading import Reading
 from domain.event import Recorded, decode
 from domain.ports import Log, Org, Wakener
-from projections.checkpoints import position as position_of
+from projections.engine.checkpoints import position as position_of
+from projections.engine.projection import Connection, Projection
 from projections.news import TYPES, News, news_of
-from projections.projection import Connection, Projection
 
 STREAMS_PER_KEY_MAX = 10
 BATCH_EVENTS_MAX = 100

@@ -19,9 +19,10 @@ from api.metrics import (
 from api.parts import Part
 from api.payment_queue import ProjectedPayments
 from api.reading import Reading
-from projections import channels_queries, outbox
-from projections.builds import LiveBuilds
-from projections.standing import Standings
+from projections.channels import queries as channels_queries
+from projections.engine.builds import LiveBuilds
+from projections.engine.standing import Standings
+from projections.outbox import projection as outbox
 
 
 class Health(msgspec.Struct):

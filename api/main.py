@@ -70,21 +70,21 @@ from api.webhooks import Webhooks
 from domain.ports import Clock, Org, Unreadable
 from migrations.apply import MigrationError, migrate
 from migrations.builds import StillRead, Workshop
-from projections.builds import Build, LiveBuilds
-from projections.channels import Channels as ChannelsProjection
-from projections.comparison import TableComparison
-from projections.inbox import Inbox
-from projections.jobs import JobError
+from projections.channels.projection import Channels as ChannelsProjection
+from projections.engine.builds import Build, LiveBuilds
+from projections.engine.comparison import TableComparison
+from projections.engine.jobs import JobError
+from projections.engine.projection import Projection
+from projections.engine.rebuild import Report
+from projections.engine.retired import drop_build, drop_retired
+from projections.engine.standing import Standings
+from projections.inbox.projection import Inbox
 from projections.markings import Markings
 from projections.media import Media
-from projections.outbox import Outbox
+from projections.outbox.projection import Outbox
 from projections.payments import Payments as PaymentsProjection
-from projections.projection import Projection
-from projections.rebuild import Report
-from projections.retired import drop_build, drop_retired
-from projections.standing import Standings
-from projections.statements import Statements
-from projections.unread import Unread
+from projections.statements.projection import Statements
+from projections.unread.projection import Unread
 from projections.verifications import Verifications
 
 # The user of the embedded server that this program connects as; it owns nothing.

@@ -31,11 +31,11 @@ from domain.media_ports import FileGone
 from domain.organisation import may_view
 from domain.ports import Clock, Directory, Keys, Org, Unreadable
 from domain.refusal import NotFound, Refusal, WrongFile
-from projections import inbox_queries as inbox
 from projections import media as files
+from projections.engine.projection import Connection
+from projections.engine.sealed_parts import SealedPart
+from projections.inbox import queries as inbox
 from projections.media import Use
-from projections.projection import Connection
-from projections.sealed_parts import SealedPart
 
 AnyRequest = Request[Any, Any, Any]
 NO_SUCH_FILE = "There is no such file in this organisation."

@@ -11,7 +11,7 @@ from domain.inbound import Content
 from domain.media_ports import MediaStore, WaitingMessage
 from domain.ports import Clock, Directory, Unreadable
 from projections import media
-from projections.builds import LiveBuilds
+from projections.engine.builds import LiveBuilds
 from projections.media import Waiting
 
 # Between an upload's end and the removal of its bytes: what was sent at the last moment is known.

@@ -7,7 +7,7 @@ import msgspec
 
 from domain.media import StoredFile
 from domain.ports import Keys, Unreadable
-from projections.inbox_rows import FileRow
+from projections.inbox.rows import FileRow
 
 # What a platform says of a file besides, under our names.
 _DESCRIBED = {

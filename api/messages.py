@@ -27,9 +27,9 @@ from api.views import MaskedMessage, VisibleMessage, message_view, people_on
 from domain.canned import shortcut_of
 from domain.ports import Clock
 from domain.refusal import AnsweredMeanwhile, Invalid, NotOwner
-from projections import inbox_queries as inbox
-from projections.checkpoints import position as position_of
-from projections.inbox_rows import MessageCursor
+from projections.engine.checkpoints import position as position_of
+from projections.inbox import queries as inbox
+from projections.inbox.rows import MessageCursor
 from projections.masking import Masked, shown_to
 
 AnyRequest = Request[Any, Any, Any]

@@ -18,10 +18,10 @@ from prometheus_client.core import (
     Metric,
 )
 
-from projections.channels_queries import AccountsByHealth
-from projections.outbox import Backlog
+from projections.channels.queries import AccountsByHealth
+from projections.engine.standing import Standing
+from projections.outbox.projection import Backlog
 from projections.payments import Counts
-from projections.standing import Standing
 
 CONTENT_TYPE = "text/plain; version=0.0.4"  # Litestar adds the character set.
 

@@ -26,9 +26,10 @@ from domain.ports import (
     WaitingAccount,
 )
 from domain.read_marking import WaitingMarking
-from projections import markings, outbox, verifications
-from projections.builds import LiveBuilds
-from projections.outbox import Claim, Outgoing, Waiting
+from projections import markings, verifications
+from projections.engine.builds import LiveBuilds
+from projections.outbox import projection as outbox
+from projections.outbox.projection import Claim, Outgoing, Waiting
 
 AT_ONCE_MAX = 64
 # One busy account leaves room for the others.

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from domain.payment import DuePayment, DueRecharge
 from projections import payments
-from projections.builds import LiveBuilds
+from projections.engine.builds import LiveBuilds
 from projections.payments import Counts
 
 AT_ONCE_MAX = 64

@@ -23,8 +23,8 @@ from api.outbox import ProjectedOutbox
 from api.payment_queue import ProjectedPayments
 from api.system import new_id, running
 from domain.read_marking import MarksRead
-from projections.builds import LiveBuilds
-from projections.runner import ProjectionRunner
+from projections.engine.builds import LiveBuilds
+from projections.engine.runner import ProjectionRunner
 
 PURGE_SECONDS = 3600.0
 

@@ -10,9 +10,9 @@ from api.answers import min_position
 from api.authentication import WAIT_SECONDS, Principal
 from api.commands.execute import Outcome
 from api.problems import Behind
-from projections import checkpoints
-from projections.builds import LiveBuilds
-from projections.projection import Connection, Projection
+from projections.engine import checkpoints
+from projections.engine.builds import LiveBuilds
+from projections.engine.projection import Connection, Projection
 
 
 class Reading:

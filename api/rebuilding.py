@@ -10,12 +10,12 @@ from contextlib import AbstractAsyncContextManager
 
 import psycopg
 
-from projections.builds import Build
-from projections.comparison import Comparison, TableComparison, builds_to_compare
-from projections.jobs import JobError
-from projections.projection import Connection, Projection
-from projections.rebuild import Rebuild, Report, Workshop
-from projections.rebuild_worker import PieceFailed, Worker
+from projections.engine.builds import Build
+from projections.engine.comparison import Comparison, TableComparison, builds_to_compare
+from projections.engine.jobs import JobError
+from projections.engine.projection import Connection, Projection
+from projections.engine.rebuild import Rebuild, Report, Workshop
+from projections.engine.rebuild_worker import PieceFailed, Worker
 
 # Opens a connection of role trunkline_project; it can be pickled, to be handed to processes.
 Connect = Callable[[], AbstractAsyncContextManager[Connection]]

@@ -16,7 +16,7 @@ from api.statements import Bills
 from api.zones import known_zone, zone_of
 from domain.rate_card import RATES_MAX
 from domain.recount import Recount
-from projections.statements_queries import Charge, charges
+from projections.statements.queries import Charge, charges
 
 AnyRequest = Request[Any, Any, Any]
 LINES_SHOWN_MAX = 1_000

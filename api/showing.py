@@ -16,7 +16,7 @@ from domain import contact as contacts
 from domain.contact import Contact
 from domain.ports import Clock, Org
 from projections.news import News, OfContact
-from projections.unread import unread_of_users
+from projections.unread.projection import unread_of_users
 
 
 class Showing:

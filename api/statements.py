@@ -23,16 +23,16 @@ from api.spreadsheets import csv_row
 from api.views import Author
 from domain.organisation import Role, require_role
 from domain.refusal import Invalid, NotFound
-from projections.projection import Connection
-from projections.statements import Proof
-from projections.statements_queries import (
+from projections.engine.projection import Connection
+from projections.statements.projection import Proof
+from projections.statements.queries import (
     NOW,
     Line,
     lines,
     position_at,
     statement,
 )
-from projections.statements_queries import (
+from projections.statements.queries import (
     Part as Sum,
 )
 

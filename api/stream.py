@@ -23,8 +23,8 @@ from api.reading import Reading
 from api.showing import Showing
 from domain.ports import Clock, Unavailable
 from domain.refusal import Invalid
+from projections.engine.projection import Projection
 from projections.news import OfRights
-from projections.projection import Projection
 
 # What a stream shows; nothing is told before all of them have it.
 SHOWN: tuple[Projection, ...] = (INBOX, UNREAD, CHANNELS, MEDIA)

@@ -15,10 +15,11 @@ from api.channels import channel_view
 from api.commands.organisations import UserProfile
 from api.organisations import service_view
 from api.views import ChatView, MaskedMessage, Viewer, chat_view, message_view
-from projections import inbox_queries as inbox
-from projections.channels_queries import ChannelRow, channels_named
-from projections.inbox_queries import MessageName
-from projections.inbox_rows import ChatRow, MessageRow
+from projections.channels.queries import ChannelRow, channels_named
+from projections.engine.projection import Connection
+from projections.inbox import queries as inbox
+from projections.inbox.queries import MessageName
+from projections.inbox.rows import ChatRow, MessageRow
 from projections.news import (
     News,
     OfAccount,
@@ -29,8 +30,7 @@ from projections.news import (
     OfReader,
     OfService,
 )
-from projections.projection import Connection
-from projections.unread import unread
+from projections.unread.projection import unread
 
 
 class Told:

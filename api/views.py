@@ -14,9 +14,9 @@ from domain.chosen_rules import ChosenRules, window_for
 from domain.inbound import Content, files_of
 from domain.organisation import Masking
 from domain.ports import Keys, Unreadable
-from projections.inbox_rows import ChatRow, FileRow, MessageRow
+from projections.engine.sealed_parts import SealedPart
+from projections.inbox.rows import ChatRow, FileRow, MessageRow
 from projections.masking import Masked, Visible, shown_to
-from projections.sealed_parts import SealedPart
 
 
 class Author(msgspec.Struct):

@@ -22,8 +22,8 @@ from domain.inbound import Address, Content, MessageOccurred, Person
 from domain.organisation import ConfigureService
 from domain.rate_card import DEFAULT_CARD
 from domain.recount import Recount
-from projections import statements_queries as queries
-from projections.statements import Statements
+from projections.statements import queries
+from projections.statements.projection import Statements
 
 CHATS = 200
 REPLIES_PER_CHAT = 10

@@ -16,7 +16,7 @@ from psycopg.sql import SQL, Composed
 from adapters.postgres.recorder import EventMapper, StreamEvent
 from domain.chat import EchoReceived, MessageReceived, ReplyRequested
 from domain.event import Event
-from projections.sealed_parts import pack
+from projections.engine.sealed_parts import pack
 
 _TABLE = (
     'CREATE TABLE IF NOT EXISTS chats (chat_id text COLLATE "C" PRIMARY KEY, message_id text'

@@ -21,8 +21,8 @@ from benchmarks import library_projection, synthetic_log
 from benchmarks.rebuild_worker import connect
 from benchmarks.servers import Server, server
 from benchmarks.table import Row, compare, console, show
-from projections.inbox import Inbox
-from projections.runner import ProjectionRunner
+from projections.engine.runner import ProjectionRunner
+from projections.inbox.projection import Inbox
 
 EVENTS = 200_000
 LIBRARY_EVENTS = 15_000

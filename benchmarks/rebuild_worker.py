@@ -16,11 +16,11 @@ from msgspec.structs import replace
 from psycopg import sql
 
 import domain.aggregates  # noqa: F401 - Defines all events.
-from projections.inbox import Inbox
-from projections.pieces import Piece
-from projections.projection import Connection
-from projections.rebuild_worker import BATCH_EVENTS_MAX
-from projections.whole_streams import Pages
+from projections.engine.pieces import Piece
+from projections.engine.projection import Connection
+from projections.engine.rebuild_worker import BATCH_EVENTS_MAX
+from projections.engine.whole_streams import Pages
+from projections.inbox.projection import Inbox
 
 
 async def connect(url: str, schema: str) -> Connection:

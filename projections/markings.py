@@ -6,8 +6,8 @@ from psycopg.rows import class_row
 
 from domain.event import Recorded
 from domain.read_marking import ReadMarkingEnded, ReadMarkingRequested, WaitingMarking
-from projections import named_sql
-from projections.projection import Connection
+from projections.engine import named_sql
+from projections.engine.projection import Connection
 
 SQL = named_sql.load(__file__)
 

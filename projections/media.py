@@ -14,10 +14,10 @@ from domain import media as uploads
 from domain.chat import EchoReceived, MessageReceived, ReplyRequested, UnsendReceived
 from domain.event import Event, Recorded
 from domain.media import IconChanged, MediaStored, MediaUnavailable, MediaUploaded
-from projections.bulk import arrays
-from projections.named_sql import load
-from projections.projection import Connection
-from projections.sealed_parts import SealedPart, pack, unpack
+from projections.engine.bulk import arrays
+from projections.engine.named_sql import load
+from projections.engine.projection import Connection
+from projections.engine.sealed_parts import SealedPart, pack, unpack
 
 SQL = load(__file__)
 

@@ -15,8 +15,8 @@ from domain.purchase import (
     PurchaseRequested,
     RechargeLapsed,
 )
-from projections import named_sql
-from projections.projection import Connection
+from projections.engine import named_sql
+from projections.engine.projection import Connection
 
 SQL = named_sql.load(__file__)
 

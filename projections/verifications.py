@@ -9,9 +9,9 @@ from psycopg.rows import class_row
 from domain import account
 from domain.event import Recorded
 from domain.ports import WaitingAccount
-from projections import named_sql
-from projections.bulk import columns_by_name
-from projections.projection import Connection
+from projections.engine import named_sql
+from projections.engine.bulk import columns_by_name
+from projections.engine.projection import Connection
 
 SQL = named_sql.load(__file__)
 

@@ -133,6 +133,20 @@ def test_imports_point_one_way() -> None:
     )
 
 
+def test_the_engine_knows_no_projection() -> None:
+    """It is given them, so that one more needs no line there."""
+    fail_with(
+        [
+            f"  {name_of(path)}:{line} imports {imported}"
+            for path in SOURCES
+            if name_of(path).startswith("projections/engine/")
+            for line, imported in imports(path)
+            if imported.startswith("projections.") and ".engine." not in imported
+        ],
+        "What runs projections names one of them:",
+    )
+
+
 def test_the_domain_touches_no_clock_no_chance_and_nothing_outside() -> None:
     faults = []
     for path in (path for path in SOURCES if name_of(path).startswith("domain/")):
@@ -180,9 +194,9 @@ def test_every_file_can_be_held_in_the_head() -> None:
         ("domain/chat.py", "domain.event.Event", True),
         ("domain/chat.py", "projections.inbox", False),
         ("domain/chat.py", "psycopg", False),
-        ("projections/inbox.py", "psycopg.rows.class_row", True),
-        ("projections/inbox.py", "httpx", False),
-        ("projections/inbox.py", "adapters.postgres.log", False),
+        ("projections/inbox/projection.py", "psycopg.rows.class_row", True),
+        ("projections/inbox/projection.py", "httpx", False),
+        ("projections/inbox/projection.py", "adapters.postgres.log", False),
         ("adapters/dispatcher.py", "httpx", True),
         ("adapters/dispatcher.py", "domain.ports", True),
         ("adapters/dispatcher.py", "api.commands", False),

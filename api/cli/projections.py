@@ -16,12 +16,12 @@ from rich.table import Table
 from api import settings as configuration
 from api.cli.commands import clearly
 from api.main import PROJECTIONS, Database, as_projector, compare, database, drop, rebuild
-from projections.builds import Build
-from projections.comparison import TableComparison
-from projections.projection import Projection, filling_of
-from projections.rebuild import Report
-from projections.standing import Standing, parked, standings
-from projections.switch import roll_back, switch
+from projections.engine.builds import Build
+from projections.engine.comparison import TableComparison
+from projections.engine.projection import Projection, filling_of
+from projections.engine.rebuild import Report
+from projections.engine.standing import Standing, parked, standings
+from projections.engine.switch import roll_back, switch
 
 # Without a terminal, progress is a line so often.
 LINE_SECONDS = 1.0

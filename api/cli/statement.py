@@ -21,7 +21,7 @@ from api.names import Names
 from api.processes import projecting
 from api.statements import Bill, StatementView, known_month, statement_view
 from domain.refusal import Refusal
-from projections.statements_queries import NOW, statement
+from projections.statements.queries import NOW, statement
 
 console = Console(highlight=False)
 

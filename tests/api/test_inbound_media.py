@@ -17,7 +17,7 @@ from api.main import PROJECTIONS
 from api.media_queue import ProjectedMedia
 from api.system import running
 from domain.media_ports import WaitingMessage
-from projections.builds import LiveBuilds
+from projections.engine.builds import LiveBuilds
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import eventually
 from tests.api.files import JPEG, MP4, OGG, PDF, WEBP, download

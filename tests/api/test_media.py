@@ -15,7 +15,7 @@ import pytest
 from api.main import PROJECTIONS
 from api.media_queue import remove_forgotten
 from domain.media import FILE_BYTES_MAX
-from projections.builds import LiveBuilds
+from projections.engine.builds import LiveBuilds
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import eventually
 from tests.api.files import JPEG, MP4, OGG, PDF, PNG, TEXT, WEBP, download, try_to_upload, upload

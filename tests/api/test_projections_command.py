@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from api.cli import main
 from api.main import PROJECTIONS
 from migrations.builds import make_build
-from projections import retired
-from projections.unread import Unread
+from projections.engine import retired
+from projections.unread.projection import Unread
 from tests.conftest import Database
 from tests.projections.diaries import Log
 

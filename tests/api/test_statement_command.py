@@ -13,7 +13,7 @@ from rich.console import Console
 from api.cli import statement
 from api.cli.statement_page import page
 from api.statements import Bill, StatementView, statement_view
-from projections.statements_queries import NOW, Part
+from projections.statements.queries import NOW, Part
 from tests.api.conftest import Trunkline
 from tests.api.test_credits import Shop, shop, spent
 

@@ -27,9 +27,9 @@ from adapters.whatsapp.client import CloudApi
 from adapters.whatsapp.platform import WhatsApp
 from api.commands.dispatching import Dispatching
 from api.commands.inbound import Inbound
-from projections import batches, runner
-from projections.inbox import Inbox
-from projections.unread import Unread
+from projections.engine import batches, runner
+from projections.inbox.projection import Inbox
+from projections.unread.projection import Unread
 
 
 @dataclass(frozen=True)

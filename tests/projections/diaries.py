@@ -12,8 +12,8 @@ from adapters.postgres.bell import Listener
 from adapters.postgres.connections import Pool
 from domain.event import Event, Recorded, encode
 from domain.reader import ServiceVisited
-from projections.projection import Connection
-from projections.runner import ProjectionRunner
+from projections.engine.projection import Connection
+from projections.engine.runner import ProjectionRunner
 
 ORGS = count(1)
 WITHIN_SECONDS = 10.0

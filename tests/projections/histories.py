@@ -10,7 +10,7 @@ import psycopg
 from domain import account, channel, chat, contact, media
 from domain.event import Event, Recorded, Sealed
 from domain.parent import Candidate
-from projections.inbox import Inbox
+from projections.inbox.projection import Inbox
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ORGS = count(1)

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from projections.inbox_queries import ChatFilters, View, chat, chats_page
-from projections.inbox_rows import ChatRow, MessageRow
-from projections.sealed_parts import SealedPart
+from projections.engine.sealed_parts import SealedPart
+from projections.inbox.queries import ChatFilters, View, chat, chats_page
+from projections.inbox.rows import ChatRow, MessageRow
 from tests.projections.histories import Projected
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from domain.event import Recorded
-from projections import rebuild_worker
-from projections.projection import Connection
+from projections.engine import rebuild_worker
+from projections.engine.projection import Connection
 from tests.projections.diaries import Diary, Log
 
 

@@ -9,8 +9,8 @@ from domain import account as accounts
 from domain import channel as channels
 from domain import chat as chats
 from domain.event import Event, Recorded, Sealed
-from projections import outbox
-from projections.outbox import Outbox, Outgoing
+from projections.outbox import projection as outbox
+from projections.outbox.projection import Outbox, Outgoing
 from tests.conftest import Database
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

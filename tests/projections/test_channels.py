@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from domain import account, channel
 from domain.event import Sealed
 from domain.parent import Candidate as RankedByVersion
-from projections.channels import Candidate, Channels
-from projections.channels_queries import (
+from projections.channels.projection import Candidate, Channels
+from projections.channels.queries import (
     ChannelRow,
     accounts_by_health,
     channels_page,
     connections_of,
     decisions,
 )
-from projections.channels_queries import channel as channel_of
+from projections.channels.queries import channel as channel_of
 from tests.projections.histories import ACCOUNT, NOON, History, Projected
 
 

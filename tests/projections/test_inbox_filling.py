@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.event import Recorded
-from projections.inbox import Inbox
+from projections.inbox.projection import Inbox
 from tests.conftest import Database
 from tests.projections.histories import History, Projected, shared_by
 from tests.projections.inbox_stories import histories

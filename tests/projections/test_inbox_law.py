@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.outgoing import STATUS_RANK
-from projections.inbox_queries import chat, chats_page, counts, messages_page
-from projections.inbox_rows import MessageRow
-from projections.sealed_parts import SealedPart
+from projections.engine.sealed_parts import SealedPart
+from projections.inbox.queries import chat, chats_page, counts, messages_page
+from projections.inbox.rows import MessageRow
 from tests.projections.histories import History, Projected, at
 from tests.projections.inbox_by_hand import ByHand
 from tests.projections.inbox_stories import CHATS, SERVICES, histories

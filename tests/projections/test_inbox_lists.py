@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from projections.inbox_queries import View, counts
+from projections.inbox.queries import View, counts
 from tests.projections.histories import at, shared_by
 from tests.projections.inbox_scenario import Lists, last, text
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import ClientCursor
 
-from projections.inbox_queries import (
+from projections.inbox.queries import (
     ChatFilters,
     Counts,
     View,
@@ -19,7 +19,7 @@ from projections.inbox_queries import (
     messages_page,
     messages_page_sql,
 )
-from projections.inbox_rows import ChannelView, ChatCursor, MessageCursor
+from projections.inbox.rows import ChannelView, ChatCursor, MessageCursor
 from tests.conftest import BUILDS, Database
 from tests.projections.histories import ORGS
 

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from projections.inbox_queries import chat, counts
+from projections.inbox.queries import chat, counts
 from tests.projections.histories import at, shared_by
 from tests.projections.inbox_scenario import Lists, last
 

@@ -6,8 +6,8 @@ import psycopg
 import pytest
 
 from domain import chat as chats
-from projections.inbox_queries import chat, message, messages_page, receipts
-from projections.inbox_rows import ChannelView, MessageRow
+from projections.inbox.queries import chat, message, messages_page, receipts
+from projections.inbox.rows import ChannelView, MessageRow
 from tests.projections.histories import Projected, at, key, sealed, shared_by
 from tests.projections.inbox_scenario import text
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from projections.inbox_rows import MessageRow
+from projections.engine.sealed_parts import SealedPart
+from projections.inbox.rows import MessageRow
 from projections.masking import Masked, Visible, shown_to
-from projections.sealed_parts import SealedPart
 from tests.projections.histories import sealed
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -11,8 +11,8 @@ from domain import channel as channels
 from domain import contact as contacts
 from domain.event import Event, Sealed
 from domain.ports import PassedOver
-from projections import outbox
-from projections.outbox import Claim, Outgoing, Recipient, Waiting
+from projections.outbox import projection as outbox
+from projections.outbox.projection import Claim, Outgoing, Recipient, Waiting
 from tests.conftest import BUILDS, Database
 from tests.projections.outbox_scenario import (
     CHANNEL_CREATED,

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from domain import channel as channels
 from domain import chat as chats
-from projections import outbox, outbox_batch
+from projections.outbox import batch as outbox_batch
+from projections.outbox import projection as outbox
 from tests.conftest import BUILDS, Database
 from tests.projections.outbox_scenario import (
     CHANNEL_CREATED,

@@ -14,10 +14,10 @@ import pytest
 from adapters.postgres.connections import Pool
 from api.main import Database as Where
 from api.main import as_projector, rebuild
-from projections import pieces
-from projections.builds import builds_of
-from projections.jobs import JobError, JobRuns, take_turn
-from projections.rebuild import Report
+from projections.engine import pieces
+from projections.engine.builds import builds_of
+from projections.engine.jobs import JobError, JobRuns, take_turn
+from projections.engine.rebuild import Report
 from tests.adapters.proxy import proxy_to
 from tests.projections.diaries import Diary, Log, running, until
 from tests.projections.library import (

@@ -11,10 +11,10 @@ from api.main import PROJECTIONS, as_projector
 from api.main import Database as Where
 from domain.event import encode
 from migrations.builds import make_build
-from projections.batches import advance
-from projections.builds import Build
-from projections.comparison import Comparison
-from projections.projection import Connection, Projection
+from projections.engine.batches import advance
+from projections.engine.builds import Build
+from projections.engine.comparison import Comparison
+from projections.engine.projection import Connection, Projection
 from tests.conftest import Database
 from tests.projections.histories import ORGS, History
 from tests.projections.inbox_stories import histories

@@ -12,10 +12,10 @@ from psycopg.conninfo import make_conninfo
 from adapters.postgres.connections import Pool, pool
 from migrations.apply import migrate
 from migrations.builds import Workshop, make_build
-from projections import batches, runner
-from projections.builds import LiveBuilds
-from projections.checkpoints import caught_up
-from projections.runner import ProjectionRunner
+from projections.engine import batches, runner
+from projections.engine.builds import LiveBuilds
+from projections.engine.checkpoints import caught_up
+from projections.engine.runner import ProjectionRunner
 from tests.conftest import Database
 from tests.projections.diaries import NAMES, ORGS, WITHIN_SECONDS, Diary, Log, running, until
 

@@ -16,8 +16,8 @@ from domain.chosen_rules import DEFAULT_PRICING
 from domain.ledger import InsufficientCredits
 from domain.payment import PaymentAnswer, PaymentRefused, PaymentTaken, PaymentUnsettled
 from domain.rate_card import ANY, Rate, RateCard
-from projections import statements_queries as queries
-from projections.statements import Statements
+from projections.statements import queries
+from projections.statements.projection import Statements
 from tests.api.billing_audit import Audit
 from tests.api.billing_world import LEDGER, WABA, World
 from tests.conftest import BUILDS, Database

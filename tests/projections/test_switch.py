@@ -10,12 +10,12 @@ import pytest
 from adapters.postgres.connections import Pool, pool
 from api.main import Database as Where
 from api.main import as_projector, compare, rebuild
-from projections import switch as switching
-from projections.builds import LiveBuilds
-from projections.checkpoints import caught_up, position
-from projections.comparison import TableComparison
-from projections.jobs import JobError
-from projections.switch import roll_back, switch
+from projections.engine import switch as switching
+from projections.engine.builds import LiveBuilds
+from projections.engine.checkpoints import caught_up, position
+from projections.engine.comparison import TableComparison
+from projections.engine.jobs import JobError
+from projections.engine.switch import roll_back, switch
 from tests.projections.diaries import Diary, Log, running, until
 from tests.projections.library import Library, shelves
 from tests.projections.test_rebuild import change, quietly, states

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from domain import chat as chats
-from projections.unread import CHAT_COUNT_MAX
+from projections.unread.projection import CHAT_COUNT_MAX
 from tests.conftest import BUILDS, Database
 from tests.projections.unread_scenario import (
     NOON,

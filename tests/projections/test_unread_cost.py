@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
-from projections import unread, unread_batch
+from projections.unread import batch as unread_batch
+from projections.unread import projection as unread
 from tests.conftest import BUILDS, Database
 from tests.projections.unread_scenario import (
     Counters,

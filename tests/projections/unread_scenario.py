@@ -10,7 +10,7 @@ from domain import chat as chats
 from domain import organisation as organisations
 from domain import reader as readers
 from domain.event import Event, Recorded, Sealed
-from projections.unread import Unread, unread, unread_of_chats
+from projections.unread.projection import Unread, unread, unread_of_chats
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SEALED = Sealed("contact:x", b"0" * 16, b"")

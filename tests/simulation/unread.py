@@ -8,7 +8,7 @@ from domain import channel as channels
 from domain import chat as chats
 from domain import organisation as organisations
 from domain import reader as readers
-from projections.unread_counting import Counting
+from projections.unread.counting import Counting
 from tests.simulation.database import Row
 
 

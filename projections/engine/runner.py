@@ -1,0 +1,250 @@
+"""Feeds the log to the builds of projections: in order, exactly once, each at its own pace.
+
+Any number of runners may run: they share the work org by org (see batches.py).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Sequence
+from time import monotonic
+
+import msgspec
+import psycopg
+from psycopg_pool import AsyncConnectionPool
+
+from domain.ports import Wakener
+from projections.engine.batches import GapInLog, Place, advance
+from projections.engine.builds import Build, builds_of
+from projections.engine.projection import Connection, Projection
+
+BATCH_EVENTS_MAX = 5_000
+# Rings name who has grown; all orgs are looked at this often.
+POLL_SECONDS = 1.0
+# How often it is asked which builds there are.
+BUILDS_SECONDS = 0.5
+# While the database is away.
+DATABASE_PAUSE_SECONDS = 1.0
+# How long an org whose event a projection cannot take waits for the next try.
+PARKED_SECONDS_FIRST = 1.0
+PARKED_SECONDS_MAX = 300.0
+
+_BEHIND = """
+SELECT h.org, coalesce(c.position, 0), h.position
+  FROM trunkline.heads h
+  LEFT JOIN trunkline.checkpoints c
+    ON c.projection = %(projection)s AND c.version = %(version)s AND c.build = %(build)s
+   AND c.org = h.org
+ WHERE h.position <> coalesce(c.position, 0)
+"""
+_BEHIND_OF_ALL = _BEHIND + " ORDER BY h.org"
+_BEHIND_OF_SOME = _BEHIND + " AND h.org = ANY (%(orgs)s::int[]) ORDER BY h.org"
+_PARK = """
+INSERT INTO trunkline.parked (projection, version, build, org, position, error)
+VALUES (%(projection)s, %(version)s, %(build)s, %(org)s, %(position)s, %(error)s)
+ON CONFLICT (projection, version, build, org) DO UPDATE
+   SET position = excluded.position, error = excluded.error
+"""
+
+# Classes of SQLSTATE that tell of the server and not of the work: connection, serialisation and
+# deadlock, resources, shutdown, system.
+_SERVER_TROUBLE = ("08", "40", "53", "57", "58")
+
+logger = logging.getLogger(__name__)
+
+
+class _Parked(msgspec.Struct):
+    """An org that a projection failed on. Each process finds out and waits by itself."""
+
+    limit: int  # The batches are cut down until the event that cannot be taken stands alone.
+    pause_seconds: float
+    until: float = 0.0
+
+
+class ProjectionRunner:
+    """Follows every build that is complete, until it is cancelled."""
+
+    def __init__(
+        self,
+        pool: AsyncConnectionPool[Connection],
+        projections: Sequence[Projection],
+        bell: Callable[[], Wakener],
+    ) -> None:
+        """The pool's connections have role trunkline_project; `bell` makes one for each build."""
+        self._pool = pool
+        self._projections = {(each.name, each.version): each for each in projections}
+        self._bell = bell
+        self._followers: dict[str, _Follower] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Follow the log with every build; they do not wait for each other."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                try:
+                    self._follow(await self._builds(), tasks)
+                except Exception as error:
+                    if not is_server_trouble(error):
+                        raise
+                    _warn(error, "The projections wait for the database")
+                await asyncio.sleep(BUILDS_SECONDS)
+
+    @property
+    def stopped(self) -> list[str]:
+        """The projections of which a build found a gap in the log and is followed no more."""
+        stopped = {each.build.projection for each in self._followers.values() if each.is_stopped}
+        return sorted(stopped)
+
+    async def _builds(self) -> dict[str, Build]:
+        async with self._pool.connection() as connection:
+            builds = await builds_of(connection, *self._projections.values())
+        # What is being filled is the rebuild's.
+        return {build.schema: build for build in builds if build.state != "building"}
+
+    def _follow(self, builds: dict[str, Build], tasks: asyncio.TaskGroup) -> None:
+        for schema in self._followers.keys() - builds.keys():
+            del self._followers[schema]
+            self._tasks.pop(schema).cancel()
+        for schema in builds.keys() - self._followers.keys():
+            build = builds[schema]
+            projection = self._projections[build.projection, build.version]
+            follower = _Follower(self._pool, projection, build, self._bell())
+            self._followers[schema] = follower
+            self._tasks[schema] = tasks.create_task(follower.follow(), name=f"build {schema}")
+
+
+class _Follower:
+    """One build on its way through the log."""
+
+    def __init__(
+        self,
+        pool: AsyncConnectionPool[Connection],
+        projection: Projection,
+        build: Build,
+        bell: Wakener,
+    ) -> None:
+        self.build = build
+        self.is_stopped = False
+        self._pool = pool
+        self._projection = projection
+        self._bell = bell
+        self._parked: dict[int, _Parked] = {}
+
+    async def follow(self) -> None:
+        """Go on for ever; a gap in the log alone ends it."""
+        while True:
+            try:
+                await self._follow()
+            except GapInLog as gap:
+                self.is_stopped = True
+                logger.critical(
+                    "A projection stopped at a gap in the log",
+                    extra={"projection": self.build.projection, "gap": str(gap)},
+                )
+                return
+            except Exception as error:
+                if not is_server_trouble(error):
+                    raise
+                _warn(error, "A projection waits for the database", build=self.build)
+                await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+
+    async def _follow(self) -> None:
+        look_at_all = 0.0
+        unfinished: set[int] = set()
+        while True:
+            grown = self._bell.grown()
+            orgs = None if grown is None else unfinished | grown
+            if orgs is None or monotonic() >= look_at_all:
+                orgs, look_at_all = None, monotonic() + POLL_SECONDS
+            unfinished = await self._round(orgs)
+            if not unfinished:  # Parked organisations wait so long, too.
+                await self._bell.wait(max(0.0, look_at_all - monotonic()))
+
+    async def _round(self, orgs: Collection[int] | None) -> set[int]:
+        """One batch for each of these orgs that is ahead. Returns those that may have more."""
+        unfinished = set()
+        for place in await self._behind(orgs):
+            parked = self._parked.get(place.org)
+            if (parked is None or parked.until <= monotonic()) and await self._try(place):
+                unfinished.add(place.org)
+        return unfinished
+
+    async def _behind(self, orgs: Collection[int] | None) -> list[Place]:
+        if orgs is not None and not orgs:
+            return []
+        async with self._pool.connection() as connection:
+            if orgs is None:
+                cursor = await connection.execute(_BEHIND_OF_ALL, self.build.key)
+            else:
+                parameters = {**self.build.key, "orgs": list(orgs)}
+                cursor = await connection.execute(_BEHIND_OF_SOME, parameters)
+            return [Place(*row) for row in await cursor.fetchall()]
+
+    async def _try(self, place: Place) -> bool:
+        """One batch; an org whose events cannot be taken is parked and holds nobody up."""
+        parked = self._parked.get(place.org)
+        limit = parked.limit if parked else BATCH_EVENTS_MAX
+        try:
+            async with self._pool.connection() as connection:
+                reached = await advance(
+                    connection, self._projection, self.build, place.org, limit=limit
+                )
+        except GapInLog:
+            raise
+        except Exception as error:
+            if is_server_trouble(error):
+                raise
+            return await self._park(place, limit, error)
+        self._parked.pop(place.org, None)
+        return reached is not None and reached.behind > 0
+
+    async def _park(self, place: Place, limit: int, error: Exception) -> bool:
+        """Find the event that cannot be taken, then wait in front of it."""
+        size = min(limit, place.behind)
+        parked = self._parked.setdefault(place.org, _Parked(limit, PARKED_SECONDS_FIRST))
+        if size > 1:
+            parked.limit = size // 2
+            return True
+        parked.until = monotonic() + parked.pause_seconds
+        parked.pause_seconds = min(parked.pause_seconds * 2, PARKED_SECONDS_MAX)
+        if await self._note_parked(place, error):
+            # No message and no traceback: they may hold what a customer wrote.
+            logger.error(
+                "A projection cannot take an event; its organisation is parked",
+                extra={
+                    "projection": self.build.projection,
+                    "org": place.org,
+                    "position": place.position + 1,
+                    "error": type(error).__name__,
+                },
+            )
+        return False
+
+    async def _note_parked(self, place: Place, error: Exception) -> bool:
+        """Write it down where everybody sees it; False if the build itself is gone."""
+        parameters = {
+            **self.build.key,
+            "org": place.org,
+            "position": place.position + 1,
+            "error": type(error).__name__,
+        }
+        try:
+            async with self._pool.connection() as connection:
+                await connection.execute(_PARK, parameters)
+        except psycopg.errors.ForeignKeyViolation:
+            return False
+        return True
+
+
+def is_server_trouble(error: BaseException) -> bool:
+    """Whether an error tells of the database's server rather than of the work."""
+    if isinstance(error, psycopg.InterfaceError):
+        return True
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    # Without a state it comes from the pool, or from a connection that broke.
+    return error.sqlstate is None or error.sqlstate.startswith(_SERVER_TROUBLE)
+
+
+def _warn(error: Exception, text: str, *, build: Build | None = None) -> None:
+    extra = {"projection": build.projection} if build else {}
+    logger.warning(text, extra={**extra, "error": type(error).__name__})
