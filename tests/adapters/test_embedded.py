@@ -32,11 +32,14 @@ ENDS_BY_ITSELF_SECONDS = 10
 
 # Another process that uses a home: it obeys its standard input, and says what it did.
 USER = """
+import signal
 import sys
 from pathlib import Path
 import psycopg
 from adapters.postgres.embedded import embedded_postgres
 
+# What began the tests may ignore it, as a shell does for what it starts in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 home = Path(sys.argv[1])
 while sys.stdin.readline() == "enter\\n":
     try:
