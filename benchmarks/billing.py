@@ -26,7 +26,7 @@ from projections.statements import queries
 from projections.statements.projection import Statements
 
 CHATS = 200
-REPLIES_PER_CHAT = 10
+REPLIES_PER_CHAT = 50
 IN_FLIGHT = 32
 LINES = 100_000
 MESSAGES = 1_000_000
