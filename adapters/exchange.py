@@ -63,7 +63,11 @@ def new_http_client() -> httpx.AsyncClient:
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # How much goes on at once is bounded for each platform, so that none waits for another here.
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=50, keepalive_expiry=15.0)
+    # A pool with a bound may close a connection under the request that it has just given it
+    # (httpcore issue 1110): the message would be uncertain for nothing. So only age closes them.
+    limits = httpx.Limits(
+        max_connections=None, max_keepalive_connections=None, keepalive_expiry=15.0
+    )
     return httpx.AsyncClient(trust_env=False, follow_redirects=False, limits=limits)
 
 

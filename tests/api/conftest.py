@@ -35,6 +35,8 @@ ACCOUNTS = tuple(str(int(ACCOUNT) + number) for number in range(1, 200))
 WABA = "418820007715532"
 # Where platforms are called that a test does not care for: nobody listens there.
 NOWHERE = "http://127.0.0.1:9"
+# A pool with bounds may close a connection under a request that just got it (httpcore issue 1110).
+UNBOUNDED = httpx.Limits(max_connections=None, max_keepalive_connections=None)
 
 
 def signed(body: bytes, secret: str = APP_SECRET) -> dict[str, str]:
@@ -280,10 +282,12 @@ async def serving(
 ) -> AsyncIterator[tuple[Core, httpx.AsyncClient]]:
     """A whole server on this port, and a client that calls it."""
     async with core(settings, where) as parts, projecting(parts), dispatching(parts):
-        config = uvicorn.Config(application(parts), loop="none", log_config=None)
+        config = uvicorn.Config(
+            application(parts), loop="none", log_config=None, timeout_keep_alive=65
+        )
         server = uvicorn.Server(config)
         running = asyncio.create_task(server.serve([listener]))
-        async with httpx.AsyncClient(base_url=url, timeout=20) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=20, limits=UNBOUNDED) as http:
             yield parts, http
         server.should_exit = True
         await running
