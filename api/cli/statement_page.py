@@ -21,7 +21,8 @@ th, td { padding: .35rem 0 .35rem 1.2rem; text-align: right; font-variant-numeri
          border-bottom: 1px solid #e3e6e9; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal;
          overflow-wrap: anywhere; }
-th { font-weight: 600; color: #59636e; }
+th { font-weight: 600; color: #59636e; width: 4.5rem; }
+th:first-child { width: auto; } th:last-child { width: 9rem; }
 tr.total td { font-weight: 700; border-bottom: 0; border-top: 1px solid #1d2329; }
 footer { margin-top: 2.5rem; font-size: .85rem; color: #59636e; }
 @media print { body { margin: 0; max-width: none; padding: 0; font-size: 11pt; } }
