@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 ORACLES := .venv/.oracles
 
 # Each worker has a PostgreSQL of its own; the tests of one file share databases and stay together.
-IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install demo run test test-long check format bench clean
 

@@ -94,7 +94,6 @@ class Dispatcher:
     async def run(self) -> None:
         """Send until cancelled; what is on its way then is settled first, or is uncertain."""
         rounds = Rounds(self._wakener)
-        looking_over = asyncio.create_task(self._look_over())
         try:
             while True:
                 try:
@@ -104,8 +103,7 @@ class Dispatcher:
                     logger.exception("The dispatcher could not look for messages")
                 await rounds.next(within_seconds=await self._pause())
         finally:
-            looking_over.cancel()
-            await asyncio.gather(looking_over, self._lanes.stop(), return_exceptions=True)
+            await self._lanes.stop()
 
     def paused(self) -> dict[str, int]:
         """How many accounts of each platform are left in peace for a while."""
@@ -174,8 +172,11 @@ class Dispatcher:
             if (due.org, due.chat_id) not in self._lanes:
                 await self._one(due, self._commands.give_up_claim)
 
-    async def _look_over(self) -> None:
-        """Time runs out for what cannot be sent, too: its account is stopped, or left in peace."""
+    async def look_over(self) -> None:
+        """Until cancelled, end what waited for too long: time runs out for what cannot be sent, too.
+
+        Its account is stopped, or left in peace.
+        """
         while True:
             after = BEGINNING
             while page := await self._quietly(self._outbox.waiting(after=after)):

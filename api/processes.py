@@ -85,6 +85,7 @@ async def dispatching(parts: Core) -> AsyncIterator[None]:
         )
         async with (
             running(dispatcher.run()),
+            running(dispatcher.look_over()),
             running(verifier.run()),
             running(payer.run()),
             running(marker.run()),

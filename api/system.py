@@ -10,6 +10,10 @@ from typing import Any
 from domain.identifiers import identifier
 
 
+# Longer than anything takes to end in order.
+CANCELLED_AGAIN_SECONDS = 10.0
+
+
 class SystemClock:
     """The machine's clock."""
 
@@ -25,10 +29,15 @@ def new_id() -> str:
 
 @asynccontextmanager
 async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Work that goes on until the end, and is cancelled then."""
+    """Work that goes on until the end, and is cancelled then.
+
+    More than once if need be: what is cancelled within a query may see an error of the database
+    instead, which it is there to survive.
+    """
     task = asyncio.create_task(work)
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=CANCELLED_AGAIN_SECONDS)

@@ -1,5 +1,6 @@
 """`trunkline …` as an operator has it: words, JSON, exit codes, and what to do next (contract)."""
 
+import asyncio
 import json
 import re
 import secrets
@@ -89,9 +90,10 @@ def test_each_role_says_that_it_is_ready(operator: Operator):
         assert server.returncode == 0
 
 
-def test_a_port_that_is_taken_is_told(operator: Operator, trunkline: Trunkline):
+async def test_a_port_that_is_taken_is_told(operator: Operator, trunkline: Trunkline):
     port = trunkline.url.rpartition(":")[2]
-    refused = operator.does("serve", "--port", port)
+    # Beside the running server: one that stands still may hold a lock that the other waits for.
+    refused = await asyncio.to_thread(operator.does, "serve", "--port", port)
     assert (refused.code, refused.out) == (1, "")
     assert refused.err == (
         f"trunkline: Cannot listen at 127.0.0.1, port {port}: Address already in use."

@@ -108,6 +108,7 @@ class Process:
         verifier = Verifier(self._outbox, self.dispatching, self._platforms, story.bell)
         self._tasks = [
             asyncio.create_task(dispatcher.run()),
+            asyncio.create_task(dispatcher.look_over()),
             asyncio.create_task(verifier.run()),
         ]
 

@@ -1,0 +1,25 @@
+"""Work that goes on beside (api/system.py)."""
+
+import asyncio
+
+import pytest
+
+from api import system
+
+
+async def test_work_ends_also_where_its_cancellation_was_lost(monkeypatch: pytest.MonkeyPatch):
+    """As psycopg loses it now and then: what waits for a connection sees an error instead."""
+    monkeypatch.setattr(system, "CANCELLED_AGAIN_SECONDS", 0.01)
+    lost = []
+
+    async def work() -> None:
+        while len(lost) < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError as error:
+                lost.append(error)
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(5), system.running(work()):
+        await asyncio.sleep(0)
+    assert len(lost) == 3
