@@ -173,9 +173,9 @@ class Dispatcher:
                 await self._one(due, self._commands.give_up_claim)
 
     async def look_over(self) -> None:
-        """Until cancelled, end what waited for too long: time runs out for what cannot be sent, too.
+        """End what waited for too long, until cancelled.
 
-        Its account is stopped, or left in peace.
+        Time runs out for what cannot be sent, too: its account is stopped, or left in peace.
         """
         while True:
             after = BEGINNING

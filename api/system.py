@@ -9,7 +9,6 @@ from typing import Any
 
 from domain.identifiers import identifier
 
-
 # Longer than anything takes to end in order.
 CANCELLED_AGAIN_SECONDS = 10.0
 
