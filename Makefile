@@ -34,7 +34,7 @@ test: install ## Every test, against a real PostgreSQL.
 	@$(BIN)/python -m pytest -m "not long" $(IN_PARALLEL)
 
 test-long: $(ORACLES) ## More seeds, longer campaigns, fuzzing, other people's parsers beside ours.
-	@TRUNKLINE_TEST_PROFILE=long $(BIN)/python -m pytest
+	@TRUNKLINE_TEST_PROFILE=long $(BIN)/python -m pytest $(IN_PARALLEL)
 
 check: install ## Formatting, lint, types.
 	@$(BIN)/ruff format --check .
