@@ -55,7 +55,7 @@ class TestAggregateRecorder(OnOurLog, library.AggregateRecorderTestCase):
 
 
 class TestApplicationRecorder(OnOurLog, library.ApplicationRecorderTestCase):
-    def test_insert_subscribe(self):
+    def test_insert_subscribe(self) -> None:
         self.optional_test_insert_subscribe()
 
 

@@ -138,12 +138,12 @@ async def broken(readers: Pool, log: Log) -> tuple[int, str]:
 @pytest.mark.parametrize("page_rows", [1, 3, EVENTS, EVENTS + 1, 2_000])
 async def test_a_whole_log_is_found_whole_whatever_the_pages(
     readers: Pool, log: Log, page_rows: int
-):
+) -> None:
     found = await verify(readers, log.org, page_rows=page_rows)
     assert found == Verification(events=EVENTS, head_hash=log.read()[-1]["hash"])
 
 
-async def test_an_empty_log_is_whole(readers: Pool, log: Log):
+async def test_an_empty_log_is_whole(readers: Pool, log: Log) -> None:
     with log.tampering() as connection:
         connection.execute("DELETE FROM events WHERE org = %s", [log.org.number])
     log.change_head(f"position = 0, hash = '\\x{chain.GENESIS.hex()}'")
@@ -170,18 +170,18 @@ async def test_an_empty_log_is_whole(readers: Pool, log: Log):
 @pytest.mark.parametrize("position", [1, 6, EVENTS])
 async def test_a_changed_column_shows_at_its_event(
     readers: Pool, log: Log, assignment: str, position: int
-):
+) -> None:
     log.change(assignment, position=position)
     assert await broken(readers, log) == (position, "hash")
 
 
-async def test_a_removed_event_shows_at_the_next(readers: Pool, log: Log):
+async def test_a_removed_event_shows_at_the_next(readers: Pool, log: Log) -> None:
     with log.tampering() as connection:
         connection.execute("DELETE FROM events WHERE org = %s AND position = 4", [log.org.number])
     assert await broken(readers, log) == (5, "position")
 
 
-async def test_a_removed_last_event_shows_at_the_head(readers: Pool, log: Log):
+async def test_a_removed_last_event_shows_at_the_head(readers: Pool, log: Log) -> None:
     with log.tampering() as connection:
         connection.execute(
             "DELETE FROM events WHERE org = %s AND position = %s", [log.org.number, EVENTS]
@@ -189,7 +189,7 @@ async def test_a_removed_last_event_shows_at_the_head(readers: Pool, log: Log):
     assert await broken(readers, log) == (EVENTS - 1, "head")
 
 
-async def test_an_event_added_in_front_or_behind_shows(readers: Pool, log: Log):
+async def test_an_event_added_in_front_or_behind_shows(readers: Pool, log: Log) -> None:
     last = log.read()[-1]
     for position, found in ((0, (0, "position")), (EVENTS + 1, (EVENTS, "head"))):
         extra = {**last, "position": position, "version": last["version"] + 1}
@@ -206,7 +206,7 @@ async def test_an_event_added_in_front_or_behind_shows(readers: Pool, log: Log):
             )
 
 
-async def test_two_swapped_events_show_at_the_first(readers: Pool, log: Log):
+async def test_two_swapped_events_show_at_the_first(readers: Pool, log: Log) -> None:
     for position, moved_to in ((3, 900), (7, 3), (900, 7)):
         log.change(f"position = {moved_to}", position=position)
     assert await broken(readers, log) == (3, "hash")
@@ -214,7 +214,7 @@ async def test_two_swapped_events_show_at_the_first(readers: Pool, log: Log):
 
 async def test_a_forger_who_computes_every_hash_again_is_betrayed_by_the_versions(
     readers: Pool, log: Log
-):
+) -> None:
     rows = [row for row in log.read() if row["position"] != 4]
     previous = chain.GENESIS
     for position, row in enumerate(rows, start=1):
@@ -234,23 +234,25 @@ async def test_a_forger_who_computes_every_hash_again_is_betrayed_by_the_version
         ("recorded_at = recorded_at + interval '1 second'", EVENTS),
     ],
 )
-async def test_a_changed_head_shows(readers: Pool, log: Log, assignment: str, position: int):
+async def test_a_changed_head_shows(
+    readers: Pool, log: Log, assignment: str, position: int
+) -> None:
     log.change_head(assignment)
     assert await broken(readers, log) == (position, "head")
 
 
-async def test_a_removed_head_shows(readers: Pool, log: Log):
+async def test_a_removed_head_shows(readers: Pool, log: Log) -> None:
     with log.tampering() as connection:
         connection.execute("DELETE FROM heads WHERE org = %s", [log.org.number])
     assert await broken(readers, log) == (0, "head")
 
 
-async def test_the_log_of_one_organisation_is_no_log_of_another(readers: Pool, log: Log):
+async def test_the_log_of_one_organisation_is_no_log_of_another(readers: Pool, log: Log) -> None:
     with pytest.raises(BrokenChain):
         await verify(readers, Org(log.org.number, "somebody else"))
 
 
-async def test_what_is_appended_meanwhile_is_not_looked_at(readers: Pool, log: Log):
+async def test_what_is_appended_meanwhile_is_not_looked_at(readers: Pool, log: Log) -> None:
     """The head that counts is the one at the beginning."""
     rows = written(log.org, EVENTS + 5)
     pages = 0
@@ -269,7 +271,7 @@ async def test_what_is_appended_meanwhile_is_not_looked_at(readers: Pool, log: L
     assert found == Verification(events=EVENTS, head_hash=rows[EVENTS - 1]["hash"])
 
 
-def test_the_reason_is_a_sentence():
+def test_the_reason_is_a_sentence() -> None:
     assert str(BrokenChain(7, "hash")) == (
         "The log is broken at position 7: it, or the order of events, is not as it was written."
     )
