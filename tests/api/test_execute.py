@@ -101,7 +101,9 @@ async def is_decided_again(log: SlowLog, task: "asyncio.Task[object]") -> bool:
     return is_again
 
 
-async def test_a_refusal_based_on_what_is_lost_is_decided_again(log: SlowLog, executor: Executor):
+async def test_a_refusal_based_on_what_is_lost_is_decided_again(
+    log: SlowLog, executor: Executor
+) -> None:
     await somebody_gone(executor, close)
     refused = asyncio.create_task(executor.execute(ORG, close))
     await lost_to_another(log, executor, ChatClosed(service="desk"))
@@ -110,7 +112,7 @@ async def test_a_refusal_based_on_what_is_lost_is_decided_again(log: SlowLog, ex
 
 async def test_nothing_to_do_because_of_what_is_lost_is_decided_again(
     log: SlowLog, executor: Executor
-):
+) -> None:
     log.stored = [Recorded(1, CHAT, 1, NOON, ChatClosed(service="crm"))]
     await somebody_gone(executor, open_again)
     idle = asyncio.create_task(executor.execute(ORG, open_again))
@@ -128,7 +130,7 @@ class LateRequests:
         return self.answers.pop(0)
 
 
-async def test_a_request_is_not_refused_for_what_its_own_first_try_has_done(log: SlowLog):
+async def test_a_request_is_not_refused_for_what_its_own_first_try_has_done(log: SlowLog) -> None:
     """Sent again to another process while the first one was still writing it (contract)."""
     log.stored = [Recorded(1, CHAT, 1, NOON, ChatClosed(service="crm"))]
     executor = Executor(log, States(log), LateRequests())

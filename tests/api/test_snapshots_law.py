@@ -52,7 +52,9 @@ def events_of(kind: str) -> st.SearchStrategy[list[Event]]:
 @pytest.mark.parametrize("kind", AGGREGATES)
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_a_state_that_was_kept_goes_on_like_the_state_itself(kind: str, data: st.DataObject):
+def test_a_state_that_was_kept_goes_on_like_the_state_itself(
+    kind: str, data: st.DataObject
+) -> None:
     state, fold = AGGREGATES[kind]
     for event in data.draw(events_of(kind)):
         state = fold(state, event)
@@ -70,7 +72,7 @@ def orders(state: Any) -> list[list[Any]]:
     return [list(value) for value in values if isinstance(value, dict)]
 
 
-def test_a_chat_of_a_hundred_thousand_messages_is_small():
+def test_a_chat_of_a_hundred_thousand_messages_is_small() -> None:
     """Design: state is bounded. What decisions look at does not grow with what was written."""
     chat = Chat()
     sizes = []
@@ -106,7 +108,7 @@ def test_a_chat_of_a_hundred_thousand_messages_is_small():
 
 def test_the_code_of_an_aggregate_is_its_fold_with_all_that_it_uses(
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     """A change anywhere below makes another code of it, and of none beside."""
     before = {kind: code_of(kind) for kind in AGGREGATES}
     assert code_of("chat:a") == code_of("chat:b") == before["chat"]
