@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from domain import chain
 
-FIRST = {
+FIRST: dict[str, Any] = {
     "org_id": b"org_7f3a",
     "position": 1,
     "stream": "chat:花子".encode(),
