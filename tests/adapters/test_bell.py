@@ -88,7 +88,7 @@ async def test_a_ring_names_whose_log_has_grown(bells: tuple[Bell, Bell]) -> Non
     bells[0].ring([3, 5])
     bells[0].ring([5, 8])
     assert await far.wait(5)
-    assert near.grown() == far.grown() == {3, 5, 8}
+    assert near.grown() == far.grown() == frozenset({3, 5, 8})
     assert near.grown() == far.grown() == frozenset()
     bells[0].ring([3])
     bells[0].ring()

@@ -68,13 +68,16 @@ def python(script: str, home: Path) -> subprocess.Popen[str]:
 class User:
     def __init__(self, home: Path) -> None:
         self.process = python(USER, home)
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
 
     def say(self, word: str) -> None:
-        self.process.stdin.write(f"{word}\n")
-        self.process.stdin.flush()
+        self.stdin.write(f"{word}\n")
+        self.stdin.flush()
 
     def hear(self) -> str:
-        return self.process.stdout.readline().strip()
+        return self.stdout.readline().strip()
 
     def enter(self) -> str:
         """Answers when the server that it found was started."""
@@ -98,8 +101,8 @@ def users_of(home: Path, count: int) -> Iterator[list[User]]:
     finally:
         for user in users:
             user.kill()
-            user.process.stdin.close()
-            user.process.stdout.close()
+            user.stdin.close()
+            user.stdout.close()
 
 
 def processes_naming(*paths: Path) -> dict[int, str]:
@@ -226,7 +229,7 @@ def test_a_new_server_is_durable_private_and_checked(new_home: Path) -> None:
         assert {name: ask(server, f"SHOW {name}") for name in expected} == expected
         collation = "SELECT datcollate FROM pg_database WHERE datname = current_database()"
         assert ask(server, collation) == "C"
-        assert Path(ask(server, "SHOW data_directory")) == server.data_directory
+        assert Path(str(ask(server, "SHOW data_directory"))) == server.data_directory
         assert stat.S_IMODE(server.socket_directory.stat().st_mode) == 0o700
         assert os.listdir(server.socket_directory) != []
         assert list((server.data_directory.parent / "log").glob("postgres-*.log")) != []

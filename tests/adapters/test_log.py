@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -285,8 +286,8 @@ async def test_an_address_claimed_twice_leads_to_one_contact(world: World, one: 
 
 async def test_an_address_is_dropped_and_taken_in_one_command(world: World, one: Process) -> None:
     org = await world.org()
-    taken = {"addresses": [AddressClaim(b"p", "a")]}
-    moved = {"dropped_addresses": [b"p"], "addresses": [AddressClaim(b"p", "b")]}
+    taken: dict[str, Any] = {"addresses": [AddressClaim(b"p", "a")]}
+    moved: dict[str, Any] = {"dropped_addresses": [b"p"], "addresses": [AddressClaim(b"p", "b")]}
     await one.log.append(command(org, ("contact:a", 1), **taken))
     await one.log.append(command(org, ("contact:b", 1), **moved))
     addresses = PostgresAddresses(one.log._readers)

@@ -16,7 +16,8 @@ from adapters.postgres.log import PostgresLog
 from adapters.postgres.ticket import Sorting, Ticket
 from api.main import PROJECTIONS
 from domain.ports import AddressClaim, NewKey, Org
-from migrations.apply import OWNER, ROLES
+from migrations.apply import ROLES
+from migrations.builds import OWNER
 from tests.adapters.log_scenario import Process, TestClock, World, command, text_of
 from tests.adapters.test_log import request
 from tests.conftest import BUILDS

@@ -5,7 +5,7 @@ import hashlib
 import os
 import sys
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -108,12 +108,12 @@ def _one_bit(sealed: bytes) -> bytes:
 
 @pytest.mark.parametrize("change", [_cut, _swapped, _doubled, _one_bit, lambda _: b""])
 async def test_whatever_is_done_to_it_is_noticed(
-    store: SealedFiles, tmp_path: Path, change: object
+    store: SealedFiles, tmp_path: Path, change: Callable[[bytes], bytes]
 ) -> None:
     """Cut at a piece's end, too, where every piece that is left is whole."""
     kept = await store.keep(ORG, chunks(os.urandom(3 * PIECE_BYTES)))
     (path,) = files(tmp_path)
-    path.write_bytes(change(path.read_bytes()))  # type: ignore[operator]
+    path.write_bytes(change(path.read_bytes()))
     with pytest.raises(FileGone):
         await read(store, kept)
 

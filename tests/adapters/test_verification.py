@@ -1,26 +1,28 @@
 """Whatever is done to a stored log, its verification says so, and where."""
 
-import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from adapters.postgres.connections import Pool, pool
+from adapters.postgres.connections import Connection, Pool, pool
 from adapters.postgres.verification import BrokenChain, Verification, verify
 from domain import chain
 from domain.ports import Org
+from tests.adapters.test_recorder import new_org
 from tests.conftest import Database
 
 NOON = datetime(2026, 5, 9, 12, tzinfo=UTC)
 STREAMS = ("organisation", "channel:a", "chat:b", "chat:c")
 EVENTS = 11
+Row = dict[str, Any]
 
 
-def written(org: Org, count: int = EVENTS) -> list[dict]:
+def written(org: Org, count: int = EVENTS) -> list[Row]:
     """A log as the writer leaves it."""
     rows, versions, previous = [], dict.fromkeys(STREAMS, 0), chain.GENESIS
     for position in range(1, count + 1):
@@ -41,7 +43,7 @@ def written(org: Org, count: int = EVENTS) -> list[dict]:
     return rows
 
 
-def link(org: Org, previous: bytes, row: dict) -> bytes:
+def link(org: Org, previous: bytes, row: Row) -> bytes:
     return chain.link(
         previous,
         org_id=org.id.encode(),
@@ -63,7 +65,7 @@ class Log:
         self.url = url
         self.org = org
 
-    def store(self, rows: list[dict]) -> None:
+    def store(self, rows: list[Row]) -> None:
         """Write these events in place of all others, with the head that belongs to them."""
         with self.tampering() as connection:
             connection.execute("DELETE FROM events WHERE org = %s", [self.org.number])
@@ -80,7 +82,7 @@ class Log:
                 [last["position"], last["hash"], last["recorded_at"], self.org.number],
             )
 
-    def read(self) -> list[dict]:
+    def read(self) -> list[Row]:
         with psycopg.connect(self.url, row_factory=dict_row) as connection:
             return connection.execute(
                 "SELECT * FROM trunkline.events WHERE org = %s ORDER BY position",
@@ -109,16 +111,7 @@ class Log:
 
 @pytest.fixture
 def log(database: Database) -> Log:
-    org_id = secrets.token_hex(13)
-    with psycopg.connect(database.superuser) as connection:
-        connection.execute("SET search_path = trunkline")
-        (number,) = connection.execute(
-            "INSERT INTO organisations (id, partition, wrapping_key, identity_key)"
-            " VALUES (%s, 0, '', '') RETURNING org",
-            [org_id],
-        ).fetchone()
-        connection.execute("SELECT open_head(%s, 0)", [number])
-    log = Log(database.superuser, Org(number, org_id))
+    log = Log(database.superuser, new_org(database))
     log.store(written(log.org))
     return log
 
@@ -252,22 +245,23 @@ async def test_the_log_of_one_organisation_is_no_log_of_another(readers: Pool, l
         await verify(readers, Org(log.org.number, "somebody else"))
 
 
-async def test_what_is_appended_meanwhile_is_not_looked_at(readers: Pool, log: Log) -> None:
+async def test_what_is_appended_meanwhile_is_not_looked_at(
+    readers: Pool, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The head that counts is the one at the beginning."""
     rows = written(log.org, EVENTS + 5)
-    pages = 0
+    pages, usual = 0, readers.connection
 
-    class Growing:
-        """A pool in which the log grows after the head was read."""
+    def growing() -> AbstractAsyncContextManager[Connection]:
+        """Once the head was read, the log grows."""
+        nonlocal pages
+        pages += 1
+        if pages == 2:
+            log.store(rows)
+        return usual()
 
-        def connection(self):
-            nonlocal pages
-            pages += 1
-            if pages == 2:
-                log.store(rows)
-            return readers.connection()
-
-    found = await verify(Growing(), log.org, page_rows=3)
+    monkeypatch.setattr(readers, "connection", growing)
+    found = await verify(readers, log.org, page_rows=3)
     assert found == Verification(events=EVENTS, head_hash=rows[EVENTS - 1]["hash"])
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from adapters.exchange import new_http_client
+from adapters.fakes.behaviour import Behaviour
 from adapters.fakes.forms import File
 from adapters.fakes.server import json_answer
 from adapters.platforms import media_sources
@@ -82,12 +83,16 @@ async def test_a_token_that_is_refused_is_replaced_before_the_next_try(scene: Sc
     assert await scene.fetched(media_id) == (PICTURE.content, "image/jpeg")
 
 
+def _saying(document: dict[str, object]) -> Behaviour:
+    return lambda _: json_answer(document)
+
+
 async def test_what_may_be_mended_is_asked_for_again(scene: Scene) -> None:
     media_id = scene.sent(PICTURE)
     for wrong in ({"app_id": ""}, {"app_secret": ""}, {"app_secret": "wrong"}):
         with pytest.raises(NotYet, match="credentials"):
             await scene.fetched(media_id, **wrong)
-    answers = (
+    answers: tuple[tuple[dict[str, object], str], ...] = (
         ({"errcode": -1, "errmsg": "system error"}, "unavailable"),
         ({"errcode": 45009, "errmsg": "reach max api daily quota limit"}, "rate_limited"),
         ({}, "answer_not_understood"),
@@ -95,7 +100,7 @@ async def test_what_may_be_mended_is_asked_for_again(scene: Scene) -> None:
         ({"video_url": "x" * 20_000}, "answer_not_understood"),
     )
     for document, reason in answers:
-        scene.fake.next_requests(lambda _, said=document: json_answer(said), to="/media/get")
+        scene.fake.next_requests(_saying(document), to="/media/get")
         with pytest.raises(NotYet, match=reason):
             await scene.fetched(media_id)
     assert (await scene.fetched(media_id))[0] == PICTURE.content
