@@ -1,8 +1,9 @@
 """Comparing, switching and going back, while readers read and the log grows (E3)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import psycopg
 import pytest
@@ -11,10 +12,11 @@ from adapters.postgres.connections import Pool, pool
 from api.main import Database as Where
 from api.main import as_projector, compare, rebuild
 from projections.engine import switch as switching
-from projections.engine.builds import LiveBuilds
+from projections.engine.builds import Build, LiveBuilds
 from projections.engine.checkpoints import caught_up, position
 from projections.engine.comparison import TableComparison
 from projections.engine.jobs import JobError
+from projections.engine.projection import Connection, Projection
 from projections.engine.switch import roll_back, switch
 from tests.projections.diaries import Diary, Log, running, until
 from tests.projections.library import Library, shelves
@@ -30,9 +32,12 @@ async def live(where: Where) -> AsyncIterator[LiveBuilds]:
         yield LiveBuilds(readers, [Diary(), Library()])
 
 
-async def exchange(where: Where, what: object, projection: Diary | Library) -> str:
+Exchange = Callable[[Connection, Projection], Awaitable[Build]]
+
+
+async def exchange(where: Where, what: Exchange, projection: Projection) -> str:
     async with as_projector(where) as connection:
-        return (await what(connection, projection)).schema  # type: ignore[operator]
+        return (await what(connection, projection)).schema
 
 
 async def pages(live: LiveBuilds) -> int:
@@ -45,6 +50,9 @@ async def pages(live: LiveBuilds) -> int:
 async def test_a_switch_changes_what_is_read_and_a_rollback_takes_it_back(
     where: Where, log: Log, live: LiveBuilds, projectors: Pool
 ) -> None:
+    def has(table: str) -> bool:
+        return (10, "reader:0:crm") in log.rows(table, ORG)
+
     log.append(ORG, 9)
     async with running(projectors, log, Library()):
         await rebuild(where, Library(), workers=1, report=quietly)
@@ -60,9 +68,8 @@ async def test_a_switch_changes_what_is_read_and_a_rollback_takes_it_back(
         assert await exchange(where, switch, Library()) == "library_1_2"
         # All of them are followed.
         log.append(ORG, 1)
-        for build in (1, 2):
-            table = f"library_1_{build}.library"
-            await until(lambda table=table: (10, "reader:0:crm") in log.rows(table, ORG))
+        for table in ("library_1_1.library", "library_1_2.library"):
+            await until(partial(has, table))
 
 
 async def test_a_transaction_goes_on_reading_what_it_began_with(
