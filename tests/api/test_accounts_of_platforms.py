@@ -284,8 +284,9 @@ async def test_changes_at_once_lose_none(trunkline: Trunkline) -> None:
     path = f"/v1/services/crm/channels/{channel['id']}"
     changes = [{"app_id": "wx1"}, {"app_secret": "s"}, {"token": "t"}]
     await asyncio.gather(*(client.patch(path, {"credentials": each}) for each in changes))
-    number = (await trunkline.parts.directory.account("wechat", account)).org  # type: ignore[union-attr]
-    stored = await trunkline.parts.context.credentials.current(number, "wechat", account)
+    held = await trunkline.parts.directory.account("wechat", account)
+    assert held is not None
+    stored = await trunkline.parts.context.credentials.current(held.org, "wechat", account)
     assert stored == {"app_id": "wx1", "app_secret": "s", "token": "t"}
 
 
@@ -374,7 +375,7 @@ async def test_whatever_is_not_authentic_gets_the_same_answer_and_leaves_no_trac
         ]
     else:
         document = b'<!DOCTYPE xml [<!ENTITY a "b">]>' + good.body
-        forged += [replace(good, body=document), replace(good, query=good.query * 2)]
+        forged += [replace(good, body=document), replace(good, query=[*good.query, *good.query])]
     before = await positions(trunkline), await refusals(trunkline, platform)
     answers = set()
     for delivery in forged:

@@ -10,8 +10,8 @@ import httpx
 import psycopg
 import pytest
 
-from api.main import application, core
-from tests.api.conftest import VERIFY_TOKEN, Client, Trunkline
+from api.main import core
+from tests.api.conftest import VERIFY_TOKEN, Client, Trunkline, in_process
 from tests.api.operations import from_elsewhere
 from tests.api.problems import assert_problem
 
@@ -247,7 +247,7 @@ async def test_a_user_who_is_demoted_by_another_server_is_so_too(trunkline: Trun
     await org.services("crm")
     ken = await org.user("admin", {}, name="Ken")
     async with core(trunkline.settings, trunkline.database) as parts:
-        transport = httpx.ASGITransport(application(parts))
+        transport = in_process(parts)
         async with httpx.AsyncClient(base_url="http://other", transport=transport) as other:
             elsewhere = Client(other, ken.api_key)
             await elsewhere.put("/v1/services/desk", {"subscription": "bundled"})
@@ -288,7 +288,7 @@ async def test_a_key_that_asks_too_often_is_told_to_wait(trunkline: Trunkline) -
     org = await trunkline.organisation()
     slow = dataclasses.replace(trunkline.settings, rate_limit_per_second=5)
     parts = dataclasses.replace(trunkline.parts, settings=slow)
-    transport = httpx.ASGITransport(application(parts))
+    transport = in_process(parts)
     other = await key_of(org)
     async with httpx.AsyncClient(base_url="http://slow", transport=transport) as http:
         answers = [await me(http, bearer(org.api_key)) for _ in range(30)]

@@ -192,6 +192,7 @@ def bad_bodies(body: Any) -> Iterator[tuple[set[str], bytes]]:
     """Every way in which a good body can be made bad, with what may be named as the fault."""
     for place, value in places(body):
         names = {"body", *(key for key in place if isinstance(key, str))}
+        literals: tuple[str, ...]
         match value:
             case bool():
                 literals = IN_PLACE_OF_A_TRUTH

@@ -238,7 +238,7 @@ async def test_l4_free_again_is_what_was_free_and_void(till: Till) -> None:
     await till.write(chat)
 
     async def left() -> int:
-        return (await till.credits())["free_conversations_left"]
+        return int((await till.credits())["free_conversations_left"])
 
     await eventually(left, 1_000)
     await till.write(chat)

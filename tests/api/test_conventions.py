@@ -245,7 +245,7 @@ async def test_pages_hold_everything_once_while_new_rows_arrive(trunkline: Trunk
 def tampered(cursor: str) -> list[str]:
     """What somebody might make of a cursor of ours."""
     held = json.loads(base64.urlsafe_b64decode(cursor + "=="))
-    others = (
+    others: tuple[object, ...] = (
         [],
         [*held, *held],
         [None] * len(held),

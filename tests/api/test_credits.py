@@ -41,7 +41,7 @@ class Shop:
         return await self.admin.get("/v1/credits", params={"account_id": self.account, **query})
 
     async def balance(self) -> int:
-        return (await self.credits())["balance_micro_usd"]
+        return int((await self.credits())["balance_micro_usd"])
 
     async def buy(self, count: int, *, expect: int = 201, **more: Any) -> Any:
         body = {"account_id": self.account, "credits": count}
@@ -601,7 +601,7 @@ async def test_what_if_knows_the_window_of_every_answer(trunkline: Trunkline) ->
     await here.admin.reply("crm", chat, "hello")
     await here.admin.post(f"/v1/services/crm/chats/{chat}/messages", SEND, expect=202)
     await here.start(1)
-    replay = {"headers": {"Trunkline-Min-Position": str(here.admin.position)}}
+    replay: dict[str, Any] = {"headers": {"Trunkline-Min-Position": str(here.admin.position)}}
     found = await here.admin.post(
         await here.path("/replay"), {"pricing": "per-message/2025-07"}, **replay
     )

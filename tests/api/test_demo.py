@@ -137,6 +137,7 @@ def test_it_ends_in_order_when_it_is_told_to(
         env=surroundings,
         cwd=repository,
     )
+    assert running.stdout is not None
     while not running.stdout.readline().startswith("3  "):
         assert running.poll() is None
     meanwhile = left_behind() - before

@@ -109,6 +109,7 @@ async def test_the_process_that_checks_need_not_have_seen_that_the_account_was_c
     org = await trunkline.organisation()
     async with core(trunkline.settings, trunkline.database) as elsewhere:
         known = await elsewhere.directory.organisation(org.organization_id)
+        assert known is not None
         stream = stream_of("whatsapp", account)
         await elsewhere.context.executor.look(known, lambda unit: unit.state(stream, Account))
         checks = itertools.count()

@@ -9,9 +9,9 @@ import httpx
 import psycopg
 import pytest
 
-from api.main import application, core
+from api.main import core
 from api.processes import projecting
-from tests.api.conftest import TOKEN, Client, Trunkline
+from tests.api.conftest import TOKEN, Client, Trunkline, in_process
 from tests.api.operations import Office, is_public, office_of, operations, positions
 from tests.api.problems import assert_problem
 from tests.api.test_roles import PREPARATIONS
@@ -153,7 +153,7 @@ async def test_refusals_are_decided_again(office: Office) -> None:
 async def another_server(trunkline: Trunkline) -> AsyncIterator[httpx.AsyncClient]:
     """A new process's worth of Trunkline on the same database."""
     async with core(trunkline.settings, trunkline.database) as parts, projecting(parts):
-        transport = httpx.ASGITransport(application(parts))
+        transport = in_process(parts)
         async with httpx.AsyncClient(base_url="http://other", transport=transport) as http:
             yield http
 

@@ -155,7 +155,11 @@ async def business(world: World, platform: str, *, line: FakeLineAccount | None 
             bot.bot_id,
             {"bot_token": bot.token, "secret_token": bot.secret_token},
         )
-    body = {"platform": platform, "business_account_id": None, "credentials": credentials}
+    body: dict[str, Any] = {
+        "platform": platform,
+        "business_account_id": None,
+        "credentials": credentials,
+    }
     channel = await client.connect("crm", account_id, **body)
     await client.connect(
         "desk", account_id, platform=platform, credentials=None, business_account_id=None

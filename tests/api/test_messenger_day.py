@@ -284,7 +284,7 @@ async def test_deliveries_for_a_page_that_nobody_holds_go_to_whose_token_is_acce
         world.fake.customer_says(KIM, f"early {number}", account_id=page.page_id)
         await world.fake.settled()
     guesser = await organisation(world.parts, world.http, "Guesser")
-    guess = {"platform": "messenger", "business_account_id": None}
+    guess: dict[str, Any] = {"platform": "messenger", "business_account_id": None}
     channel = await guesser.connect(
         "crm", page.page_id, credentials={"access_token": PAGES[0].access_token}, **guess
     )

@@ -1,5 +1,6 @@
 """`trunkline projections …` as an operator runs it (contract, Running it)."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Callable
@@ -201,7 +202,7 @@ def test_what_old_servers_may_still_read_is_not_dropped(
 
     moves(database, 20)
     with monkeypatch.context() as context:
-        context.setattr(retired.asyncio, "sleep", meanwhile)
+        context.setattr(asyncio, "sleep", meanwhile)
         run("drop", old_build, expect=1)
     assert old_build in schemas(database)
     run("drop", old_build)

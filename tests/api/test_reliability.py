@@ -151,7 +151,7 @@ async def installation(
 class Load:
     """Customers who write all the time, through several connections."""
 
-    http: httpx.AsyncClient
+    http: httpx.AsyncClient | None  # None until there is a server.
     account_id: str
     written: dict[str, bytes] = field(default_factory=dict)  # Webhooks by text.
     acknowledged: list[str] = field(default_factory=list)
@@ -162,6 +162,7 @@ class Load:
         await asyncio.gather(*(self._write() for _ in range(SENDERS)))
 
     async def _write(self) -> None:
+        assert self.http is not None
         while True:
             number = next(self.numbers)
             text = f"message {number}"

@@ -233,7 +233,7 @@ async def test_one_that_was_changed_is_not_used_and_replaced(
     await is_kept(superuser, org, 300)
     change, value = TAMPERINGS[tampering]
     await superuser.execute(
-        f"UPDATE snapshots SET {change} WHERE org = %s",  # type: ignore[arg-type]
+        f"UPDATE snapshots SET {change} WHERE org = %s",
         [value, org.number],
     )
     assert await one.cold(org) == chat
@@ -253,7 +253,7 @@ async def test_without_its_proof_a_forged_one_would_be_believed(
     await is_kept(superuser, org, 300)
     change, value = TAMPERINGS["another state"]
     await superuser.execute(
-        f"UPDATE snapshots SET {change} WHERE org = %s",  # type: ignore[arg-type]
+        f"UPDATE snapshots SET {change} WHERE org = %s",
         [value, org.number],
     )
     monkeypatch.setattr("adapters.postgres.snapshots.hmac.compare_digest", lambda *_: True)
@@ -369,17 +369,18 @@ async def test_what_the_log_does_not_bear_out_is_not_kept(
     """A state of a command that was lost, or of a history that a restored backup has not."""
     await long_chat(one, org, 50)
     newest = (await one.log.read_stream(org, STREAM))[-1]
-    for change in (
+    changes: tuple[dict[str, Any], ...] = (
         {"version": 51},
         {"position": newest.position - 1},
         {"recorded_at": NOON + SECOND},
-    ):
-        place = {
+    )
+    for change in changes:
+        place: dict[str, Any] = {
             "version": newest.version,
             "position": newest.position,
             "recorded_at": newest.recorded_at,
         }
-        snapshot = NewSnapshot(code=b"code", state=b"state", **(place | change))  # type: ignore[arg-type]
+        snapshot = NewSnapshot(code=b"code", state=b"state", **(place | change))
         one.snapshots.keep(org, STREAM, snapshot)
     await long_chat(one, org, 200, "chat:b")
     await eventually(lambda: kept(superuser, org), [("chat:b", 200)])
@@ -403,7 +404,7 @@ async def test_the_roles_may_do_no_more_than_they_need(
     """Projectors read; who appends keeps, through a function that asks the log; nobody else."""
     await long_chat(one, org, 200)
     await eventually(lambda: kept(superuser, org), [(STREAM, 200)])
-    allowed = {}
+    allowed: dict[str, set[str]] = {}
     for role in ("append", "read", "project", "audit", "directory"):
         for name, statement in {
             "select": "SELECT count(*) FROM snapshots",
@@ -413,9 +414,9 @@ async def test_the_roles_may_do_no_more_than_they_need(
             "keep": "SELECT keep_snapshot(0, 'x', '', 1, 1, now(), '', '')",
             "forget": "SELECT forget_snapshot(0, 'x', '')",
         }.items():
-            await superuser.execute(f"SET ROLE trunkline_{role}")  # type: ignore[arg-type]
+            await superuser.execute(f"SET ROLE trunkline_{role}")
             try:
-                await superuser.execute(statement)  # type: ignore[arg-type]
+                await superuser.execute(statement)
                 allowed.setdefault(role, set()).add(name)
             except psycopg.errors.InsufficientPrivilege:
                 pass

@@ -1,6 +1,6 @@
 """CSV that no spreadsheet runs, amounts as decimals, months of a time zone."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -69,6 +69,9 @@ def test_money_in_words(micro_usd: int, words: str) -> None:
     assert usd(micro_usd) == words
 
 
+Hour = tuple[int, int, int, int]
+
+
 @pytest.mark.parametrize(
     ("month", "zone", "start", "end"),
     [
@@ -78,5 +81,7 @@ def test_money_in_words(micro_usd: int, words: str) -> None:
         ("2026-11", ZoneInfo("America/New_York"), (2026, 11, 1, 4), (2026, 12, 1, 5)),
     ],
 )
-def test_l7_a_month_has_the_hours_of_its_zone(month, zone, start, end) -> None:
+def test_l7_a_month_has_the_hours_of_its_zone(
+    month: str, zone: tzinfo, start: Hour, end: Hour
+) -> None:
     assert month_bounds(month, zone) == (datetime(*start, tzinfo=UTC), datetime(*end, tzinfo=UTC))

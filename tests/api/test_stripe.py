@@ -429,7 +429,8 @@ async def test_money_of_another_amount_or_currency_books_nothing(bank: Bank) -> 
     here = await bank.shop()
     bank.stripe.deliver_to(None)
     now = int(bank.clock.now().timestamp())
-    for number, other in enumerate([{"amount_received": 399}, {"currency": "eur"}]):
+    others: list[dict[str, Any]] = [{"amount_received": 399}, {"currency": "eur"}]
+    for number, other in enumerate(others):
         bank.stripe.next_requests(WAIT)
         bought = await here.buy(2)
         await eventually(lambda: tried(here), number + 1)

@@ -129,7 +129,7 @@ async def test_the_platform_moves_a_template_into_another_category(trunkline: Tr
     await org.connect("crm", account, business_account_id=account)
     await define(org, account)
     field = "template_category_update"
-    moved = {"new_category": "MARKETING", "event": None}
+    moved: dict[str, Any] = {"new_category": "MARKETING", "event": None}
     await told(trunkline, at=now() + 5, business=account, field=field, **moved)
     template = await org.get(f"/v1/accounts/{account}/templates/hi/ja")
     assert (template["category"], template["state"]) == ("marketing", "approved")

@@ -1,5 +1,7 @@
 """Unread counters per user, and customers nobody wants to hear (C6, C7)."""
 
+from typing import Any
+
 from tests.api.conftest import Trunkline
 from tests.api.deliveries import echo_delivery, eventually, now
 from tests.api.test_inbox import Inbox, inbox_of
@@ -109,7 +111,7 @@ async def test_echoes_replies_and_receipts_are_not_counted(trunkline: Trunkline)
         return str((await inbox.org.messages("desk", inbox.chats["A"]))[-1]["status"])
 
     await eventually(fate, "read")
-    echo = {"account_id": inbox.account, "phone": "12025551065", "timestamp": now()}
+    echo: dict[str, Any] = {"account_id": inbox.account, "phone": "12025551065", "timestamp": now()}
     await trunkline.deliver(echo_delivery("from the phone", wamid="wamid.echo", **echo))
     assert await inbox.unread() == NOTHING
 
