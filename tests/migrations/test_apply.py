@@ -12,6 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from migrations import apply
 from migrations.apply import MigrationError, migrate
+from migrations.builds import OWNER
 
 FILES = sorted(path.name for path in apply.FOLDER.glob("[0-9]*.sql"))
 
@@ -151,10 +152,10 @@ def test_a_user_who_may_not_make_roles_is_told_what_to_have_run(
 
 def test_a_login_takes_on_every_role_but_the_owners(empty: str) -> None:
     migrate(empty, login="trunkline", projections=[])
-    for role in (*apply.ROLES, apply.OWNER):
+    for role in (*apply.ROLES, OWNER):
         with psycopg.connect(make_conninfo(empty, user="trunkline")) as connection:
             taking = sql.SQL("SET ROLE {}").format(sql.Identifier(role))
-            if role == apply.OWNER:
+            if role == OWNER:
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     connection.execute(taking)
             else:
