@@ -7,7 +7,7 @@ what was decided is given to the next `when`.
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from typing import Any, TypeVar
 
@@ -42,7 +42,7 @@ class Given:
     def __init__(self, events: tuple[Event, ...]) -> None:
         self.events = events
 
-    def when(self, decision: Callable[..., list[Event]], **arguments: Any) -> "Decided":
+    def when(self, decision: Callable[..., Sequence[Event]], **arguments: Any) -> "Decided":
         """Decide on the state; which kind of state the decision's first parameter says."""
         first = next(iter(inspect.signature(decision).parameters.values()))
         state = fold(first.annotation, *self.events)
@@ -55,7 +55,7 @@ class Given:
 class Decided:
     """What came of a decision: facts, or a refusal."""
 
-    def __init__(self, given: Given, events: list[Event], refusal: Refusal | None) -> None:
+    def __init__(self, given: Given, events: Sequence[Event], refusal: Refusal | None) -> None:
         self.given = given
         self.events = events
         self.refusal = refusal

@@ -18,6 +18,7 @@ from adapters.postgres.connections import pool
 from adapters.postgres.directory import Directory
 from adapters.postgres.log import PostgresLog
 from domain.delivery import DeliveriesHandedOver
+from domain.event import Event
 from domain.ports import Append, Appended, Conflict, NewEvent, Org
 from tests.conftest import Database
 
@@ -44,6 +45,12 @@ def event(text: str = "", count: int = 0) -> DeliveriesHandedOver:
     return DeliveriesHandedOver(organisation_id=text, count=count)
 
 
+def text_written(written: Event) -> str:
+    """The text of such an event."""
+    assert isinstance(written, DeliveriesHandedOver)
+    return written.organisation_id
+
+
 def command(
     org: Org,
     *writes: tuple[str, int] | tuple[str, int, str],
@@ -51,7 +58,7 @@ def command(
     **more: Any,
 ) -> Append:
     """A command that writes versions of streams, each with a text."""
-    events = [NewEvent(stream, version, event(*text)) for stream, version, *text in writes]
+    events = [NewEvent(write[0], write[1], event(*write[2:])) for write in writes]
     return Append(org=org, command=command_id or secrets.token_bytes(16), events=events, **more)
 
 
@@ -77,7 +84,7 @@ class Process:
         key = org.number, stream
         while key not in self.states:
             token = self.loading.setdefault(key, object())
-            texts = [each.event.organisation_id for each in await self.log.read_stream(org, stream)]
+            texts = [text_written(each.event) for each in await self.log.read_stream(org, stream)]
             if self.loading.get(key) is token:  # Else it has changed meanwhile.
                 self.states.setdefault(key, texts)
         return self.states[key]

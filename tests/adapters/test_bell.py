@@ -36,7 +36,7 @@ async def hears(bell: Bell, listener: Listener) -> None:
     raise AssertionError("It is not heard.")
 
 
-async def test_a_ring_between_two_waits_is_not_lost():
+async def test_a_ring_between_two_waits_is_not_lost() -> None:
     bell = Bell("")
     listener, another = bell.listener(), bell.listener()
     bell.ring()
@@ -46,7 +46,7 @@ async def test_a_ring_between_two_waits_is_not_lost():
     assert await another.wait(0)
 
 
-async def test_a_ring_wakes_who_waits(bells: tuple[Bell, Bell]):
+async def test_a_ring_wakes_who_waits(bells: tuple[Bell, Bell]) -> None:
     listener = bells[0].listener()
     waiting = asyncio.create_task(listener.wait(5))
     await asyncio.sleep(0)
@@ -54,7 +54,7 @@ async def test_a_ring_wakes_who_waits(bells: tuple[Bell, Bell]):
     assert await asyncio.wait_for(waiting, 0.1)
 
 
-async def test_who_was_cancelled_does_not_wait_any_more():
+async def test_who_was_cancelled_does_not_wait_any_more() -> None:
     """A follower that is not told to stop would hold up the end of its process for ever."""
     listener = Bell("").listener()
 
@@ -75,7 +75,7 @@ async def test_who_was_cancelled_does_not_wait_any_more():
         assert following.cancelled()
 
 
-async def test_another_process_hears_it_within_moments(bells: tuple[Bell, Bell]):
+async def test_another_process_hears_it_within_moments(bells: tuple[Bell, Bell]) -> None:
     listener = bells[1].listener()
     began = time.monotonic()
     bells[0].ring()
@@ -83,12 +83,12 @@ async def test_another_process_hears_it_within_moments(bells: tuple[Bell, Bell])
     assert time.monotonic() - began < 1
 
 
-async def test_a_ring_names_whose_log_has_grown(bells: tuple[Bell, Bell]):
+async def test_a_ring_names_whose_log_has_grown(bells: tuple[Bell, Bell]) -> None:
     near, far = bells[0].listener(), bells[1].listener()
     bells[0].ring([3, 5])
     bells[0].ring([5, 8])
     assert await far.wait(5)
-    assert near.grown() == far.grown() == {3, 5, 8}
+    assert near.grown() == far.grown() == frozenset({3, 5, 8})
     assert near.grown() == far.grown() == frozenset()
     bells[0].ring([3])
     bells[0].ring()
@@ -97,14 +97,14 @@ async def test_a_ring_names_whose_log_has_grown(bells: tuple[Bell, Bell]):
     assert near.grown() is far.grown() is None
 
 
-async def test_a_ring_for_more_than_can_be_named_is_for_anybody(bells: tuple[Bell, Bell]):
+async def test_a_ring_for_more_than_can_be_named_is_for_anybody(bells: tuple[Bell, Bell]) -> None:
     near, far = bells[0].listener(), bells[1].listener()
     bells[0].ring(range(1_000_000, 1_001_000))
     assert await far.wait(5)
     assert (near.grown(), far.grown()) == (frozenset(range(1_000_000, 1_001_000)), None)
 
 
-async def test_many_rings_are_few_notifications(world: World, bells: tuple[Bell, Bell]):
+async def test_many_rings_are_few_notifications(world: World, bells: tuple[Bell, Bell]) -> None:
     """A NOTIFY is a commit."""
     heard = 0
     async with await world.superuser() as connection:
@@ -119,7 +119,7 @@ async def test_many_rings_are_few_notifications(world: World, bells: tuple[Bell,
 
 async def test_a_bell_that_lost_its_connections_finds_them_again(
     world: World, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(ringing, "RECONNECT_SECONDS", 0.05)
     async with proxy_to(world.database.url) as proxy:
         far, near = Bell(proxy.url), Bell(world.database.url)

@@ -21,7 +21,7 @@ def new_account() -> str:
     return f"account_{secrets.token_hex(6)}"
 
 
-def test_a_partition_is_for_ever():
+def test_a_partition_is_for_ever() -> None:
     digest = hashlib.sha256(b"org_acme").digest()
     assert partition_of("org_acme") == int.from_bytes(digest[:8], "big") % 64
     assert {partition_of(f"org_{n}") for n in range(2_000)} == set(range(64))
@@ -30,7 +30,9 @@ def test_a_partition_is_for_ever():
 # Organisations.
 
 
-async def test_all_who_ask_for_an_organisations_keys_at_once_get_the_same_ones(world: World):
+async def test_all_who_ask_for_an_organisations_keys_at_once_get_the_same_ones(
+    world: World,
+) -> None:
     """A person's key that is being stored is known to those alone who share them."""
     org = await world.org()
     async with pool(world.database.url, "trunkline_directory", size_max=4) as lookups:
@@ -40,7 +42,7 @@ async def test_all_who_ask_for_an_organisations_keys_at_once_get_the_same_ones(w
     assert all(each.has("contact:ann") for each in keys)
 
 
-async def test_an_organisation_is_made_once_by_however_many_at_once(world: World):
+async def test_an_organisation_is_made_once_by_however_many_at_once(world: World) -> None:
     name = f"org_{secrets.token_hex(6)}"
     made = await asyncio.gather(*(world.directory.create_organisation(name) for _ in range(6)))
     assert len(set(made)) == 1
@@ -55,7 +57,7 @@ async def test_an_organisation_is_made_once_by_however_many_at_once(world: World
         ]
 
 
-async def test_all_organisations_but_the_installations_own(world: World):
+async def test_all_organisations_but_the_installations_own(world: World) -> None:
     await world.directory.create_organisation(SYSTEM)
     orgs = [await world.org(), await world.org()]
     ids = await world.directory.organisation_ids()
@@ -63,7 +65,7 @@ async def test_all_organisations_but_the_installations_own(world: World):
     assert SYSTEM not in ids
 
 
-async def test_an_organisations_keys_are_the_same_in_every_process(world: World):
+async def test_an_organisations_keys_are_the_same_in_every_process(world: World) -> None:
     org, another = await world.org(), await world.org()
     async with pool(world.database.url, "trunkline_directory", size_max=1) as lookups:
         theirs = await Directory(lookups, MasterKey(bytes(32))).keys(org.number)
@@ -77,7 +79,7 @@ async def test_an_organisations_keys_are_the_same_in_every_process(world: World)
             await Directory(lookups, MasterKey(bytes([1]) * 32)).keys(org.number)
 
 
-async def test_no_key_is_stored_in_clear(world: World):
+async def test_no_key_is_stored_in_clear(world: World) -> None:
     org = await world.org()
     keys = await world.directory.keys(org.number)
     async with await world.superuser() as connection:
@@ -93,7 +95,7 @@ async def test_no_key_is_stored_in_clear(world: World):
 # API keys.
 
 
-async def test_api_keys(world: World, one: Process):
+async def test_api_keys(world: World, one: Process) -> None:
     org, another = await world.org(), await world.org()
     await one.log.append(command(org, ("chat:a", 1)))
     made = [
@@ -113,7 +115,7 @@ async def test_api_keys(world: World, one: Process):
         await world.directory.add_api_key(another, first, digest=b"another's")
 
 
-async def test_a_key_is_revoked_by_its_own_org_and_keeps_the_time(world: World):
+async def test_a_key_is_revoked_by_its_own_org_and_keeps_the_time(world: World) -> None:
     org, another = await world.org(), await world.org()
     key = ApiKey(secrets.token_hex(6), "user_a", "phone", [], NOON)
     await world.directory.add_api_key(org, key, digest=b"digest")
@@ -132,7 +134,7 @@ async def claim(world: World, org: Org, account: str, business: str | None = Non
     return await world.directory.claim_account(org, "line", account, business_account_id=business)
 
 
-async def test_an_account_belongs_to_one_org_until_it_is_released(world: World):
+async def test_an_account_belongs_to_one_org_until_it_is_released(world: World) -> None:
     acme, other, account = await world.org(), await world.org(), new_account()
     assert await world.directory.account("line", account) is None
     assert await claim(world, acme, account)
@@ -147,7 +149,7 @@ async def test_an_account_belongs_to_one_org_until_it_is_released(world: World):
     assert await world.directory.account("line", account) == AccountHolder(other.number, True, None)
 
 
-async def test_an_account_claimed_by_many_at_once_goes_to_one(world: World):
+async def test_an_account_claimed_by_many_at_once_goes_to_one(world: World) -> None:
     orgs = [await world.org() for _ in range(6)]
     account = new_account()
     claims = await asyncio.gather(*(claim(world, org, account) for org in orgs))
@@ -156,7 +158,7 @@ async def test_an_account_claimed_by_many_at_once_goes_to_one(world: World):
     assert await world.directory.account("line", account) == holder
 
 
-async def test_credentials_stay_with_the_org_that_gave_them(world: World):
+async def test_credentials_stay_with_the_org_that_gave_them(world: World) -> None:
     acme, other, account = await world.org(), await world.org(), new_account()
     await claim(world, acme, account)
     await world.directory.store_secrets(acme, "line", account, sealed=b"acme's")
@@ -170,7 +172,7 @@ async def test_credentials_stay_with_the_org_that_gave_them(world: World):
     assert await world.directory.account("line", account) == AccountHolder(other.number, True, None)
 
 
-async def test_who_holds_accounts_of_a_business_account(world: World):
+async def test_who_holds_accounts_of_a_business_account(world: World) -> None:
     acme, other, business = await world.org(), await world.org(), new_account()
     accounts = [new_account() for _ in range(4)]
     for org, account in zip((acme, acme, other, other), accounts, strict=True):

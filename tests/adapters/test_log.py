@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ async def outcomes(*futures: "asyncio.Future[Appended]") -> list[object]:
     ]
 
 
-async def test_a_lone_command_is_written_and_read_back(world: World, one: Process):
+async def test_a_lone_command_is_written_and_read_back(world: World, one: Process) -> None:
     org = await world.org()
     appended = await one.log.append(command(org, ("chat:a", 1, "first"), ("chat:b", 1, "second")))
     assert appended == Appended(1, 2, NOON)
@@ -42,7 +43,9 @@ async def test_a_lone_command_is_written_and_read_back(world: World, one: Proces
     await world.assert_whole(org)
 
 
-async def test_commands_are_written_in_the_order_in_which_they_came(world: World, one: Process):
+async def test_commands_are_written_in_the_order_in_which_they_came(
+    world: World, one: Process
+) -> None:
     org = await world.org()
     submitted = [one.log.submit(command(org, (f"chat:{n}", 1))) for n in range(700)]
     assert [await each for each in submitted] == [Appended(n, n, NOON) for n in range(1, 701)]
@@ -51,7 +54,7 @@ async def test_commands_are_written_in_the_order_in_which_they_came(world: World
     ]
 
 
-async def test_a_batch_holds_commands_of_several_organisations(world: World, one: Process):
+async def test_a_batch_holds_commands_of_several_organisations(world: World, one: Process) -> None:
     orgs = [await world.org() for _ in range(3)]
     submitted = [
         one.log.submit(command(orgs[n % 3], (f"chat:{n}", 1), (f"ticket:{n}", 1)))
@@ -62,7 +65,7 @@ async def test_a_batch_holds_commands_of_several_organisations(world: World, one
         assert len(await world.assert_whole(org)) == 20
 
 
-async def test_a_command_larger_than_a_batch_is_written_whole(world: World, one: Process):
+async def test_a_command_larger_than_a_batch_is_written_whole(world: World, one: Process) -> None:
     org = await world.org()
     many = command(org, *(("chat:a", version) for version in range(1, 1201)))
     assert await one.log.append(many) == Appended(1, 1200, NOON)
@@ -74,7 +77,7 @@ async def test_a_command_larger_than_a_batch_is_written_whole(world: World, one:
 
 async def test_a_stream_is_read_in_pages_behind_a_version(
     world: World, one: Process, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr("adapters.postgres.log.READ_ROWS_MAX", 3)
     org = await world.org()
     await one.log.append(command(org, *(("chat:a", version) for version in range(1, 11))))
@@ -89,13 +92,13 @@ async def test_a_stream_is_read_in_pages_behind_a_version(
     assert await one.log.read_stream(org, "chat:b") == []
 
 
-async def test_the_version_of_a_stream_at_a_position(world: World, one: Process):
+async def test_the_version_of_a_stream_at_a_position(world: World, one: Process) -> None:
     org = await world.org()
     await one.log.append(command(org, ("chat:a", 1), ("chat:b", 1), ("chat:a", 2)))
     assert [await one.log.version_at(org, "chat:a", position=n) for n in range(4)] == [0, 1, 1, 2]
 
 
-async def test_recorded_times_never_go_back(world: World):
+async def test_recorded_times_never_go_back(world: World) -> None:
     clock = TestClock()
     async with process(world.database.url, clock=clock) as one:
         org = await world.org()
@@ -109,7 +112,7 @@ async def test_recorded_times_never_go_back(world: World):
     assert [row["recorded_at"] for row in await world.assert_whole(org)] == expected
 
 
-async def test_a_command_that_does_not_fit_writes_nothing(world: World, one: Process):
+async def test_a_command_that_does_not_fit_writes_nothing(world: World, one: Process) -> None:
     org = await world.org()
     await one.log.append(command(org, ("chat:a", 1), ("chat:b", 1)))
     assert await outcomes(
@@ -124,7 +127,7 @@ async def test_a_command_that_does_not_fit_writes_nothing(world: World, one: Pro
     ]
 
 
-async def test_what_was_decided_behind_a_loser_is_sent_back(world: World, one: Process):
+async def test_what_was_decided_behind_a_loser_is_sent_back(world: World, one: Process) -> None:
     """All that is built on what is not written, across streams, and nothing else."""
     org = await world.org()
     await one.log.append(command(org, ("chat:a", 1)))
@@ -139,7 +142,9 @@ async def test_what_was_decided_behind_a_loser_is_sent_back(world: World, one: P
     assert told == {"chat:a", "chat:b", "chat:c", "chat:d"}
 
 
-async def test_a_stream_that_was_only_read_must_be_as_it_was_read(world: World, one: Process):
+async def test_a_stream_that_was_only_read_must_be_as_it_was_read(
+    world: World, one: Process
+) -> None:
     org = await world.org()
     await one.log.append(command(org, ("channel:a", 1), ("channel:a", 2)))
     assert await outcomes(
@@ -151,7 +156,7 @@ async def test_a_stream_that_was_only_read_must_be_as_it_was_read(world: World, 
 
 async def test_control_without_naming_what_was_read_the_stale_decision_is_written(
     world: World, one: Process
-):
+) -> None:
     org = await world.org()
     await one.log.append(command(org, ("channel:a", 1), ("channel:a", 2)))
     assert await one.log.append(command(org, ("chat:a", 1))) == Appended(3, 3, NOON)
@@ -159,7 +164,7 @@ async def test_control_without_naming_what_was_read_the_stale_decision_is_writte
 
 async def test_a_command_whose_versions_do_not_follow_is_refused_at_once(
     world: World, one: Process
-):
+) -> None:
     org = await world.org()
     for wrong in (
         command(org, ("chat:a", 1), ("chat:a", 3)),
@@ -174,7 +179,7 @@ async def test_a_command_whose_versions_do_not_follow_is_refused_at_once(
 # Duplicates.
 
 
-async def test_a_known_command_is_answered_with_its_position(world: World, one: Process):
+async def test_a_known_command_is_answered_with_its_position(world: World, one: Process) -> None:
     org, known = await world.org(), secrets.token_bytes(32)
     await one.log.append(command(org, ("chat:a", 1), ("chat:a", 2), command_id=known))
     with pytest.raises(AlreadyDone) as done:
@@ -185,7 +190,7 @@ async def test_a_known_command_is_answered_with_its_position(world: World, one: 
 
 async def test_five_times_the_same_command_in_one_batch_is_one_event(
     world: World, one: Process, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     # Where a flush is quick it would be two batches, and the second would be decided again first.
     monkeypatch.setattr(Writer, "_is_worth_a_flush", lambda *_: False)
     org, same = await world.org(), secrets.token_bytes(32)
@@ -199,7 +204,9 @@ async def test_five_times_the_same_command_in_one_batch_is_one_event(
     assert len(await world.assert_whole(org)) == 2
 
 
-async def test_the_same_command_id_in_two_organisations_is_two_commands(world: World, one: Process):
+async def test_the_same_command_id_in_two_organisations_is_two_commands(
+    world: World, one: Process
+) -> None:
     same = secrets.token_bytes(32)
     orgs = [await world.org(), await world.org()]
     assert await outcomes(
@@ -214,7 +221,7 @@ def request(name: str, status: int = 201) -> IdempotentRequest:
     return IdempotentRequest(name.encode(), b"body", status, b'{"chat":"c1"}')
 
 
-async def test_companions_are_stored_with_the_events(world: World, one: Process):
+async def test_companions_are_stored_with_the_events(world: World, one: Process) -> None:
     org = await world.org()
     await one.log.append(
         command(
@@ -240,7 +247,7 @@ async def test_companions_are_stored_with_the_events(world: World, one: Process)
     assert await requests.find(org, b"other") is None
 
 
-async def test_a_command_without_events_stores_its_request(world: World, one: Process):
+async def test_a_command_without_events_stores_its_request(world: World, one: Process) -> None:
     org = await world.org()
     await one.log.append(command(org, ("chat:a", 1)))
     nothing_to_do = command(org, idempotent=request("again"), read=[("chat:a", 1)])
@@ -253,7 +260,7 @@ async def test_a_command_without_events_stores_its_request(world: World, one: Pr
 
 async def test_a_known_request_is_told_apart_from_a_conflict(
     world: World, one: Process, other: Process
-):
+) -> None:
     org = await world.org()
     assert await other.state(org, "chat:a") == []
     await one.log.append(command(org, ("chat:a", 1), idempotent=request("same")))
@@ -264,7 +271,7 @@ async def test_a_known_request_is_told_apart_from_a_conflict(
     assert len(await world.assert_whole(org)) == 1
 
 
-async def test_an_address_claimed_twice_leads_to_one_contact(world: World, one: Process):
+async def test_an_address_claimed_twice_leads_to_one_contact(world: World, one: Process) -> None:
     org = await world.org()
 
     def claim(contact: str) -> Append:
@@ -277,10 +284,10 @@ async def test_an_address_claimed_twice_leads_to_one_contact(world: World, one: 
     assert len(await world.assert_whole(org)) == 1
 
 
-async def test_an_address_is_dropped_and_taken_in_one_command(world: World, one: Process):
+async def test_an_address_is_dropped_and_taken_in_one_command(world: World, one: Process) -> None:
     org = await world.org()
-    taken = {"addresses": [AddressClaim(b"p", "a")]}
-    moved = {"dropped_addresses": [b"p"], "addresses": [AddressClaim(b"p", "b")]}
+    taken: dict[str, Any] = {"addresses": [AddressClaim(b"p", "a")]}
+    moved: dict[str, Any] = {"dropped_addresses": [b"p"], "addresses": [AddressClaim(b"p", "b")]}
     await one.log.append(command(org, ("contact:a", 1), **taken))
     await one.log.append(command(org, ("contact:b", 1), **moved))
     addresses = PostgresAddresses(one.log._readers)
@@ -295,7 +302,7 @@ async def test_an_address_is_dropped_and_taken_in_one_command(world: World, one:
     assert await outcomes(*futures) == [(4, 4), "Conflict"]
 
 
-async def test_a_key_that_somebody_made_meanwhile_is_a_conflict(world: World, one: Process):
+async def test_a_key_that_somebody_made_meanwhile_is_a_conflict(world: World, one: Process) -> None:
     org = await world.org()
     futures = [
         one.log.submit(command(org, (f"user:{n}", 1), keys=[NewKey("user:a", b"%d" % n)]))

@@ -16,7 +16,8 @@ from adapters.postgres.log import PostgresLog
 from adapters.postgres.ticket import Sorting, Ticket
 from api.main import PROJECTIONS
 from domain.ports import AddressClaim, NewKey, Org
-from migrations.apply import OWNER, ROLES
+from migrations.apply import ROLES
+from migrations.builds import OWNER
 from tests.adapters.log_scenario import Process, TestClock, World, command, text_of
 from tests.adapters.test_log import request
 from tests.conftest import BUILDS
@@ -71,7 +72,7 @@ async def tables(world: World) -> list[dict[str, Any]]:
 # Tenants.
 
 
-async def test_every_table_has_its_org_in_its_key_and_row_security(world: World):
+async def test_every_table_has_its_org_in_its_key_and_row_security(world: World) -> None:
     async with await world.superuser() as connection:
         found = await tables(world)
         schemas = {row["nspname"] for row in found}
@@ -104,7 +105,7 @@ READABLE = {
 @pytest.mark.parametrize("role", READABLE)
 async def test_a_reader_sees_one_organisation_and_without_one_nothing(
     world: World, orgs: tuple[Org, Org], role: str
-):
+) -> None:
     async with await acting(world, role) as connection:
         for row in await tables(world):
             if row["relname"] in UNGUARDED:
@@ -127,13 +128,17 @@ async def test_a_reader_sees_one_organisation_and_without_one_nothing(
             assert {org for org, _ in seen} <= {orgs[0].number}
 
 
-async def test_control_a_superuser_sees_every_organisation(world: World, orgs: tuple[Org, Org]):
+async def test_control_a_superuser_sees_every_organisation(
+    world: World, orgs: tuple[Org, Org]
+) -> None:
     async with await world.superuser() as connection:
         rows = await (await connection.execute("SELECT DISTINCT org FROM events")).fetchall()
     assert {row["org"] for row in rows} >= {org.number for org in orgs}
 
 
-async def test_an_organisation_does_not_leak_through_the_pool(world: World, orgs: tuple[Org, Org]):
+async def test_an_organisation_does_not_leak_through_the_pool(
+    world: World, orgs: tuple[Org, Org]
+) -> None:
     async with pool(world.database.url, "trunkline_read", size_max=1) as readers:
         async with within(readers, orgs[0].number) as connection:
             rows = await (await connection.execute("SELECT org FROM heads")).fetchall()
@@ -142,7 +147,7 @@ async def test_an_organisation_does_not_leak_through_the_pool(world: World, orgs
             assert await (await connection.execute("SELECT org FROM heads")).fetchall() == []
 
 
-async def test_control_a_setting_of_the_session_leaks(world: World, orgs: tuple[Org, Org]):
+async def test_control_a_setting_of_the_session_leaks(world: World, orgs: tuple[Org, Org]) -> None:
     async with pool(world.database.url, "trunkline_read", size_max=1) as readers:
         async with readers.connection() as connection:
             await connection.execute(
@@ -165,7 +170,9 @@ REFUSED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.RestrictViolatio
 
 @pytest.mark.parametrize("role", [OWNER, *ROLES, "postgres"])
 @pytest.mark.parametrize("change", CHANGES)
-async def test_nobody_changes_an_event(world: World, orgs: tuple[Org, Org], role: str, change: str):
+async def test_nobody_changes_an_event(
+    world: World, orgs: tuple[Org, Org], role: str, change: str
+) -> None:
     async with await acting(world, role) as connection:
         await connection.execute("SELECT set_config('app.org', %s, false)", [str(orgs[0].number)])
         with pytest.raises(REFUSED):
@@ -175,7 +182,7 @@ async def test_nobody_changes_an_event(world: World, orgs: tuple[Org, Org], role
 
 async def test_control_a_change_with_triggers_switched_off_breaks_the_chain(
     world: World, one: Process
-):
+) -> None:
     org = await world.org()
     await one.log.append(command(org, ("chat:a", 1, "as it was"), ("chat:a", 2)))
     await world.assert_whole(org)
@@ -193,7 +200,7 @@ async def test_control_a_change_with_triggers_switched_off_breaks_the_chain(
 # Roles.
 
 
-async def test_the_appending_role_can_append_and_nothing_else(world: World):
+async def test_the_appending_role_can_append_and_nothing_else(world: World) -> None:
     async with await world.superuser() as connection:
         cursor = await connection.execute(
             "SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'trunkline'::regnamespace"
@@ -219,7 +226,7 @@ async def test_the_appending_role_can_append_and_nothing_else(world: World):
 
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role != "trunkline_append"])
-async def test_no_other_role_can_append(world: World, role: str):
+async def test_no_other_role_can_append(world: World, role: str) -> None:
     async with await world.superuser() as connection:
         cursor = await connection.execute(
             "SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'trunkline'::regnamespace"
@@ -246,7 +253,7 @@ def powerful(server: str) -> Iterator[dict[str, str]]:
 @pytest.mark.parametrize("power", ["SUPERUSER", "BYPASSRLS"])
 async def test_a_role_to_which_walls_are_air_does_not_start(
     world: World, powerful: dict[str, str], power: str
-):
+) -> None:
     async with await AsyncConnection.connect(world.database.url, autocommit=True) as connection:
         with pytest.raises(TooPowerful):
             await assume(connection, cast("Role", powerful[power]))
@@ -254,7 +261,7 @@ async def test_a_role_to_which_walls_are_air_does_not_start(
 
 async def test_a_log_whose_role_is_too_powerful_does_not_start(
     world: World, powerful: dict[str, str], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     async def assume_another(connection: AsyncConnection[Any], _role: Role) -> None:
         await assume(connection, cast("Role", powerful["SUPERUSER"]))
 
@@ -268,7 +275,7 @@ async def test_a_log_whose_role_is_too_powerful_does_not_start(
 # Followers.
 
 
-async def test_a_follower_skips_nothing_that_commits_late(world: World, one: Process):
+async def test_a_follower_skips_nothing_that_commits_late(world: World, one: Process) -> None:
     """Positions are given out under the head's lock: who comes later waits."""
     org = await world.org()
     await one.state(org, "chat:a")
@@ -287,7 +294,7 @@ async def test_a_follower_skips_nothing_that_commits_late(world: World, one: Pro
     assert [text_of(row) for row in await world.assert_whole(org)] == ["late", "early"]
 
 
-async def test_control_a_follower_of_a_sequence_skips_what_commits_late(world: World):
+async def test_control_a_follower_of_a_sequence_skips_what_commits_late(world: World) -> None:
     async with await world.superuser() as late, await world.superuser() as early:
         await early.execute("CREATE TABLE numbered (id bigserial PRIMARY KEY, text text)")
         async with late.transaction():

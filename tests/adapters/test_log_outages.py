@@ -54,7 +54,7 @@ async def begun(world: World, far: Process) -> Org:
 @pytest.mark.parametrize("when", ["before", "during", "after"])
 async def test_a_connection_lost_at_an_append_loses_and_doubles_nothing(
     world: World, far: Process, proxy: Proxy, when: When
-):
+) -> None:
     org = await begun(world, far)
     proxy.trap(b"append", when)
     assert await outcomes(*map(far.log.submit, batch(org))) == PLACES
@@ -67,7 +67,7 @@ async def test_a_connection_lost_at_an_append_loses_and_doubles_nothing(
 @pytest.mark.parametrize("when", ["before", "during", "after"])
 async def test_a_connection_lost_while_writing_carefully_loses_and_doubles_nothing(
     world: World, far: Process, other: Process, proxy: Proxy, statement: bytes, when: When
-):
+) -> None:
     org = await begun(world, far)
     await other.write(org, "chat:elsewhere")
     proxy.trap(statement, when)
@@ -80,7 +80,7 @@ async def test_a_connection_lost_while_writing_carefully_loses_and_doubles_nothi
 @pytest.mark.parametrize("when", ["before", "during", "after"])
 async def test_companions_are_written_once_as_well(
     world: World, far: Process, proxy: Proxy, when: When
-):
+) -> None:
     org = await begun(world, far)
     proxy.trap(b"append with companions", when)
     appended = await far.log.append(command(org, ("chat:a", 1), idempotent=request("once")))
@@ -90,7 +90,7 @@ async def test_companions_are_written_once_as_well(
 
 async def test_a_statement_that_arrives_after_its_connection_was_lost_writes_nothing(
     world: World, far: Process, proxy: Proxy
-):
+) -> None:
     """What was sent again is in the log by then."""
     org = await begun(world, far)
     proxy.trap(b"append", "before")
@@ -101,7 +101,7 @@ async def test_a_statement_that_arrives_after_its_connection_was_lost_writes_not
 
 async def test_a_delivery_that_another_process_wrote_in_the_same_place_leaves_no_states_behind(
     world: World, far: Process, other: Process, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """The position alone does not say whose events stand there."""
     org = await begun(world, far)
     await far.state(org, "chat:mine")
@@ -121,7 +121,7 @@ async def test_a_delivery_that_another_process_wrote_in_the_same_place_leaves_no
 
 async def test_control_who_sends_again_without_a_look_doubles(
     world: World, far: Process, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """As a client does that takes a lost answer for a failure and decides again."""
     org = await begun(world, far)
     await far.state(org, "chat:a")
@@ -178,7 +178,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[Findings]:
 
 async def test_a_commit_with_a_warning_counts_only_after_a_look(
     world: World, one: Process, warning: None, looks: list[Findings]
-):
+) -> None:
     org = await world.org()
     await one.state(org, "chat:a")
     assert await one.log.append(command(org, ("chat:a", 1))) == Appended(1, 1, NOON)
@@ -192,7 +192,7 @@ async def test_control_deaf_to_the_warning_the_commit_counts_at_once(
     warning: None,
     looks: list[Findings],
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     monkeypatch.setattr("adapters.postgres.wire.PERHAPS_NOT_REPLICATED", "none")
     org = await world.org()
     await one.state(org, "chat:a")
@@ -202,7 +202,7 @@ async def test_control_deaf_to_the_warning_the_commit_counts_at_once(
 
 async def test_what_is_never_confirmed_is_not_acknowledged(
     world: World, one: Process, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Each commit comes with a warning, that of the look as well."""
     monkeypatch.setattr(writer, "WRITE_SECONDS_MAX", 0.2)
     org = await world.org()
@@ -220,7 +220,7 @@ async def test_what_is_never_confirmed_is_not_acknowledged(
     assert await one.state(org, "chat:a") == [""]  # It is there all the same.
 
 
-async def test_a_commit_that_fails_is_not_acknowledged(world: World, one: Process):
+async def test_a_commit_that_fails_is_not_acknowledged(world: World, one: Process) -> None:
     org = await world.org()
     await one.state(org, "chat:a")
     failing = WARN_AT_COMMIT.replace("WARNING", "EXCEPTION").replace("warn", "fail")
@@ -238,7 +238,7 @@ async def test_a_commit_that_fails_is_not_acknowledged(world: World, one: Proces
 
 
 @pytest.mark.parametrize("when", ["before", "at"])
-async def test_a_backend_that_is_terminated(world: World, one: Process, when: str):
+async def test_a_backend_that_is_terminated(world: World, one: Process, when: str) -> None:
     org = await begun(world, one)
     terminate = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -261,7 +261,7 @@ async def test_a_backend_that_is_terminated(world: World, one: Process, when: st
 
 async def test_a_database_that_is_away_is_said_to_be_so_within_seconds(
     world: World, far: Process, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(appender, "CONNECT_SECONDS_MAX", 0.5)
     org = await begun(world, far)
     await proxy.shut()
@@ -276,7 +276,7 @@ async def test_a_database_that_is_away_is_said_to_be_so_within_seconds(
 
 async def test_reading_from_a_database_that_is_away_is_unavailable_too(
     world: World, far: Process, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Any other error would be taken for a mistake in what was received (P3)."""
     org = await begun(world, far)
     monkeypatch.setattr(connections, "POOL_TIMEOUT_SECONDS", 0.2)
@@ -296,7 +296,7 @@ async def test_reading_from_a_database_that_is_away_is_unavailable_too(
 
 async def test_a_database_that_is_away_for_a_moment_is_waited_for(
     world: World, far: Process, proxy: Proxy
-):
+) -> None:
     org = await begun(world, far)
     await proxy.shut()
     futures = [far.log.submit(each) for each in batch(org)]
@@ -307,7 +307,7 @@ async def test_a_database_that_is_away_for_a_moment_is_waited_for(
 
 async def test_a_database_that_does_not_answer_is_not_waited_for_without_end(
     world: World, far: Process, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     org = await begun(world, far)
     with monkeypatch.context() as patch:  # A busy machine may need the long waits elsewhere.
         patch.setattr(appender, "ANSWER_SECONDS_MAX", 0.2)
@@ -327,7 +327,7 @@ async def test_a_database_that_does_not_answer_is_not_waited_for_without_end(
 @pytest.mark.parametrize("statement", [b"SET lock_timeout = '4s'", b"append", b"flush"])
 async def test_a_database_that_falls_silent_while_it_is_connected_to_is_not_waited_for(
     world: World, far: Process, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, statement: bytes
-):
+) -> None:
     org = await begun(world, far)
     await proxy.shut()
     proxy.trap(statement, "never")
@@ -340,7 +340,7 @@ async def test_a_database_that_falls_silent_while_it_is_connected_to_is_not_wait
     assert (await far.log.append(command(org, ("chat:0", 2)))).last == 9
 
 
-async def test_a_log_that_has_lost_its_end_is_read_anew(world: World, one: Process):
+async def test_a_log_that_has_lost_its_end_is_read_anew(world: World, one: Process) -> None:
     """As after a failover to a standby that had not got everything."""
     org = await begun(world, one)
     async with await world.superuser() as connection, connection.transaction():

@@ -15,7 +15,9 @@ from tests.adapters.log_scenario import NOON, Process, World, command, text_of
 from tests.adapters.test_log import outcomes
 
 
-async def test_two_processes_write_the_same_streams(world: World, one: Process, other: Process):
+async def test_two_processes_write_the_same_streams(
+    world: World, one: Process, other: Process
+) -> None:
     """I1 acked ⊆ log, I2 positions are 1..n; losers decide again until they are written."""
     org = await world.org()
     streams = [f"chat:{n}" for n in range(5)]
@@ -53,7 +55,7 @@ async def test_two_processes_write_the_same_streams(world: World, one: Process, 
 
 async def test_what_others_wrote_is_told_and_nothing_else(
     world: World, one: Process, other: Process
-):
+) -> None:
     org = await world.org()
     for stream in ("chat:a", "chat:b", "chat:c"):
         await one.state(org, stream)
@@ -66,7 +68,7 @@ async def test_what_others_wrote_is_told_and_nothing_else(
 
 async def test_a_decision_on_what_another_process_has_changed_is_sent_back(
     world: World, one: Process, other: Process
-):
+) -> None:
     """It wrote another stream: only what it read has changed."""
     org = await world.org()
     await one.write(org, "channel:a")
@@ -82,7 +84,7 @@ async def test_a_decision_on_what_another_process_has_changed_is_sent_back(
 
 async def test_who_has_read_more_of_the_log_than_it_knows_of_is_not_sent_back_for_ever(
     world: World, one: Process, other: Process
-):
+) -> None:
     """As where a full cache let go of a state that another process has changed since."""
     org = await world.org()
     await one.write(org, "chat:a")
@@ -96,7 +98,7 @@ async def test_who_has_read_more_of_the_log_than_it_knows_of_is_not_sent_back_fo
 
 async def test_who_was_away_for_long_forgets_everything(
     world: World, one: Process, other: Process, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     org = await world.org()
     await one.state(org, "chat:a")
     await one.state(org, "chat:z")
@@ -110,7 +112,7 @@ async def test_who_was_away_for_long_forgets_everything(
 
 async def test_the_same_delivery_in_two_processes_is_one_event(
     world: World, one: Process, other: Process
-):
+) -> None:
     org = await world.org()
     for n in range(10):
         same = secrets.token_bytes(32)
@@ -131,7 +133,7 @@ async def test_the_same_delivery_in_two_processes_is_one_event(
 
 async def test_batches_across_organisations_do_not_wait_for_each_other_crosswise(
     world: World, one: Process, other: Process
-):
+) -> None:
     orgs = [await world.org() for _ in range(4)]
 
     async def write(process: Process, order: list[Org]) -> None:
@@ -149,7 +151,7 @@ async def test_batches_across_organisations_do_not_wait_for_each_other_crosswise
 
 async def test_an_address_claimed_by_two_processes_at_once_leads_to_one_contact(
     world: World, one: Process, other: Process
-):
+) -> None:
     org = await world.org()
     for n in range(10):
         address = secrets.token_bytes(32)
@@ -165,7 +167,9 @@ async def test_an_address_claimed_by_two_processes_at_once_leads_to_one_contact(
     assert len(await world.assert_whole(org)) == 10
 
 
-async def test_whether_a_process_has_seen_everything(world: World, one: Process, other: Process):
+async def test_whether_a_process_has_seen_everything(
+    world: World, one: Process, other: Process
+) -> None:
     org = await world.org()
     assert not await one.log.is_current(org)  # Nothing was known of this org.
     assert await one.log.is_current(org)
@@ -178,7 +182,7 @@ async def test_whether_a_process_has_seen_everything(world: World, one: Process,
     assert await one.log.is_current(org, at_least=appended.last)
 
 
-async def test_what_a_process_is_writing_itself_is_no_news(world: World, one: Process):
+async def test_what_a_process_is_writing_itself_is_no_news(world: World, one: Process) -> None:
     org = await world.org()
     await one.state(org, "chat:a")
     for _ in range(30):
@@ -190,7 +194,7 @@ async def test_what_a_process_is_writing_itself_is_no_news(world: World, one: Pr
 
 async def test_a_decision_overtaken_while_it_was_checked_is_not_current(
     world: World, one: Process, other: Process
-):
+) -> None:
     """Its own writer learns of the change before the check asks; still it was decided before."""
     org = await world.org()
     await one.state(org, "chat:a")
@@ -207,7 +211,7 @@ async def test_a_decision_overtaken_while_it_was_checked_is_not_current(
 @pytest.mark.parametrize("seconds", [0.15, 0.3])
 async def test_a_process_killed_while_it_appends_leaves_a_whole_log(
     world: World, one: Process, repository: Path, seconds: float
-):
+) -> None:
     """I1 acked ⊆ log, I2 positions are 1..n, the chain holds; others write on meanwhile."""
     org = await world.org()
     arguments = [world.database.url, str(org.number), org.id, "killed"]

@@ -87,7 +87,7 @@ async def fetched(
 
 async def test_a_file_of_line_is_under_its_messages_id(
     sources: dict[str, MediaSource], platforms: Platforms
-):
+) -> None:
     assert await fetched(sources, "line", {"platform_id": "500"}) == (b"video", "video/mp4")
     platforms.is_ready = False
     with pytest.raises(NotYet, match="not_ready"):
@@ -101,7 +101,7 @@ async def test_a_file_of_line_is_under_its_messages_id(
 
 async def test_what_a_sender_of_line_holds_elsewhere_is_not_asked_for(
     sources: dict[str, MediaSource], platforms: Platforms, server: FakeServer
-):
+) -> None:
     """Even where it is an address that we would ask for another reason."""
     file = {"platform_id": "500", "url": f"{server.base_url}/cdn/photo.png"}
     with pytest.raises(Gone, match="held_elsewhere"):
@@ -111,7 +111,7 @@ async def test_what_a_sender_of_line_holds_elsewhere_is_not_asked_for(
     assert platforms.requests == []
 
 
-async def test_telegram_is_asked_where_a_file_is(sources: dict[str, MediaSource]):
+async def test_telegram_is_asked_where_a_file_is(sources: dict[str, MediaSource]) -> None:
     found, _ = await fetched(sources, "telegram", {"platform_id": "F1"})
     assert found == b"photo"
     for file_id, reason in (("large", "too_large"), ("unknown", "not_found"), ("sly", "not_found")):
@@ -124,7 +124,7 @@ async def test_telegram_is_asked_where_a_file_is(sources: dict[str, MediaSource]
 
 async def test_the_bots_token_stands_in_no_log_line(
     sources: dict[str, MediaSource], server: FakeServer, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     """P4: neither when it goes well nor when it does not, and however much is logged."""
     with caplog.at_level(logging.DEBUG):
         await fetched(sources, "telegram", {"platform_id": "F1"})
@@ -137,7 +137,7 @@ async def test_the_bots_token_stands_in_no_log_line(
 
 async def test_a_file_of_messenger_is_where_the_webhook_says_if_that_is_metas(
     sources: dict[str, MediaSource], platforms: Platforms, server: FakeServer
-):
+) -> None:
     file = {"url": f"{server.base_url}/cdn/photo.png", "type": "image"}
     assert await fetched(sources, "messenger", file) == (b"picture", "image/png")
     assert "authorization" not in platforms.requests[0].headers
@@ -147,7 +147,7 @@ async def test_a_file_of_messenger_is_where_the_webhook_says_if_that_is_metas(
         await fetched(sources, "messenger", {"sticker_id": "5"})
 
 
-async def test_the_client_logs_no_addresses():
+async def test_the_client_logs_no_addresses() -> None:
     async with new_http_client() as client:
         assert isinstance(client, httpx.AsyncClient)
     for name in ("httpx", "httpcore"):

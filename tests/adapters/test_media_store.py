@@ -5,7 +5,7 @@ import hashlib
 import os
 import sys
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -55,7 +55,7 @@ def files(folder: Path) -> list[Path]:
 @pytest.mark.parametrize(
     "length", [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES + 7]
 )
-async def test_a_file_comes_out_as_it_went_in(store: SealedFiles, length: int):
+async def test_a_file_comes_out_as_it_went_in(store: SealedFiles, length: int) -> None:
     data = os.urandom(length)
     kept = await store.keep(ORG, chunks(data[:1000], data[1000:]))
     assert (kept.byte_count, kept.sha256) == (length, hashlib.sha256(data).hexdigest())
@@ -64,7 +64,7 @@ async def test_a_file_comes_out_as_it_went_in(store: SealedFiles, length: int):
 
 async def test_it_lies_sealed_under_the_hash_of_its_sealed_bytes(
     store: SealedFiles, tmp_path: Path
-):
+) -> None:
     data = b"The customer's passport. " * 50_000
     kept = await store.keep(ORG, chunks(data))
     again = await store.keep(ORG, chunks(data))
@@ -79,7 +79,7 @@ async def test_it_lies_sealed_under_the_hash_of_its_sealed_bytes(
 
 async def test_with_another_key_or_in_another_org_it_cannot_be_read(
     store: SealedFiles, tmp_path: Path
-):
+) -> None:
     first, second = [await store.keep(ORG, chunks(b"text")) for _ in range(2)]
     mixed = KeptFile(address=first.address, key=second.key, byte_count=4, sha256="")
     with pytest.raises(FileGone):
@@ -108,17 +108,17 @@ def _one_bit(sealed: bytes) -> bytes:
 
 @pytest.mark.parametrize("change", [_cut, _swapped, _doubled, _one_bit, lambda _: b""])
 async def test_whatever_is_done_to_it_is_noticed(
-    store: SealedFiles, tmp_path: Path, change: object
-):
+    store: SealedFiles, tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
     """Cut at a piece's end, too, where every piece that is left is whole."""
     kept = await store.keep(ORG, chunks(os.urandom(3 * PIECE_BYTES)))
     (path,) = files(tmp_path)
-    path.write_bytes(change(path.read_bytes()))  # type: ignore[operator]
+    path.write_bytes(change(path.read_bytes()))
     with pytest.raises(FileGone):
         await read(store, kept)
 
 
-async def test_what_breaks_off_leaves_nothing(store: SealedFiles, tmp_path: Path):
+async def test_what_breaks_off_leaves_nothing(store: SealedFiles, tmp_path: Path) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield os.urandom(2 * PIECE_BYTES)
         raise ConnectionError
@@ -130,7 +130,7 @@ async def test_what_breaks_off_leaves_nothing(store: SealedFiles, tmp_path: Path
 
 async def test_what_was_removed_is_gone_and_may_be_removed_again(
     store: SealedFiles, tmp_path: Path
-):
+) -> None:
     kept = await store.keep(ORG, chunks(b"text"))
     await store.remove(ORG, kept.address)
     await store.remove(ORG, kept.address)
@@ -139,7 +139,7 @@ async def test_what_was_removed_is_gone_and_may_be_removed_again(
         await read(store, kept)
 
 
-async def test_a_file_of_60_mb_passes_through_little_memory(store: SealedFiles):
+async def test_a_file_of_60_mb_passes_through_little_memory(store: SealedFiles) -> None:
     """API10, S7: neither in nor out is it ever held whole."""
     piece = os.urandom(64 << 10)
 
@@ -178,7 +178,7 @@ asyncio.run(SealedFiles(DiskBlobs(Path(sys.argv[1]))).keep(Org(1, "acme"), endle
 
 async def test_a_process_that_dies_leaves_no_half_file_under_a_name(
     store: SealedFiles, tmp_path: Path, repository: Path
-):
+) -> None:
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", CHILD, str(tmp_path), cwd=repository, stdout=asyncio.subprocess.PIPE
     )
@@ -200,7 +200,7 @@ async def test_a_process_that_dies_leaves_no_half_file_under_a_name(
 
 async def test_a_full_disk_leaves_no_half_file(
     store: SealedFiles, tmp_path: Path, repository: Path
-):
+) -> None:
     """A limit on the size of files stands in for it: the write fails in the middle."""
     code = (
         "import resource, signal, runpy, sys;"

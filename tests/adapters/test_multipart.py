@@ -13,7 +13,7 @@ async def chunks() -> AsyncIterator[bytes]:
     yield b"--\r\n"
 
 
-async def test_fields_and_file_arrive_as_they_are_and_a_name_cannot_break_out():
+async def test_fields_and_file_arrive_as_they_are_and_a_name_cannot_break_out() -> None:
     name = 'a"\r\nX-Evil: 1.png'
     file = OutboundFile(mime_type="image/png", byte_count=6, name=name, read=chunks)
     written = form({"type": "image/png", "note": "猫"}, name="file", file=file)

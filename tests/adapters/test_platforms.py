@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from domain.inbound import AnyOccurrence
+from domain.webhook import Credentials
 from tests.adapters.recorded import (
     CREDENTIALS,
     PAYLOADS,
@@ -69,7 +70,8 @@ def test_a_payload_says_what_its_manifest_says(each: Recorded) -> None:
 def test_without_the_accounts_credentials_nothing_is_authentic(each: Recorded) -> None:
     (own,) = each.delivery.credentials
     others = {name: f"x{value[1:]}" for name, value in own.items()}
-    for credentials in ([], [{}], [others], [dict.fromkeys(own, "")]):
+    wrong: tuple[list[Credentials], ...] = ([], [{}], [others], [dict.fromkeys(own, "")])
+    for credentials in wrong:
         assert read(each.platform, replace(each.delivery, credentials=credentials)) is None
 
 

@@ -54,7 +54,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-@pytest.fixture(scope="module", params=SENDERS.values(), ids=SENDERS)
+@pytest.fixture(scope="module", params=list(SENDERS.values()), ids=list(SENDERS))
 async def platform(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Sender, Fake]]:
     sender: Sender = request.param
     async with sender.make_fake() as fake:

@@ -107,10 +107,11 @@ def test_numbers_that_begin_anew_name_other_things() -> None:
 
 
 def test_messages_without_a_number_are_told_apart() -> None:
-    ids = {
-        only({"update_id": number, "message": message(message_id=0)}).platform_id  # type: ignore[union-attr]
-        for number in (1, 2)
-    }
+    ids = set()
+    for number in (1, 2):
+        occurrence = only({"update_id": number, "message": message(message_id=0)})
+        assert isinstance(occurrence, MessageOccurred)
+        ids.add(occurrence.platform_id)
     assert len(ids) == 2
 
 

@@ -1,26 +1,28 @@
 """Whatever is done to a stored log, its verification says so, and where."""
 
-import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from adapters.postgres.connections import Pool, pool
+from adapters.postgres.connections import Connection, Pool, pool
 from adapters.postgres.verification import BrokenChain, Verification, verify
 from domain import chain
 from domain.ports import Org
+from tests.adapters.test_recorder import new_org
 from tests.conftest import Database
 
 NOON = datetime(2026, 5, 9, 12, tzinfo=UTC)
 STREAMS = ("organisation", "channel:a", "chat:b", "chat:c")
 EVENTS = 11
+Row = dict[str, Any]
 
 
-def written(org: Org, count: int = EVENTS) -> list[dict]:
+def written(org: Org, count: int = EVENTS) -> list[Row]:
     """A log as the writer leaves it."""
     rows, versions, previous = [], dict.fromkeys(STREAMS, 0), chain.GENESIS
     for position in range(1, count + 1):
@@ -41,7 +43,7 @@ def written(org: Org, count: int = EVENTS) -> list[dict]:
     return rows
 
 
-def link(org: Org, previous: bytes, row: dict) -> bytes:
+def link(org: Org, previous: bytes, row: Row) -> bytes:
     return chain.link(
         previous,
         org_id=org.id.encode(),
@@ -63,7 +65,7 @@ class Log:
         self.url = url
         self.org = org
 
-    def store(self, rows: list[dict]) -> None:
+    def store(self, rows: list[Row]) -> None:
         """Write these events in place of all others, with the head that belongs to them."""
         with self.tampering() as connection:
             connection.execute("DELETE FROM events WHERE org = %s", [self.org.number])
@@ -80,7 +82,7 @@ class Log:
                 [last["position"], last["hash"], last["recorded_at"], self.org.number],
             )
 
-    def read(self) -> list[dict]:
+    def read(self) -> list[Row]:
         with psycopg.connect(self.url, row_factory=dict_row) as connection:
             return connection.execute(
                 "SELECT * FROM trunkline.events WHERE org = %s ORDER BY position",
@@ -109,16 +111,7 @@ class Log:
 
 @pytest.fixture
 def log(database: Database) -> Log:
-    org_id = secrets.token_hex(13)
-    with psycopg.connect(database.superuser) as connection:
-        connection.execute("SET search_path = trunkline")
-        (number,) = connection.execute(
-            "INSERT INTO organisations (id, partition, wrapping_key, identity_key)"
-            " VALUES (%s, 0, '', '') RETURNING org",
-            [org_id],
-        ).fetchone()
-        connection.execute("SELECT open_head(%s, 0)", [number])
-    log = Log(database.superuser, Org(number, org_id))
+    log = Log(database.superuser, new_org(database))
     log.store(written(log.org))
     return log
 
@@ -138,12 +131,12 @@ async def broken(readers: Pool, log: Log) -> tuple[int, str]:
 @pytest.mark.parametrize("page_rows", [1, 3, EVENTS, EVENTS + 1, 2_000])
 async def test_a_whole_log_is_found_whole_whatever_the_pages(
     readers: Pool, log: Log, page_rows: int
-):
+) -> None:
     found = await verify(readers, log.org, page_rows=page_rows)
     assert found == Verification(events=EVENTS, head_hash=log.read()[-1]["hash"])
 
 
-async def test_an_empty_log_is_whole(readers: Pool, log: Log):
+async def test_an_empty_log_is_whole(readers: Pool, log: Log) -> None:
     with log.tampering() as connection:
         connection.execute("DELETE FROM events WHERE org = %s", [log.org.number])
     log.change_head(f"position = 0, hash = '\\x{chain.GENESIS.hex()}'")
@@ -170,18 +163,18 @@ async def test_an_empty_log_is_whole(readers: Pool, log: Log):
 @pytest.mark.parametrize("position", [1, 6, EVENTS])
 async def test_a_changed_column_shows_at_its_event(
     readers: Pool, log: Log, assignment: str, position: int
-):
+) -> None:
     log.change(assignment, position=position)
     assert await broken(readers, log) == (position, "hash")
 
 
-async def test_a_removed_event_shows_at_the_next(readers: Pool, log: Log):
+async def test_a_removed_event_shows_at_the_next(readers: Pool, log: Log) -> None:
     with log.tampering() as connection:
         connection.execute("DELETE FROM events WHERE org = %s AND position = 4", [log.org.number])
     assert await broken(readers, log) == (5, "position")
 
 
-async def test_a_removed_last_event_shows_at_the_head(readers: Pool, log: Log):
+async def test_a_removed_last_event_shows_at_the_head(readers: Pool, log: Log) -> None:
     with log.tampering() as connection:
         connection.execute(
             "DELETE FROM events WHERE org = %s AND position = %s", [log.org.number, EVENTS]
@@ -189,7 +182,7 @@ async def test_a_removed_last_event_shows_at_the_head(readers: Pool, log: Log):
     assert await broken(readers, log) == (EVENTS - 1, "head")
 
 
-async def test_an_event_added_in_front_or_behind_shows(readers: Pool, log: Log):
+async def test_an_event_added_in_front_or_behind_shows(readers: Pool, log: Log) -> None:
     last = log.read()[-1]
     for position, found in ((0, (0, "position")), (EVENTS + 1, (EVENTS, "head"))):
         extra = {**last, "position": position, "version": last["version"] + 1}
@@ -206,7 +199,7 @@ async def test_an_event_added_in_front_or_behind_shows(readers: Pool, log: Log):
             )
 
 
-async def test_two_swapped_events_show_at_the_first(readers: Pool, log: Log):
+async def test_two_swapped_events_show_at_the_first(readers: Pool, log: Log) -> None:
     for position, moved_to in ((3, 900), (7, 3), (900, 7)):
         log.change(f"position = {moved_to}", position=position)
     assert await broken(readers, log) == (3, "hash")
@@ -214,7 +207,7 @@ async def test_two_swapped_events_show_at_the_first(readers: Pool, log: Log):
 
 async def test_a_forger_who_computes_every_hash_again_is_betrayed_by_the_versions(
     readers: Pool, log: Log
-):
+) -> None:
     rows = [row for row in log.read() if row["position"] != 4]
     previous = chain.GENESIS
     for position, row in enumerate(rows, start=1):
@@ -234,42 +227,45 @@ async def test_a_forger_who_computes_every_hash_again_is_betrayed_by_the_version
         ("recorded_at = recorded_at + interval '1 second'", EVENTS),
     ],
 )
-async def test_a_changed_head_shows(readers: Pool, log: Log, assignment: str, position: int):
+async def test_a_changed_head_shows(
+    readers: Pool, log: Log, assignment: str, position: int
+) -> None:
     log.change_head(assignment)
     assert await broken(readers, log) == (position, "head")
 
 
-async def test_a_removed_head_shows(readers: Pool, log: Log):
+async def test_a_removed_head_shows(readers: Pool, log: Log) -> None:
     with log.tampering() as connection:
         connection.execute("DELETE FROM heads WHERE org = %s", [log.org.number])
     assert await broken(readers, log) == (0, "head")
 
 
-async def test_the_log_of_one_organisation_is_no_log_of_another(readers: Pool, log: Log):
+async def test_the_log_of_one_organisation_is_no_log_of_another(readers: Pool, log: Log) -> None:
     with pytest.raises(BrokenChain):
         await verify(readers, Org(log.org.number, "somebody else"))
 
 
-async def test_what_is_appended_meanwhile_is_not_looked_at(readers: Pool, log: Log):
+async def test_what_is_appended_meanwhile_is_not_looked_at(
+    readers: Pool, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The head that counts is the one at the beginning."""
     rows = written(log.org, EVENTS + 5)
-    pages = 0
+    pages, usual = 0, readers.connection
 
-    class Growing:
-        """A pool in which the log grows after the head was read."""
+    def growing() -> AbstractAsyncContextManager[Connection]:
+        """Once the head was read, the log grows."""
+        nonlocal pages
+        pages += 1
+        if pages == 2:
+            log.store(rows)
+        return usual()
 
-        def connection(self):
-            nonlocal pages
-            pages += 1
-            if pages == 2:
-                log.store(rows)
-            return readers.connection()
-
-    found = await verify(Growing(), log.org, page_rows=3)
+    monkeypatch.setattr(readers, "connection", growing)
+    found = await verify(readers, log.org, page_rows=3)
     assert found == Verification(events=EVENTS, head_hash=rows[EVENTS - 1]["hash"])
 
 
-def test_the_reason_is_a_sentence():
+def test_the_reason_is_a_sentence() -> None:
     assert str(BrokenChain(7, "hash")) == (
         "The log is broken at position 7: it, or the order of events, is not as it was written."
     )

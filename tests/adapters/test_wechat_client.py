@@ -81,6 +81,7 @@ class Scene:
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
+    scene: Scene
     async with (
         new_http_client() as client,
         FakeWeChat(accounts=[ACCOUNT], window=True, now=lambda: scene.now) as fake,

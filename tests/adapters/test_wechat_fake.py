@@ -187,6 +187,7 @@ class Desk:
 
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
+    desk: Desk
     async with (
         FakeWeChat(now=lambda: desk.now) as fake,
         httpx.AsyncClient(base_url=fake.base_url) as client,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from adapters.exchange import new_http_client
+from adapters.fakes.behaviour import Behaviour
 from adapters.fakes.forms import File
 from adapters.fakes.server import json_answer
 from adapters.platforms import media_sources
@@ -47,31 +48,33 @@ async def scene() -> AsyncIterator[Scene]:
         yield Scene(fake, media_sources(client, bases, MemoryTokens())["wechat"])
 
 
-async def test_a_picture_is_fetched_with_the_token_that_messages_are_sent_with(scene: Scene):
+async def test_a_picture_is_fetched_with_the_token_that_messages_are_sent_with(
+    scene: Scene,
+) -> None:
     assert await scene.fetched(scene.sent(PICTURE)) == (PICTURE.content, "image/jpeg")
     assert await scene.fetched(scene.sent(PICTURE)) == (PICTURE.content, "image/jpeg")
     assert len(scene.fake.token_requests) == 1
 
 
-async def test_a_video_is_where_wechat_says(scene: Scene):
+async def test_a_video_is_where_wechat_says(scene: Scene) -> None:
     assert await scene.fetched(scene.sent(VIDEO)) == (VIDEO.content, "video/mp4")
     assert "access_token" not in scene.fake.requests[-1].query
 
 
-async def test_a_video_elsewhere_than_at_wechat_is_not_asked_for(scene: Scene):
+async def test_a_video_elsewhere_than_at_wechat_is_not_asked_for(scene: Scene) -> None:
     elsewhere = json_answer({"video_url": "https://evil.example/video.mp4"})
     scene.fake.next_requests(lambda _: elsewhere, to="/media/get")
     with pytest.raises(Gone, match="host_not_allowed"):
         await scene.fetched(scene.sent(VIDEO))
 
 
-async def test_a_file_that_is_not_there_is_given_up(scene: Scene):
+async def test_a_file_that_is_not_there_is_given_up(scene: Scene) -> None:
     for media_id in ("unknown", "", "a&media_id=b", "../x"):
         with pytest.raises(Gone, match="not_found"):
             await scene.fetched(media_id)
 
 
-async def test_a_token_that_is_refused_is_replaced_before_the_next_try(scene: Scene):
+async def test_a_token_that_is_refused_is_replaced_before_the_next_try(scene: Scene) -> None:
     media_id = scene.sent(PICTURE)
     await scene.fetched(media_id)
     scene.fake.end_token()
@@ -80,12 +83,16 @@ async def test_a_token_that_is_refused_is_replaced_before_the_next_try(scene: Sc
     assert await scene.fetched(media_id) == (PICTURE.content, "image/jpeg")
 
 
-async def test_what_may_be_mended_is_asked_for_again(scene: Scene):
+def _saying(document: dict[str, object]) -> Behaviour:
+    return lambda _: json_answer(document)
+
+
+async def test_what_may_be_mended_is_asked_for_again(scene: Scene) -> None:
     media_id = scene.sent(PICTURE)
     for wrong in ({"app_id": ""}, {"app_secret": ""}, {"app_secret": "wrong"}):
         with pytest.raises(NotYet, match="credentials"):
             await scene.fetched(media_id, **wrong)
-    answers = (
+    answers: tuple[tuple[dict[str, object], str], ...] = (
         ({"errcode": -1, "errmsg": "system error"}, "unavailable"),
         ({"errcode": 45009, "errmsg": "reach max api daily quota limit"}, "rate_limited"),
         ({}, "answer_not_understood"),
@@ -93,13 +100,15 @@ async def test_what_may_be_mended_is_asked_for_again(scene: Scene):
         ({"video_url": "x" * 20_000}, "answer_not_understood"),
     )
     for document, reason in answers:
-        scene.fake.next_requests(lambda _, said=document: json_answer(said), to="/media/get")
+        scene.fake.next_requests(_saying(document), to="/media/get")
         with pytest.raises(NotYet, match=reason):
             await scene.fetched(media_id)
     assert (await scene.fetched(media_id))[0] == PICTURE.content
 
 
-async def test_the_token_stands_in_no_log_line(scene: Scene, caplog: pytest.LogCaptureFixture):
+async def test_the_token_stands_in_no_log_line(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
     media_id = scene.sent(PICTURE)
     with caplog.at_level(logging.DEBUG):
         await scene.fetched(media_id)

@@ -107,8 +107,8 @@ class World:
             if not self.commit(unit):
                 self.retries += 1
                 self.run(decide)
-        for _, _, refusal in refused:
-            raise refusal
+        for _, _, lost in refused:
+            raise lost
 
     # What happens.
 
@@ -186,11 +186,11 @@ class World:
             Billable(
                 position=each.position,
                 message_id=each.event.message_id,
-                conversation_id=each.event.conversation,
+                conversation_id=each.event.conversation or "",
                 at=each.event.at,
                 platform="whatsapp",
                 account_id=ACCOUNT,
-                country=started[each.event.conversation].country,
+                country=started[each.event.conversation or ""].country,
                 category=each.event.category or "service",
                 is_template=each.event.template is not None,
                 in_window=each.event.in_window is True,

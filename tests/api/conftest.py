@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -37,6 +37,11 @@ WABA = "418820007715532"
 NOWHERE = "http://127.0.0.1:9"
 # A pool with bounds may close a connection under a request that just got it (httpcore issue 1110).
 UNBOUNDED = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+
+
+def in_process(parts: Core) -> httpx.ASGITransport:
+    """Requests without a socket. Litestar says more exactly than httpx what an ASGI app takes."""
+    return httpx.ASGITransport(cast("Any", application(parts)))
 
 
 def signed(body: bytes, secret: str = APP_SECRET) -> dict[str, str]:

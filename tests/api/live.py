@@ -71,7 +71,8 @@ class Live:
             del self._pending
             known: Event = await pending
             return known
-        name, data = "message", []
+        name = "message"
+        data: list[str] = []
         while True:
             line = await self._line()
             if not line:

@@ -152,7 +152,7 @@ async def _becomes(told: Told, status: str) -> None:
     async def present() -> str:
         await told.office.admin.settled()
         timeline = await told.office.admin.messages("crm", told.office.names["chat_id"])
-        return {each["id"]: each["status"] for each in timeline}[told.masked[-1]]
+        return str({each["id"]: each["status"] for each in timeline}[told.masked[-1]])
 
     await eventually(present, status)
 
@@ -166,9 +166,8 @@ async def _happens(told: Told, item: dict[str, Any], *, echo: bool = False) -> N
     people = {"from": "15550783881", "to": PHONE} if echo else {"from": PHONE}
     whole = {**people, "id": new_wamid("door"), "timestamp": str(now() - 60), **item}
     account_id = told.office.names["account_id"]
-    await told.office.trunkline.deliver(
-        delivery(account_id=account_id, field=name, **{kind: [whole]})
-    )
+    value: dict[str, Any] = {kind: [whole]}
+    await told.office.trunkline.deliver(delivery(account_id=account_id, field=name, **value))
 
 
 async def _report_failure(told: Told, wamid: str, error: dict[str, Any]) -> None:

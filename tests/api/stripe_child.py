@@ -2,6 +2,9 @@
 
 import secrets
 import sys
+from typing import Any
+
+import httpx
 
 from adapters.stripe.client import StripePayments
 from api.cli import main
@@ -10,7 +13,14 @@ if "fresh-keys" in sys.argv:
     sys.argv.remove("fresh-keys")
     ask = StripePayments._request
 
-    def with_a_fresh_key(self, method, path, fields=None, *, key=""):  # type: ignore[no-untyped-def]
+    def with_a_fresh_key(
+        self: StripePayments,
+        method: str,
+        path: str,
+        fields: dict[str, Any] | None = None,
+        *,
+        key: str = "",
+    ) -> httpx.Request:
         return ask(self, method, path, fields, key=secrets.token_hex(8) if key else "")
 
     StripePayments._request = with_a_fresh_key  # type: ignore[method-assign]

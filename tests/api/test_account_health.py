@@ -37,7 +37,7 @@ async def told(org: Client) -> list[tuple[Any, ...]]:
 
 async def test_a_platform_that_is_away_shows_as_unreachable_until_it_takes_a_message(
     trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Tried several times, shown once; what is queued is never silent."""
     monkeypatch.setattr(pacing, "NEWS_AFTER_TIMES", 2)
     inbox = await ready(trunkline)
@@ -62,7 +62,7 @@ async def test_a_platform_that_is_away_shows_as_unreachable_until_it_takes_a_mes
 
 async def test_a_platform_that_refuses_one_message_for_itself_is_reached_again(
     trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(pacing, "NEWS_AFTER_TIMES", 1)
     inbox = await ready(trunkline)
     trunkline.fake.next_requests(limits(1), fails(131026))
@@ -79,14 +79,14 @@ async def tries(inbox: Inbox) -> int:
     return min(3, len(await inbox.org.events(type="chat.send_deferred")))
 
 
-async def test_a_platform_that_limits_us_for_long_shows_at_once(trunkline: Trunkline):
+async def test_a_platform_that_limits_us_for_long_shows_at_once(trunkline: Trunkline) -> None:
     inbox = await ready(trunkline)
     trunkline.fake.next_requests(limits(40))
     await inbox.org.reply("crm", inbox.chats["A"], "a")
     await eventually(lambda: health(inbox.org, inbox.channel_id), ("limited", "rate_limited"))
 
 
-async def test_a_short_limit_is_no_news(trunkline: Trunkline):
+async def test_a_short_limit_is_no_news(trunkline: Trunkline) -> None:
     inbox = await ready(trunkline)
     trunkline.fake.next_requests(limits(1))
     await inbox.org.reply("crm", inbox.chats["A"], "a")
@@ -107,7 +107,7 @@ def account_update(business_account_id: str, **value: Any) -> dict[str, Any]:
 
 async def test_news_of_a_business_account_concern_all_its_numbers_and_no_others(
     trunkline: Trunkline,
-):
+) -> None:
     orgs = [await trunkline.organisation() for _ in range(3)]
     accounts = [BUSINESS, BUSINESS, "900000000000002"]
     channels = []
@@ -145,7 +145,7 @@ async def test_news_of_a_business_account_concern_all_its_numbers_and_no_others(
 
 async def test_a_restriction_outlasts_accepted_messages_and_ends_when_the_platform_said(
     trunkline: Trunkline,
-):
+) -> None:
     """It may concern templates alone; nobody tells us when it is over."""
     org, account = await trunkline.organisation(), trunkline.account()
     business = "900000000000003"
@@ -168,7 +168,7 @@ async def last_sent(inbox: Inbox) -> str | None:
 
 async def test_what_a_stopped_account_has_queued_leaves_when_the_platform_lets_it(
     trunkline: Trunkline,
-):
+) -> None:
     org, account = await trunkline.organisation(), trunkline.account()
     business = "900000000000004"
     await org.services("crm")
@@ -184,7 +184,7 @@ async def test_what_a_stopped_account_has_queued_leaves_when_the_platform_lets_i
     await eventually(lambda: sent_texts(inbox), ["waits"])
 
 
-async def test_a_line_bot_is_suspended_and_resumed(trunkline: Trunkline):
+async def test_a_line_bot_is_suspended_and_resumed(trunkline: Trunkline) -> None:
     org = await trunkline.organisation()
     await org.services("crm")
     channel = await connect(org, "line", ACCOUNTS["line"])
@@ -197,7 +197,7 @@ async def test_a_line_bot_is_suspended_and_resumed(trunkline: Trunkline):
         assert await health(org, channel["id"]) == expected
 
 
-async def test_a_page_is_blocked_warned_and_unblocked(trunkline: Trunkline):
+async def test_a_page_is_blocked_warned_and_unblocked(trunkline: Trunkline) -> None:
     org = await trunkline.organisation()
     await org.services("crm")
     page = ACCOUNTS["messenger"]
@@ -216,7 +216,9 @@ async def test_a_page_is_blocked_warned_and_unblocked(trunkline: Trunkline):
         assert await health(org, channel["id"]) == expected
 
 
-async def test_a_notice_for_an_account_that_nobody_holds_changes_nothing(trunkline: Trunkline):
+async def test_a_notice_for_an_account_that_nobody_holds_changes_nothing(
+    trunkline: Trunkline,
+) -> None:
     org, account = await trunkline.organisation(), trunkline.account()
     await trunkline.deliver(account_update("900000000000009", event="DISABLED_UPDATE"))
     channel_id = await shared(org, account, "crm")

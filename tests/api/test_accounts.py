@@ -34,7 +34,9 @@ async def connected(client: Client, account_id: str, service: str = "crm") -> st
 # Who holds an account.
 
 
-async def test_an_account_belongs_to_one_organisation_and_nobody_is_named(trunkline: Trunkline):
+async def test_an_account_belongs_to_one_organisation_and_nobody_is_named(
+    trunkline: Trunkline,
+) -> None:
     """Spec S15. Also while its channel is dormant."""
     acme, other, account = (
         await trunkline.organisation(),
@@ -55,7 +57,7 @@ async def test_an_account_belongs_to_one_organisation_and_nobody_is_named(trunkl
 
 async def test_of_two_organisations_that_connect_at_once_one_gets_the_account(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S15."""
     account = trunkline.account()
     orgs = [await trunkline.organisation(f"Org {number}") for number in range(4)]
@@ -66,7 +68,7 @@ async def test_of_two_organisations_that_connect_at_once_one_gets_the_account(
     assert sorted(each.status_code for each in answers) == [201, 409, 409, 409]
 
 
-async def test_an_active_channel_is_not_released(trunkline: Trunkline):
+async def test_an_active_channel_is_not_released(trunkline: Trunkline) -> None:
     """Spec S15."""
     org, account = await trunkline.organisation(), trunkline.account()
     channel_id = await connected(org, account)
@@ -74,7 +76,9 @@ async def test_an_active_channel_is_not_released(trunkline: Trunkline):
     assert (refused["code"], refused["services"]) == ("channel_active", ["crm"])
 
 
-async def test_a_released_account_may_be_connected_by_another_organisation(trunkline: Trunkline):
+async def test_a_released_account_may_be_connected_by_another_organisation(
+    trunkline: Trunkline,
+) -> None:
     """Spec S15. Channel and history stay readable to the org that had it."""
     acme, other, account = (
         await trunkline.organisation(),
@@ -101,7 +105,7 @@ async def test_a_released_account_may_be_connected_by_another_organisation(trunk
     assert (still["name"], still["released"]) == ("Main number", True)
 
 
-async def test_the_same_organisation_revives_the_channel_it_released(trunkline: Trunkline):
+async def test_the_same_organisation_revives_the_channel_it_released(trunkline: Trunkline) -> None:
     """Spec S10, S15."""
     org, account = await trunkline.organisation(), trunkline.account()
     channel_id = await connected(org, account)
@@ -119,7 +123,7 @@ async def test_the_same_organisation_revives_the_channel_it_released(trunkline: 
     assert await inbox(org, "crm") == [["hello"]]
 
 
-async def test_enabling_a_service_takes_a_released_account_back(trunkline: Trunkline):
+async def test_enabling_a_service_takes_a_released_account_back(trunkline: Trunkline) -> None:
     """Spec S15: a disabled service keeps its connection also when the account is released."""
     org, account = await trunkline.organisation(), trunkline.account()
     channel_id = await connected(org, account)
@@ -137,7 +141,7 @@ async def test_enabling_a_service_takes_a_released_account_back(trunkline: Trunk
     await eventually(lambda: verification(org, channel_id), ("verified", None))
 
 
-async def test_only_an_admin_takes_a_released_account_back(trunkline: Trunkline):
+async def test_only_an_admin_takes_a_released_account_back(trunkline: Trunkline) -> None:
     """Spec S15. A refused request leaves the account free for others."""
     org, account = await trunkline.organisation(), trunkline.account()
     channel_id = await connected(org, account)
@@ -153,7 +157,9 @@ async def test_only_an_admin_takes_a_released_account_back(trunkline: Trunkline)
     assert taken["code"] == "account_taken"
 
 
-async def test_the_account_of_two_dormant_channels_is_taken_back_by_either(trunkline: Trunkline):
+async def test_the_account_of_two_dormant_channels_is_taken_back_by_either(
+    trunkline: Trunkline,
+) -> None:
     """Spec S15: it is released with one of them, and each must then claim it again."""
     org, account = await trunkline.organisation(), trunkline.account()
     channel_id = await connected(org, account)
@@ -177,7 +183,7 @@ async def test_the_account_of_two_dormant_channels_is_taken_back_by_either(trunk
 # The check of credentials.
 
 
-async def test_credentials_are_checked_after_connecting(trunkline: Trunkline):
+async def test_credentials_are_checked_after_connecting(trunkline: Trunkline) -> None:
     """Spec S15. Connecting does not wait for the platform."""
     org, account = await trunkline.organisation(), trunkline.account()
     await trunkline.fake.go_down()
@@ -191,7 +197,7 @@ async def test_credentials_are_checked_after_connecting(trunkline: Trunkline):
 
 async def test_a_failed_check_says_what_is_missing_and_new_credentials_are_checked_again(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S15."""
     org, account = await trunkline.organisation(), trunkline.account()
     await org.services("crm")
@@ -205,7 +211,7 @@ async def test_a_failed_check_says_what_is_missing_and_new_credentials_are_check
 
 async def test_what_is_said_of_old_credentials_is_not_held_against_new_ones(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S15: they were replaced while the platform still looked at the old ones."""
     org, account = await trunkline.organisation(), trunkline.account()
     await org.services("crm")
@@ -224,7 +230,7 @@ async def test_what_is_said_of_old_credentials_is_not_held_against_new_ones(
     assert await org.events(type="account.verification_failed") == []
 
 
-async def test_without_credentials_the_check_names_the_access_token(trunkline: Trunkline):
+async def test_without_credentials_the_check_names_the_access_token(trunkline: Trunkline) -> None:
     """Spec S15."""
     org, account = await trunkline.organisation(), trunkline.account()
     await org.services("crm")
@@ -233,7 +239,7 @@ async def test_without_credentials_the_check_names_the_access_token(trunkline: T
     await eventually(lambda: verification(org, channel["id"]), expected)
 
 
-async def test_a_token_of_another_account_is_no_proof(trunkline: Trunkline):
+async def test_a_token_of_another_account_is_no_proof(trunkline: Trunkline) -> None:
     """Spec S15."""
     org = await trunkline.organisation()
     await org.services("crm")
@@ -247,7 +253,7 @@ async def test_a_token_of_another_account_is_no_proof(trunkline: Trunkline):
 
 async def test_a_service_that_is_away_gets_404_for_its_chats_and_loses_nothing(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S11, S16."""
     org, account = await trunkline.organisation(), trunkline.account()
     channel_id = await shared(org, account, "crm", "desk")
@@ -283,7 +289,9 @@ async def _answers_while_away(org: Client, path: str) -> tuple[list[Any], list[t
     return listed, [(each.status_code, each.json()["code"]) for each in answers]
 
 
-async def test_a_changed_subscription_holds_for_later_connections_only(trunkline: Trunkline):
+async def test_a_changed_subscription_holds_for_later_connections_only(
+    trunkline: Trunkline,
+) -> None:
     """Spec S16."""
     org = await trunkline.organisation()
     account, later = trunkline.account(), trunkline.account()

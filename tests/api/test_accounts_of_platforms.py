@@ -122,7 +122,7 @@ async def heard(client: Client) -> list[str]:
 )
 async def test_what_a_platform_wants_pasted_is_made_and_shown_this_once(
     trunkline: Trunkline, platform: str, given: dict[str, str] | None, made: dict[str, int]
-):
+) -> None:
     client, account = await organisation(trunkline), new_account(platform)
     key = {"Idempotency-Key": f"once-{account}"}
     body = {
@@ -147,7 +147,7 @@ async def test_what_a_platform_wants_pasted_is_made_and_shown_this_once(
 
 
 @pytest.mark.parametrize("platform", ["telegram", "wechat"])
-async def test_what_was_made_opens_the_door(trunkline: Trunkline, platform: str):
+async def test_what_was_made_opens_the_door(trunkline: Trunkline, platform: str) -> None:
     client, account = await organisation(trunkline), new_account(platform)
     channel = await connect(client, platform, account, credentials=None)
     live = {name: channel["setup"][name] for name in channel["setup"] if name != "webhook_url"}
@@ -156,7 +156,9 @@ async def test_what_was_made_opens_the_door(trunkline: Trunkline, platform: str)
     assert await heard(client) == ["hello"]
 
 
-async def test_a_key_that_was_made_decrypts(trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch):
+async def test_a_key_that_was_made_decrypts(
+    trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client, account = await organisation(trunkline), new_account("wechat")
     given = {"app_id": SECURE["app_id"], "token": "t", "mode": "secure"}
     channel = await connect(client, "wechat", account, credentials=given)
@@ -169,7 +171,7 @@ async def test_a_key_that_was_made_decrypts(trunkline: Trunkline, monkeypatch: p
     assert await heard(client) == ["sealed"]
 
 
-async def test_who_connects_at_once_is_shown_what_holds(trunkline: Trunkline):
+async def test_who_connects_at_once_is_shown_what_holds(trunkline: Trunkline) -> None:
     """Spec S1. However many try, one is first, and what it is shown opens the door."""
     client, account = await organisation(trunkline), new_account("telegram")
     names = [f"service{number}" for number in range(8)]
@@ -183,7 +185,7 @@ async def test_who_connects_at_once_is_shown_what_holds(trunkline: Trunkline):
     assert await says(trunkline, "telegram", account, "hello", live=live) == 200
 
 
-async def test_messenger_is_shown_the_installations_token(trunkline: Trunkline):
+async def test_messenger_is_shown_the_installations_token(trunkline: Trunkline) -> None:
     client = await organisation(trunkline)
     channel = await connect(client, "messenger", new_account("messenger"))
     assert channel["setup"] == {
@@ -215,7 +217,7 @@ async def test_messenger_is_shown_the_installations_token(trunkline: Trunkline):
 )
 async def test_credentials_have_the_form_that_the_platform_gives_them(
     trunkline: Trunkline, platform: str, given: dict[str, str], field: str
-):
+) -> None:
     client, account = await organisation(trunkline), new_account(platform)
     answer = await client.connect(
         "crm",
@@ -245,7 +247,7 @@ CHANGES = {
 @by_account
 async def test_replaced_secrets_stay_valid_for_a_day(
     trunkline: Trunkline, platform: str, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Contract, PATCH: both are good at once, and after 24 hours only the new one is."""
     client, account = await organisation(trunkline), new_account(platform)
     channel = await connect(client, platform, account)
@@ -266,7 +268,7 @@ async def test_replaced_secrets_stay_valid_for_a_day(
     assert sorted(await heard(client)) == ["b", "c", "e"]
 
 
-async def test_what_is_not_given_keeps_its_value(trunkline: Trunkline):
+async def test_what_is_not_given_keeps_its_value(trunkline: Trunkline) -> None:
     client, account = await organisation(trunkline), new_account("line")
     channel = await connect(client, "line", account)
     path = f"/v1/services/crm/channels/{channel['id']}"
@@ -275,15 +277,16 @@ async def test_what_is_not_given_keeps_its_value(trunkline: Trunkline):
     assert await says(trunkline, "line", account, "hello") == 200
 
 
-async def test_changes_at_once_lose_none(trunkline: Trunkline):
+async def test_changes_at_once_lose_none(trunkline: Trunkline) -> None:
     """Of several that replace different secrets, each is found afterwards."""
     client, account = await organisation(trunkline), new_account("wechat")
     channel = await connect(client, "wechat", account)
     path = f"/v1/services/crm/channels/{channel['id']}"
     changes = [{"app_id": "wx1"}, {"app_secret": "s"}, {"token": "t"}]
     await asyncio.gather(*(client.patch(path, {"credentials": each}) for each in changes))
-    number = (await trunkline.parts.directory.account("wechat", account)).org  # type: ignore[union-attr]
-    stored = await trunkline.parts.context.credentials.current(number, "wechat", account)
+    held = await trunkline.parts.directory.account("wechat", account)
+    assert held is not None
+    stored = await trunkline.parts.context.credentials.current(held.org, "wechat", account)
     assert stored == {"app_id": "wx1", "app_secret": "s", "token": "t"}
 
 
@@ -293,7 +296,7 @@ async def test_changes_at_once_lose_none(trunkline: Trunkline):
 @by_account
 async def test_an_account_that_nobody_holds_is_refused_and_a_dormant_one_is_kept(
     trunkline: Trunkline, platform: str
-):
+) -> None:
     """Spec S10: the secret belongs to the account, so without it nothing can be verified."""
     client, account = await organisation(trunkline), new_account(platform)
     assert await says(trunkline, platform, account, "nobody") == 401
@@ -314,7 +317,7 @@ async def test_an_account_that_nobody_holds_is_refused_and_a_dormant_one_is_kept
 
 
 @by_account
-async def test_one_accounts_secret_opens_no_other(trunkline: Trunkline, platform: str):
+async def test_one_accounts_secret_opens_no_other(trunkline: Trunkline, platform: str) -> None:
     first, second = await organisation(trunkline), await organisation(trunkline)
     ours, theirs = new_account(platform), new_account(platform)
     await connect(first, platform, ours)
@@ -327,7 +330,7 @@ async def test_one_accounts_secret_opens_no_other(trunkline: Trunkline, platform
         assert (await post(trunkline, platform, delivery)).status_code == 401
 
 
-async def test_of_one_secret_for_two_accounts_each_takes_its_own(trunkline: Trunkline):
+async def test_of_one_secret_for_two_accounts_each_takes_its_own(trunkline: Trunkline) -> None:
     """A body that names another account than its address does is no delivery for either."""
     client = await organisation(trunkline)
     accounts = new_account("line"), new_account("line")
@@ -352,7 +355,7 @@ async def refusals(trunkline: Trunkline, platform: str) -> int:
 @by_account
 async def test_whatever_is_not_authentic_gets_the_same_answer_and_leaves_no_trace(
     trunkline: Trunkline, platform: str
-):
+) -> None:
     """Spec P2."""
     client, account = await organisation(trunkline), new_account(platform)
     await connect(client, platform, account)
@@ -372,7 +375,7 @@ async def test_whatever_is_not_authentic_gets_the_same_answer_and_leaves_no_trac
         ]
     else:
         document = b'<!DOCTYPE xml [<!ENTITY a "b">]>' + good.body
-        forged += [replace(good, body=document), replace(good, query=good.query * 2)]
+        forged += [replace(good, body=document), replace(good, query=[*good.query, *good.query])]
     before = await positions(trunkline), await refusals(trunkline, platform)
     answers = set()
     for delivery in forged:
@@ -386,7 +389,7 @@ async def test_whatever_is_not_authentic_gets_the_same_answer_and_leaves_no_trac
 
 
 @every_platform
-async def test_a_body_that_is_too_large_is_refused(trunkline: Trunkline, platform: str):
+async def test_a_body_that_is_too_large_is_refused(trunkline: Trunkline, platform: str) -> None:
     """Spec P2: 413, whether its length is declared or not."""
     limits = {"messenger": 4096, "wechat": 64}
     size = limits.get(platform, 1024) * 1024
@@ -413,7 +416,7 @@ async def test_a_body_that_is_too_large_is_refused(trunkline: Trunkline, platfor
 # Handshakes.
 
 
-async def test_wechats_handshake_gives_its_text_back(trunkline: Trunkline):
+async def test_wechats_handshake_gives_its_text_back(trunkline: Trunkline) -> None:
     """The plain signature in every mode, with the token that is or was the account's."""
     client, account = await organisation(trunkline), new_account("wechat")
     channel = await connect(client, "wechat", account, credentials={**SECURE, "token": "AAAAA"})
@@ -442,7 +445,7 @@ async def test_wechats_handshake_gives_its_text_back(trunkline: Trunkline):
     assert_problem(response, 401, "webhook_refused")
 
 
-async def test_messengers_handshake(trunkline: Trunkline):
+async def test_messengers_handshake(trunkline: Trunkline) -> None:
     query = {"hub.mode": "subscribe", "hub.verify_token": "acme_verify_token", "hub.challenge": "7"}
     response = await trunkline.http.get("/webhooks/messenger", params=query)
     assert (response.status_code, response.text) == (200, "7")
@@ -452,7 +455,7 @@ async def test_messengers_handshake(trunkline: Trunkline):
     assert_problem(response, 403, "forbidden")
 
 
-async def test_lines_console_may_look_whether_somebody_is_there(trunkline: Trunkline):
+async def test_lines_console_may_look_whether_somebody_is_there(trunkline: Trunkline) -> None:
     client, recorded = await organisation(trunkline), one("line_verify_empty.json").delivery
     await connect(client, "line", recorded.account_id)
     assert (await post(trunkline, "line", recorded)).status_code == 200
@@ -462,7 +465,7 @@ async def test_lines_console_may_look_whether_somebody_is_there(trunkline: Trunk
 
 
 @every_platform
-async def test_only_a_customer_can_start(trunkline: Trunkline, platform: str):
+async def test_only_a_customer_can_start(trunkline: Trunkline, platform: str) -> None:
     """Spec N1: of all platforms only WhatsApp lets a business begin."""
     client = await organisation(trunkline)
     channel = await connect(client, platform, new_account(platform))
@@ -473,7 +476,9 @@ async def test_only_a_customer_can_start(trunkline: Trunkline, platform: str):
     assert await client.events(type="chat.reply_requested") == []
 
 
-async def test_a_platform_that_does_not_answer_says_nothing_of_credentials(trunkline: Trunkline):
+async def test_a_platform_that_does_not_answer_says_nothing_of_credentials(
+    trunkline: Trunkline,
+) -> None:
     """Spec S15: they are checked again, and nobody waits for it."""
     client = await organisation(trunkline)
     channel = await connect(client, "messenger", new_account("messenger"))

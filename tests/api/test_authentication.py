@@ -10,8 +10,8 @@ import httpx
 import psycopg
 import pytest
 
-from api.main import application, core
-from tests.api.conftest import VERIFY_TOKEN, Client, Trunkline
+from api.main import core
+from tests.api.conftest import VERIFY_TOKEN, Client, Trunkline, in_process
 from tests.api.operations import from_elsewhere
 from tests.api.problems import assert_problem
 
@@ -37,7 +37,7 @@ def bearer(key: str) -> tuple[str, str]:
 @pytest.mark.parametrize("key", ["", "Bearer tk_nobody_secret"])
 async def test_without_a_valid_key_the_answer_is_401_whatever_else_is_wrong(
     trunkline: Trunkline, method: str, path: str, arguments: dict[str, Any], key: str
-):
+) -> None:
     headers = {"Authorization": key} if key else {}
     response = await trunkline.http.request(method, path, headers=headers, **arguments)
     assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
@@ -56,7 +56,7 @@ async def me(http: httpx.AsyncClient, *headers: tuple[str, str]) -> httpx.Respon
     return await http.get("/v1/me", headers=list(headers))
 
 
-async def test_every_key_that_opens_nothing_is_answered_alike(trunkline: Trunkline):
+async def test_every_key_that_opens_nothing_is_answered_alike(trunkline: Trunkline) -> None:
     """Contract: 401, with the same body whether the key is missing, wrong, expired or revoked."""
     org = await trunkline.organisation()
     soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
@@ -102,7 +102,9 @@ async def test_every_key_that_opens_nothing_is_answered_alike(trunkline: Trunkli
     assert len(bodies) == 1
 
 
-async def test_a_key_that_is_revoked_is_closed_from_the_next_request_on(trunkline: Trunkline):
+async def test_a_key_that_is_revoked_is_closed_from_the_next_request_on(
+    trunkline: Trunkline,
+) -> None:
     org = await trunkline.organisation()
     key = await key_of(org)
     client = Client(trunkline.http, key["key"])
@@ -115,21 +117,21 @@ async def test_a_key_that_is_revoked_is_closed_from_the_next_request_on(trunklin
     assert shown["revoked_at"] is not None
 
 
-async def test_a_key_may_be_revoked_by_itself(trunkline: Trunkline):
+async def test_a_key_may_be_revoked_by_itself(trunkline: Trunkline) -> None:
     org = await trunkline.organisation()
     key_id = org.api_key.split("_")[1]
     assert await org.delete(f"/v1/api-keys/{key_id}") == {"id": key_id}
     await org.call("GET", "/v1/me", expect=401)
 
 
-async def test_a_key_is_not_made_for_the_past(trunkline: Trunkline):
+async def test_a_key_is_not_made_for_the_past(trunkline: Trunkline) -> None:
     org = await trunkline.organisation()
     body = {"user_id": org.user_id, "name": "Late", "expires_at": "2020-01-01T00:00:00Z"}
     response = await org.call("POST", "/v1/api-keys", json=body)
     assert_problem(response, 400, "invalid", field="expires_at")
 
 
-async def test_keys_are_stored_hashed(trunkline: Trunkline):
+async def test_keys_are_stored_hashed(trunkline: Trunkline) -> None:
     """Contract: nowhere in the database, nor in the log, stands a key that opens anything."""
     org = await trunkline.organisation()
     made = await key_of(org)
@@ -146,7 +148,7 @@ async def test_keys_are_stored_hashed(trunkline: Trunkline):
         assert secret not in (await org.call("GET", "/v1/api-keys")).text
 
 
-async def test_a_key_is_shown_once_also_when_its_making_is_repeated(trunkline: Trunkline):
+async def test_a_key_is_shown_once_also_when_its_making_is_repeated(trunkline: Trunkline) -> None:
     """Contract, Conventions: a secret that is shown once comes back as null."""
     org = await trunkline.organisation()
     body, headers = {"user_id": org.user_id, "name": "Spare"}, {"Idempotency-Key": "once"}
@@ -157,7 +159,7 @@ async def test_a_key_is_shown_once_also_when_its_making_is_repeated(trunkline: T
     assert (await me(trunkline.http, bearer(first.json()["key"]))).status_code == 200
 
 
-async def test_what_a_platform_wants_pasted_is_shown_once(trunkline: Trunkline):
+async def test_what_a_platform_wants_pasted_is_shown_once(trunkline: Trunkline) -> None:
     """Spec P4: the verify token comes with the first connection of an account only."""
     org, account = await trunkline.organisation(), trunkline.account()
     await org.services("crm", "desk")
@@ -179,7 +181,7 @@ async def test_what_a_platform_wants_pasted_is_shown_once(trunkline: Trunkline):
 SCOPES_BY_DEFAULT = ["read", "reply", "manage", "billing", "audit"]
 
 
-async def test_a_key_without_scopes_has_all_but_content_read(trunkline: Trunkline):
+async def test_a_key_without_scopes_has_all_but_content_read(trunkline: Trunkline) -> None:
     """Contract, Authentication: the first key of an organisation too."""
     org = await trunkline.organisation()
     plain = Client(trunkline.http, (await key_of(org))["key"])
@@ -200,7 +202,9 @@ NEEDED = {
 
 
 @pytest.mark.parametrize("scope", [*NEEDED, "billing", "content:read"])
-async def test_a_key_opens_what_its_scope_says_and_no_more(trunkline: Trunkline, scope: str):
+async def test_a_key_opens_what_its_scope_says_and_no_more(
+    trunkline: Trunkline, scope: str
+) -> None:
     org = await trunkline.organisation()
     await org.services("crm")
     narrow = Client(trunkline.http, (await key_of(org, scopes=[scope]))["key"])
@@ -213,7 +217,7 @@ async def test_a_key_opens_what_its_scope_says_and_no_more(trunkline: Trunkline,
             assert assert_problem(response, 403, "forbidden")["detail"] == missing
 
 
-async def test_a_key_without_any_scope_opens_nothing(trunkline: Trunkline):
+async def test_a_key_without_any_scope_opens_nothing(trunkline: Trunkline) -> None:
     org = await trunkline.organisation()
     nothing = Client(trunkline.http, (await key_of(org, scopes=[]))["key"])
     for method, path, body in NEEDED.values():
@@ -223,7 +227,7 @@ async def test_a_key_without_any_scope_opens_nothing(trunkline: Trunkline):
 # Rights are looked at on each request.
 
 
-async def test_a_user_who_is_demoted_is_so_from_their_next_request_on(trunkline: Trunkline):
+async def test_a_user_who_is_demoted_is_so_from_their_next_request_on(trunkline: Trunkline) -> None:
     """Contract, Authentication: their keys stay what they were, and open less."""
     org = await trunkline.organisation()
     await org.services("crm")
@@ -238,12 +242,12 @@ async def test_a_user_who_is_demoted_is_so_from_their_next_request_on(trunkline:
     assert_problem(await ken.call("GET", "/v1/services/crm/chats"), 403, "forbidden")
 
 
-async def test_a_user_who_is_demoted_by_another_server_is_so_too(trunkline: Trunkline):
+async def test_a_user_who_is_demoted_by_another_server_is_so_too(trunkline: Trunkline) -> None:
     org = await trunkline.organisation()
     await org.services("crm")
     ken = await org.user("admin", {}, name="Ken")
     async with core(trunkline.settings, trunkline.database) as parts:
-        transport = httpx.ASGITransport(application(parts))
+        transport = in_process(parts)
         async with httpx.AsyncClient(base_url="http://other", transport=transport) as other:
             elsewhere = Client(other, ken.api_key)
             await elsewhere.put("/v1/services/desk", {"subscription": "bundled"})
@@ -253,7 +257,7 @@ async def test_a_user_who_is_demoted_by_another_server_is_so_too(trunkline: Trun
             assert_problem(response, 403, "forbidden")
 
 
-async def test_the_last_admin_stays_one(trunkline: Trunkline):
+async def test_the_last_admin_stays_one(trunkline: Trunkline) -> None:
     org = await trunkline.organisation()
     response = await org.call("PATCH", f"/v1/users/{org.user_id}", json={"role": "agent"})
     assert_problem(response, 409, "last_admin")
@@ -262,7 +266,7 @@ async def test_the_last_admin_stays_one(trunkline: Trunkline):
 # How often.
 
 
-async def test_an_address_that_fails_too_often_is_told_to_wait(trunkline: Trunkline):
+async def test_an_address_that_fails_too_often_is_told_to_wait(trunkline: Trunkline) -> None:
     """Contract: 20 failed authentications a minute and address; others are not held for it."""
     org = await trunkline.organisation()
     async with from_elsewhere(trunkline) as http:
@@ -279,12 +283,12 @@ async def test_an_address_that_fails_too_often_is_told_to_wait(trunkline: Trunkl
         assert_problem(await me(http, bearer("tk_a_b")), 401, "unauthenticated")
 
 
-async def test_a_key_that_asks_too_often_is_told_to_wait(trunkline: Trunkline):
+async def test_a_key_that_asks_too_often_is_told_to_wait(trunkline: Trunkline) -> None:
     """Contract: so many requests a second and key, twice as many at once."""
     org = await trunkline.organisation()
     slow = dataclasses.replace(trunkline.settings, rate_limit_per_second=5)
     parts = dataclasses.replace(trunkline.parts, settings=slow)
-    transport = httpx.ASGITransport(application(parts))
+    transport = in_process(parts)
     other = await key_of(org)
     async with httpx.AsyncClient(base_url="http://slow", transport=transport) as http:
         answers = [await me(http, bearer(org.api_key)) for _ in range(30)]

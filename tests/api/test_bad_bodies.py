@@ -68,13 +68,15 @@ NOT_AN_OBJECT = {
 
 
 @pytest.mark.parametrize("operation", BODIES)
-async def test_a_body_that_is_no_object_is_refused(office: Office, operation: str):
+async def test_a_body_that_is_no_object_is_refused(office: Office, operation: str) -> None:
     for body in NOT_AN_OBJECT.values():
         assert_problem(await send(office, operation, body), 400, "invalid")
 
 
 @pytest.mark.parametrize("operation", BODIES)
-async def test_a_body_that_is_not_json_by_its_type_is_refused(office: Office, operation: str):
+async def test_a_body_that_is_not_json_by_its_type_is_refused(
+    office: Office, operation: str
+) -> None:
     method, template = operation.split(" ")
     body = json.dumps(office.body(method, template)).encode()
     for content_type in (
@@ -91,7 +93,7 @@ async def test_a_body_that_is_not_json_by_its_type_is_refused(office: Office, op
 
 
 @pytest.mark.parametrize("operation", BODIES)
-async def test_a_body_of_more_than_a_mebibyte_is_refused(office: Office, operation: str):
+async def test_a_body_of_more_than_a_mebibyte_is_refused(office: Office, operation: str) -> None:
     """Contract: 413, whether its length is declared or it comes in chunks."""
     body = b" " * (MEBIBYTE + 1)
     assert_problem(await send(office, operation, body), 413, "too_large")
@@ -111,13 +113,13 @@ async def test_a_body_of_more_than_a_mebibyte_is_refused(office: Office, operati
     assert_problem(response, 413, "too_large")
 
 
-async def test_a_body_of_a_mebibyte_is_read(office: Office):
+async def test_a_body_of_a_mebibyte_is_read(office: Office) -> None:
     body = b'{"subscription": "bundled", "masking": "no such thing"}'.ljust(MEBIBYTE)
     problem = assert_problem(await send(office, "PUT /v1/services/{service}", body), 400)
     assert problem["errors"][0]["field"] == "masking"
 
 
-async def test_an_operation_without_a_body_refuses_one(office: Office):
+async def test_an_operation_without_a_body_refuses_one(office: Office) -> None:
     for method, template in await operations(office.admin.http):
         if is_public(template) or f"{method} {template}" in {*BODIES, *FORMS}:
             continue
@@ -190,6 +192,7 @@ def bad_bodies(body: Any) -> Iterator[tuple[set[str], bytes]]:
     """Every way in which a good body can be made bad, with what may be named as the fault."""
     for place, value in places(body):
         names = {"body", *(key for key in place if isinstance(key, str))}
+        literals: tuple[str, ...]
         match value:
             case bool():
                 literals = IN_PLACE_OF_A_TRUTH
@@ -209,7 +212,7 @@ def bad_bodies(body: Any) -> Iterator[tuple[set[str], bytes]]:
 
 
 @pytest.mark.parametrize("operation", BODIES)
-async def test_a_bad_value_is_refused_and_its_field_named(office: Office, operation: str):
+async def test_a_bad_value_is_refused_and_its_field_named(office: Office, operation: str) -> None:
     """Reliability 2.4: other types, traps of JSON, what no database takes, unknown and doubled."""
     method, template = operation.split(" ")
     for names, body in bad_bodies(office.body(method, template)):

@@ -58,14 +58,14 @@ NAMES = ("name", "language", "shortcut")
 NO_NAMES = ("%00", "a%00b", "%0d%0aSet-Cookie:%20a=b", "%7f", "%E2%80%AE", "a" * 10_000)
 
 
-async def test_an_id_does_not_end_in_a_new_line(office: Office):
+async def test_an_id_does_not_end_in_a_new_line(office: Office) -> None:
     """It would stand for ever in names of streams, and cut headers in two."""
     body = {"service": "crm", "platform": "whatsapp", "account_id": "102290\n", "name": "Main"}
     problem = assert_problem(await office.admin.call("POST", "/v1/channels", json=body), 400)
     assert [each["field"] for each in problem["errors"]] == ["account_id"]
 
 
-async def test_what_is_no_id_names_nothing(office: Office):
+async def test_what_is_no_id_names_nothing(office: Office) -> None:
     """Contract: ids are opaque strings; a new name that breaks a rule is refused as such."""
     for method, template in await operations(office.admin.http):
         for name in (part[1:-1] for part in template.split("/") if part.startswith("{")):
@@ -89,7 +89,7 @@ async def test_what_is_no_id_names_nothing(office: Office):
                 assert_problem(response, expected)
 
 
-async def test_a_path_that_climbs_leads_nowhere(office: Office):
+async def test_a_path_that_climbs_leads_nowhere(office: Office) -> None:
     host, _, port = office.trunkline.url.removeprefix("http://").partition(":")
     for path in (
         "/v1/../v1/me",
@@ -115,7 +115,7 @@ async def test_a_path_that_climbs_leads_nowhere(office: Office):
 # What stands in a query or a header.
 
 
-async def test_a_query_parameter_that_nobody_knows_is_refused(office: Office):
+async def test_a_query_parameter_that_nobody_knows_is_refused(office: Office) -> None:
     for method, template in await operations(office.admin.http):
         if is_public(template):
             continue
@@ -159,7 +159,7 @@ async def parameters(office: Office, kind: str) -> list[tuple[str, str]]:
     ]
 
 
-async def test_a_number_in_a_query_is_held_to_its_rule(office: Office):
+async def test_a_number_in_a_query_is_held_to_its_rule(office: Office) -> None:
     found = await parameters(office, '"type": "integer"')
     assert ("/v1/events", "after") in found
     for path, name in found:
@@ -172,7 +172,7 @@ async def test_a_number_in_a_query_is_held_to_its_rule(office: Office):
                 assert_problem(response, 400, "invalid", field=name)
 
 
-async def test_a_time_in_a_query_is_held_to_its_rule(office: Office):
+async def test_a_time_in_a_query_is_held_to_its_rule(office: Office) -> None:
     found = await parameters(office, '"format": "date-time"')
     assert ("/v1/services/{service}/chats", "first_from") in found
     for path, name in found:
@@ -196,7 +196,7 @@ async def test_a_time_in_a_query_is_held_to_its_rule(office: Office):
             await office.admin.call("GET", f"{office.path(path)}?{name}={value}", expect=200)
 
 
-async def test_a_choice_in_a_query_is_one_of_those_there_are(office: Office):
+async def test_a_choice_in_a_query_is_one_of_those_there_are(office: Office) -> None:
     found = await parameters(office, '"enum"')
     assert ("/v1/services/{service}/chats", "status") in found
     for path, name in found:
@@ -205,7 +205,9 @@ async def test_a_choice_in_a_query_is_one_of_those_there_are(office: Office):
             assert_problem(response, 400, "invalid", field=name)
 
 
-async def test_a_text_in_a_query_reaches_no_database_with_what_it_cannot_hold(office: Office):
+async def test_a_text_in_a_query_reaches_no_database_with_what_it_cannot_hold(
+    office: Office,
+) -> None:
     found = await parameters(office, '"type": "string"')
     assert ("/v1/events", "stream") in found
     for path, name in found:
@@ -217,7 +219,7 @@ async def test_a_text_in_a_query_reaches_no_database_with_what_it_cannot_hold(of
             assert response.status_code in (200, 400, 404)
 
 
-async def test_a_thousand_query_parameters_are_refused(office: Office):
+async def test_a_thousand_query_parameters_are_refused(office: Office) -> None:
     path = office.path("/v1/services/{service}/chats")
     for query in (
         "&".join(f"key{number}=1" for number in range(1_000)),
@@ -227,7 +229,7 @@ async def test_a_thousand_query_parameters_are_refused(office: Office):
         assert_problem(await office.admin.call("GET", f"{path}?{query}"), 400, "invalid")
 
 
-async def test_a_header_of_64_kibibytes_is_survived(office: Office):
+async def test_a_header_of_64_kibibytes_is_survived(office: Office) -> None:
     long = "x" * 64 * 1024
     for name in ("X-Long", "Accept-Language", "Cookie", "Accept", "User-Agent"):
         response = await office.admin.call("GET", "/v1/me", headers={name: long})

@@ -68,7 +68,9 @@ def forgeries(body: bytes) -> dict[str, Headers]:
     }
 
 
-async def test_what_is_not_signed_is_refused_in_the_same_words_and_leaves_no_trace(office: Office):
+async def test_what_is_not_signed_is_refused_in_the_same_words_and_leaves_no_trace(
+    office: Office,
+) -> None:
     """Spec P2: 401 webhook_refused, by the same path, whatever is wrong."""
     trunkline, body = office.trunkline, good_webhook(office)
     before = await positions(trunkline)
@@ -85,7 +87,7 @@ async def test_what_is_not_signed_is_refused_in_the_same_words_and_leaves_no_tra
     assert await positions(trunkline) == before
 
 
-async def test_refusals_are_counted(office: Office):
+async def test_refusals_are_counted(office: Office) -> None:
     """Spec P2: nothing but a counter."""
 
     async def counted() -> int:
@@ -99,7 +101,9 @@ async def test_refusals_are_counted(office: Office):
     assert await counted() == before + 1
 
 
-async def test_a_forged_delivery_is_refused_as_long_as_ever_and_nobody_is_shut_out(office: Office):
+async def test_a_forged_delivery_is_refused_as_long_as_ever_and_nobody_is_shut_out(
+    office: Office,
+) -> None:
     """Contract: authentic webhooks are never answered 429, whatever came from the same address."""
     for _ in range(50):
         await office.trunkline.http.post(PATH, content=b"{}")
@@ -190,7 +194,7 @@ async def kept(trunkline: Trunkline) -> int:
     return sum(position for _, position in heads)
 
 
-async def test_what_is_authentic_is_acknowledged_and_kept_however_strange(office: Office):
+async def test_what_is_authentic_is_acknowledged_and_kept_however_strange(office: Office) -> None:
     """Spec P2: 200, and an event; again the same, and none."""
     for name, body in strange_bodies(office).items():
         before = await kept(office.trunkline)
@@ -203,7 +207,7 @@ async def test_what_is_authentic_is_acknowledged_and_kept_however_strange(office
         assert await kept(office.trunkline) == after, name
 
 
-async def test_a_strange_text_is_shown_as_far_as_it_can_be(office: Office):
+async def test_a_strange_text_is_shown_as_far_as_it_can_be(office: Office) -> None:
     """Reliability 2.4: a customer's message is never refused; what cannot be kept is replaced."""
     account = office.names["account_id"]
     texts = {
@@ -224,7 +228,7 @@ async def test_a_strange_text_is_shown_as_far_as_it_can_be(office: Office):
         assert newest["content"]["text"] == shown
 
 
-async def test_a_wrong_message_does_not_lose_those_beside_it(office: Office):
+async def test_a_wrong_message_does_not_lose_those_beside_it(office: Office) -> None:
     """Spec P3."""
     account = office.names["account_id"]
     payload = text_webhook("beside", wamid="wamid.beside", timestamp=now(), account_id=account)
@@ -237,7 +241,7 @@ async def test_a_wrong_message_does_not_lose_those_beside_it(office: Office):
     assert newest["content"]["text"] == "beside"
 
 
-async def test_a_body_of_more_than_four_mebibytes_is_refused(office: Office):
+async def test_a_body_of_more_than_four_mebibytes_is_refused(office: Office) -> None:
     """Spec P2: 413, whether its length is declared or it comes in chunks."""
     body = b" " * (META_BODY_BYTES_MAX + 1)
     before = await positions(office.trunkline)
@@ -253,13 +257,13 @@ async def test_a_body_of_more_than_four_mebibytes_is_refused(office: Office):
     assert await positions(office.trunkline) == before
 
 
-async def test_a_body_of_four_mebibytes_is_taken(office: Office):
+async def test_a_body_of_four_mebibytes_is_taken(office: Office) -> None:
     body = good_webhook(office).replace(b"forged", b"large").ljust(META_BODY_BYTES_MAX)
     await office.trunkline.deliver(body)
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "HEAD"])
-async def test_an_unknown_method_is_405(trunkline: Trunkline, method: str):
+async def test_an_unknown_method_is_405(trunkline: Trunkline, method: str) -> None:
     response = await trunkline.http.request(method, PATH)
     assert response.status_code == 405
     assert {"GET", "POST"} <= set(response.headers["allow"].split(", "))
@@ -270,7 +274,7 @@ async def test_an_unknown_method_is_405(trunkline: Trunkline, method: str):
 @pytest.mark.parametrize(
     "path", ["/webhooks", "/webhooks/", "/webhooks/viber", "/webhooks/whatsapp/1", "/nowhere", "/"]
 )
-async def test_an_unknown_path_is_404(trunkline: Trunkline, path: str):
+async def test_an_unknown_path_is_404(trunkline: Trunkline, path: str) -> None:
     for method in ("GET", "POST"):
         assert_problem(await trunkline.http.request(method, path), 404, "not_found")
 
@@ -282,7 +286,7 @@ GOOD_HANDSHAKE = {
 }
 
 
-async def test_the_handshake_gives_the_challenge_back(trunkline: Trunkline):
+async def test_the_handshake_gives_the_challenge_back(trunkline: Trunkline) -> None:
     """Spec P1."""
     response = await trunkline.http.get(PATH, params=GOOD_HANDSHAKE)
     assert (response.status_code, response.text) == (200, "1158201444")
@@ -303,7 +307,7 @@ async def test_the_handshake_gives_the_challenge_back(trunkline: Trunkline):
 )
 async def test_a_handshake_without_the_token_is_refused(
     trunkline: Trunkline, change: dict[str, str]
-):
+) -> None:
     response = await trunkline.http.get(PATH, params=GOOD_HANDSHAKE | change)
     assert_problem(response, 403, "forbidden")
     assert "1158201444" not in response.text

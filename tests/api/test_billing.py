@@ -46,7 +46,7 @@ def crowd(world: World, count: int, prefix: str = "n") -> None:
         write(world, f"{prefix}{number}")
 
 
-def test_l2_the_1000th_is_free_the_1001st_is_not_and_the_next_month_begins_anew():
+def test_l2_the_1000th_is_free_the_1001st_is_not_and_the_next_month_begins_anew() -> None:
     world = World()
     world.now = datetime(2026, 11, 30, 23, 59, 59, 999_999, tzinfo=UTC)
     crowd(world, 1_000)
@@ -65,7 +65,7 @@ def test_l2_the_1000th_is_free_the_1001st_is_not_and_the_next_month_begins_anew(
     assert prices(world)[-1] == ("2026-12", "service", 0, True)
 
 
-def test_l2_the_numbers_of_a_business_account_share_its_allowance():
+def test_l2_the_numbers_of_a_business_account_share_its_allowance() -> None:
     world = World()
     crowd(world, 1_000)
     world.meet("other", account_id=SECOND_ACCOUNT)
@@ -73,7 +73,7 @@ def test_l2_the_numbers_of_a_business_account_share_its_allowance():
         write(world, "other")
 
 
-def test_l7_in_the_later_model_each_number_has_its_own():
+def test_l7_in_the_later_model_each_number_has_its_own() -> None:
     world = World()
     later = replace(DEFAULT_PRICING, rule="service-message/2026-10")
     world.record(chosen_rules.STREAM, later)
@@ -90,7 +90,7 @@ def test_l7_in_the_later_model_each_number_has_its_own():
     }
 
 
-def test_l2_a_conversation_belongs_to_the_month_of_its_opening_answer():
+def test_l2_a_conversation_belongs_to_the_month_of_its_opening_answer() -> None:
     world = World()
     world.now = datetime(2026, 10, 31, 23, 59, 59, 999_999, tzinfo=UTC)
     write(world, "c0")
@@ -111,7 +111,9 @@ def test_l2_a_conversation_belongs_to_the_month_of_its_opening_answer():
         (datetime(2026, 12, 31, 14, 59, 59, tzinfo=UTC), "Asia/Tokyo", "2026-12"),
     ],
 )
-def test_l7_the_month_is_one_of_the_rules_time_zone(moment: datetime, zone: str, month: str):
+def test_l7_the_month_is_one_of_the_rules_time_zone(
+    moment: datetime, zone: str, month: str
+) -> None:
     world = World()
     world.now = moment
     world.record(chosen_rules.STREAM, replace(DEFAULT_PRICING, time_zone=zone))
@@ -119,7 +121,7 @@ def test_l7_the_month_is_one_of_the_rules_time_zone(moment: datetime, zone: str,
     assert prices(world) == [(month, "service", 0, True)]
 
 
-def test_l1_everything_inside_is_one_charge_whatever_its_category():
+def test_l1_everything_inside_is_one_charge_whatever_its_category() -> None:
     world = World()
     bought(world, 1)
     write(world, "c0", "marketing")
@@ -133,7 +135,7 @@ def test_l1_everything_inside_is_one_charge_whatever_its_category():
     ]
 
 
-def test_l2_a_credit_covers_250_conversations_at_the_base_rate():
+def test_l2_a_credit_covers_250_conversations_at_the_base_rate() -> None:
     world = World()
     bought(world, 1)
     for number in range(250):
@@ -145,7 +147,7 @@ def test_l2_a_credit_covers_250_conversations_at_the_base_rate():
     assert world.ledger.balance == 0
 
 
-def test_l4_what_was_free_is_free_again_for_its_month_also_later():
+def test_l4_what_was_free_is_free_again_for_its_month_also_later() -> None:
     world = World()
     world.now = datetime(2026, 10, 31, 12, tzinfo=UTC)
     write(world, "c0")
@@ -159,7 +161,7 @@ def test_l4_what_was_free_is_free_again_for_its_month_also_later():
     assert (refund.allowance, refund.month, refund.micro_usd) == ("2026-10", "2026-11", 0)
 
 
-def test_l1_a_clock_that_steps_back_begins_nothing_new():
+def test_l1_a_clock_that_steps_back_begins_nothing_new() -> None:
     world = World()
     write(world, "c0")
     world.now -= timedelta(minutes=5)
@@ -167,7 +169,7 @@ def test_l1_a_clock_that_steps_back_begins_nothing_new():
     assert len(prices(world)) == 1
 
 
-def test_l0_the_customers_messages_move_the_window_and_not_the_conversation():
+def test_l0_the_customers_messages_move_the_window_and_not_the_conversation() -> None:
     world = World()
     write(world, "c0")
     for _ in range(3):

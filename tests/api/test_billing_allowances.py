@@ -59,7 +59,7 @@ async def write_many(till: Till, chat: str, count: int) -> None:
     await asyncio.gather(*(replies.write(actor, text) for _ in range(count)))
 
 
-async def test_l2_the_1000th_is_free_and_the_1001st_is_refused_until_it_is_paid(till: Till):
+async def test_l2_the_1000th_is_free_and_the_1001st_is_refused_until_it_is_paid(till: Till) -> None:
     await till.comes(at("2026-11-30T23:00:00Z"))
     await begin_with_many(till, 999)
     assert (await till.credits())["free_conversations_left"] == 1
@@ -94,7 +94,7 @@ async def test_l2_the_1000th_is_free_and_the_1001st_is_refused_until_it_is_paid(
     assert (await till.month("2026-12"))["opening_balance_micro_usd"] == 1_992_000
 
 
-async def test_l2_only_service_conversations_use_the_allowance(till: Till):
+async def test_l2_only_service_conversations_use_the_allowance(till: Till) -> None:
     await till.buy(1)
     for phone, category in ((KIM, "marketing"), (LEE, "utility")):
         await till.begin(phone, category)
@@ -105,7 +105,7 @@ async def test_l2_only_service_conversations_use_the_allowance(till: Till):
 
 async def test_l7_service_message_each_number_has_a_thousand_a_month_and_templates_cost(
     till: Till,
-):
+) -> None:
     """The sample card's figure for Mexico; the month is Tokyo's."""
     sample = "sample-service-2026-10/1"
     await till.price("service-message/2026-10", card=sample, time_zone="Asia/Tokyo")

@@ -6,6 +6,7 @@ A hundred thousand operations in every run: 95,000 here, on a log in memory, and
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from typing import Any, ClassVar
@@ -27,7 +28,7 @@ from adapters.manual import MANUAL
 from adapters.stripe.client import STRIPE
 from api.commands.unit import Unit
 from domain import chosen_rules, ledger, payment, pricing
-from domain.chat import ReplyRequested
+from domain.chat import MessageFailed, ReceiptReceived, ReplyRequested
 from domain.chosen_rules import DEFAULT_PRICING
 from domain.event import Event
 from domain.ledger import Charged, Credits, InsufficientCredits
@@ -58,7 +59,7 @@ STEPS_BETWEEN_RECOUNTS = 10
 
 
 @pytest.fixture(autouse=True, scope="module")
-def small_allowance():
+def small_allowance() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pricing, "FREE_PER_MONTH", FREE)
         yield
@@ -218,19 +219,21 @@ class ThroughAProvider(Happenings):
         """Of any purchase ever, again and again; what was taken stays taken."""
         requests = {each.purchase_id: each for each in self.world.of(PurchaseRequested)}
         purchase_id = data.draw(st.sampled_from(sorted(requests)))
-        said: PaymentAnswer = {
+        answers: dict[str, PaymentAnswer] = {
             "taken": PaymentTaken(micro_usd=requests[purchase_id].micro_usd),
             "declined": PaymentRefused(reason="declined", may_ask_anew=True),
             "lost": PaymentUnsettled(reason="lost"),
             "given up": PaymentRefused(reason="given_up"),
-        }[answer]
+        }
         purchases = self.world.ledger.purchases
         waiting = purchases.waiting.get(purchase_id)
         if purchases.payable(purchase_id) and answer == "taken":
             self.taken.add(purchase_id)
         tries = waiting.tries if waiting else 0
         self.record(
-            payment.record_answer(self.world.ledger, purchase_id, said, tries=tries, **self.when())
+            payment.record_answer(
+                self.world.ledger, purchase_id, answers[answer], tries=tries, **self.when()
+            )
         )
 
     @precondition(lambda self: self.world.ledger.purchases.failed_recharge)
@@ -316,8 +319,8 @@ def naive_charges(world: World) -> dict[str, int]:
     country = {"chat:c0": "JP", "chat:c1": "US", "chat:c2": None}
     for each in world.log:
         event = each.event
-        match type(event).__name__:
-            case "ReplyRequested":
+        match event:
+            case ReplyRequested():
                 name, began = current.get(each.stream, ("", None))
                 if began is None or event.at >= began + timedelta(hours=24):
                     name = event.message_id
@@ -330,12 +333,13 @@ def naive_charges(world: World) -> dict[str, int]:
                         used[month] += 1
                         net[name], free[name] = 0, month
                 members[name][event.message_id] = "open"
-            case "MessageFailed" | "ReceiptReceived":
+            case MessageFailed() | ReceiptReceived():
+                failed = event.message_id or ""
                 for name, fates in members.items():
-                    if fates.get(event.message_id) != "open":
+                    if fates.get(failed) != "open":
                         continue
                     kept = getattr(event, "reason", "") == "discarded"
-                    fates[event.message_id] = "kept" if kept else "refused"
+                    fates[failed] = "kept" if kept else "refused"
                     if set(fates.values()) == {"refused"}:
                         net[name] = 0
                         used[free.pop(name, "")] -= 1

@@ -176,9 +176,11 @@ class AtOnce(RuleBasedStateMachine):
                 case "buy" | "buy once":
                     await self._buy(parts, doing)
                 case "correct":
-                    correction = {"micro_usd": (3 - doing.number) * 500_000 + 1, "reason": "Test"}
+                    micro_usd = (3 - doing.number) * 500_000 + 1
                     accounts = CreditAccounts(parts.context)
-                    await accounts.adjust(self.org, self.account, **correction)
+                    await accounts.adjust(
+                        self.org, self.account, micro_usd=micro_usd, reason="Test"
+                    )
                 case _ if self.sent:
                     await self._settle(parts, doing)
         except InsufficientCredits as refused:

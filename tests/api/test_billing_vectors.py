@@ -75,7 +75,7 @@ async def till(bank: Bank) -> Till:
 )
 async def test_l2_l7_a_charge_belongs_to_the_month_of_its_opening_answer(
     till: Till, moment: str, zone: str, months: tuple[str, str]
-):
+) -> None:
     await till.price("conversation/1", time_zone=zone)
     await till.buy(1)
     await till.comes(at(moment))
@@ -93,7 +93,7 @@ async def test_l2_l7_a_charge_belongs_to_the_month_of_its_opening_answer(
         assert shown["conversations"]["paid"] == months.count(month)
 
 
-async def test_l0_a_late_webhook_moves_the_window_and_not_the_conversation(till: Till):
+async def test_l0_a_late_webhook_moves_the_window_and_not_the_conversation(till: Till) -> None:
     """C0: by the platform's time; a message that comes three hours late opened less."""
     await till.buy(1)
     chat = await till.hears(seconds_ago=3 * 3_600)
@@ -112,7 +112,7 @@ async def test_l0_a_late_webhook_moves_the_window_and_not_the_conversation(till:
     ]
 
 
-async def test_c0_a_clock_that_runs_ahead_opens_no_longer_window(till: Till):
+async def test_c0_a_clock_that_runs_ahead_opens_no_longer_window(till: Till) -> None:
     """More than five minutes ahead of ours is taken as ours."""
     chat = await till.hears(seconds_ago=-3_600)
     await till.waits(DAY - timedelta(seconds=1))
@@ -139,7 +139,7 @@ async def test_c0_a_clock_that_runs_ahead_opens_no_longer_window(till: Till):
 )
 async def test_l2_the_rate_is_that_of_the_country_and_the_category_on_the_day(
     till: Till, phone: str, category: str, day: str, micro_usd: int
-):
+) -> None:
     await till.price("conversation/1", **CARD)
     await till.buy(1)
     await till.comes(at(f"{day}T13:00:00Z"))
@@ -150,7 +150,7 @@ async def test_l2_the_rate_is_that_of_the_country_and_the_category_on_the_day(
     assert await till.balance() == 2_000_000 - micro_usd
 
 
-async def test_l2_a_rates_day_is_one_of_the_rules_time_zone(till: Till):
+async def test_l2_a_rates_day_is_one_of_the_rules_time_zone(till: Till) -> None:
     await till.price("conversation/1", **CARD, time_zone="Asia/Tokyo")
     await till.buy(1)
     await till.comes(at("2026-12-31T14:59:59.999999Z"))
@@ -160,7 +160,7 @@ async def test_l2_a_rates_day_is_one_of_the_rules_time_zone(till: Till):
     assert [each[2] for each in await till.charges()] == [10_000, 4_000]
 
 
-async def test_l2_whoever_shows_no_number_is_of_the_country_of_their_user_id(till: Till):
+async def test_l2_whoever_shows_no_number_is_of_the_country_of_their_user_id(till: Till) -> None:
     await till.price("conversation/1", **CARD)
     await till.buy(1)
     chat = await till.hears_of("JP.48120993100278845511")
@@ -170,7 +170,7 @@ async def test_l2_whoever_shows_no_number_is_of_the_country_of_their_user_id(til
     assert await till.balance() == 2_000_000 - 70_001
 
 
-async def test_l2_a_number_says_more_of_the_country_than_a_user_id(till: Till):
+async def test_l2_a_number_says_more_of_the_country_than_a_user_id(till: Till) -> None:
     await till.price("conversation/1", **CARD)
     await till.buy(1)
     chat = await till.hears(LEE, user_id="JP.48120993100278845512")
@@ -179,7 +179,7 @@ async def test_l2_a_number_says_more_of_the_country_than_a_user_id(till: Till):
     assert await till.balance() == 2_000_000 - 10_000
 
 
-async def test_l7_a_quote_is_what_is_charged_then_under_every_rule(till: Till):
+async def test_l7_a_quote_is_what_is_charged_then_under_every_rule(till: Till) -> None:
     """Each kind of message, in and out of the window, in and out of a conversation."""
     await till.buy(5)
     chat = await till.hears()
@@ -199,7 +199,7 @@ async def test_l7_a_quote_is_what_is_charged_then_under_every_rule(till: Till):
         await till.hears()
 
 
-async def test_l1_a_quote_for_a_number_knows_the_conversation_that_is_open(till: Till):
+async def test_l1_a_quote_for_a_number_knows_the_conversation_that_is_open(till: Till) -> None:
     await till.buy(1)
     asked = {"kind": "template", "category": "marketing", "address": f"+{KIM}"}
     assert (await till.quote(**asked))["micro_usd"] == 8_000
@@ -217,7 +217,9 @@ async def test_l1_a_quote_for_a_number_knows_the_conversation_that_is_open(till:
 # Refunds.
 
 
-async def test_l4_a_refused_conversation_is_void_and_the_next_answer_starts_another(till: Till):
+async def test_l4_a_refused_conversation_is_void_and_the_next_answer_starts_another(
+    till: Till,
+) -> None:
     await till.buy(1)
     till.trunkline.fake.next_requests(fails(131026))
     chat = (await till.begin(KIM))["chat_id"]
@@ -230,13 +232,13 @@ async def test_l4_a_refused_conversation_is_void_and_the_next_answer_starts_anot
     assert await till.balance() == 1_992_000
 
 
-async def test_l4_free_again_is_what_was_free_and_void(till: Till):
+async def test_l4_free_again_is_what_was_free_and_void(till: Till) -> None:
     chat = await till.hears()
     till.trunkline.fake.next_requests(fails(131026))
     await till.write(chat)
 
     async def left() -> int:
-        return (await till.credits())["free_conversations_left"]
+        return int((await till.credits())["free_conversations_left"])
 
     await eventually(left, 1_000)
     await till.write(chat)
@@ -245,7 +247,9 @@ async def test_l4_free_again_is_what_was_free_and_void(till: Till):
     assert (shown["count"], shown["free"], shown["refunded"]) == (1, 1, 1)
 
 
-async def test_l4_receipts_in_any_order_refund_once_and_only_when_all_have_failed(till: Till):
+async def test_l4_receipts_in_any_order_refund_once_and_only_when_all_have_failed(
+    till: Till,
+) -> None:
     """C15: also what was read can turn out to have failed; what is told again changes nothing."""
     await till.buy(1)
     chat = (await till.begin(KIM))["chat_id"]
@@ -264,7 +268,7 @@ async def test_l4_receipts_in_any_order_refund_once_and_only_when_all_have_faile
     assert len(await till.ledger("refunded")) == 1
 
 
-async def test_l4_a_refund_counts_in_the_month_in_which_it_becomes_known(till: Till):
+async def test_l4_a_refund_counts_in_the_month_in_which_it_becomes_known(till: Till) -> None:
     await till.buy(1)
     await till.comes(at("2026-11-30T23:59:59Z"))
     await till.begin(KIM)
@@ -278,7 +282,7 @@ async def test_l4_a_refund_counts_in_the_month_in_which_it_becomes_known(till: T
     assert december["closing_balance_micro_usd"] == 2_000_000
 
 
-async def test_l4_discarding_refunds_nothing(till: Till):
+async def test_l4_discarding_refunds_nothing(till: Till) -> None:
     """C15: it is no refusal of the platform."""
     await till.buy(1)
     till.trunkline.fake.next_requests(accepts_then_drops())
@@ -297,7 +301,9 @@ async def test_l4_discarding_refunds_nothing(till: Till):
 # Later models.
 
 
-async def test_l7_per_message_a_template_costs_and_utility_in_the_window_does_not(till: Till):
+async def test_l7_per_message_a_template_costs_and_utility_in_the_window_does_not(
+    till: Till,
+) -> None:
     await till.price("per-message/2025-07", **CARD)
     await till.buy(1)
     chat = await till.hears()
@@ -318,7 +324,7 @@ async def test_l7_per_message_a_template_costs_and_utility_in_the_window_does_no
     assert (await till.credits())["free_conversations_left"] is None
 
 
-async def test_l7_a_rule_holds_from_its_date_and_an_open_conversation_goes_on(till: Till):
+async def test_l7_a_rule_holds_from_its_date_and_an_open_conversation_goes_on(till: Till) -> None:
     await till.buy(1)
     await till.comes(at("2026-12-31T12:00:00Z"))
     later = "2027-01-01T00:00:00Z"
@@ -343,7 +349,7 @@ async def test_l7_a_rule_holds_from_its_date_and_an_open_conversation_goes_on(ti
 # Bills.
 
 
-async def test_l6_opening_movements_and_closing_follow_from_month_to_month(till: Till):
+async def test_l6_opening_movements_and_closing_follow_from_month_to_month(till: Till) -> None:
     await till.buy(3)
     await till.begin(KIM)
     await till.waits(A_BIT)
@@ -377,7 +383,7 @@ async def test_l6_opening_movements_and_closing_follow_from_month_to_month(till:
     assert (await till.credits())["credits"] == "3.984"
 
 
-async def test_l7_a_month_under_the_other_rules_worked_out_by_hand(till: Till):
+async def test_l7_a_month_under_the_other_rules_worked_out_by_hand(till: Till) -> None:
     """One text in its window, one utility template there, two marketing ones a day apart."""
     await till.price("conversation/1", **CARD)
     await till.buy(1)

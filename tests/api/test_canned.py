@@ -18,7 +18,7 @@ async def listed(org: Client, service: str = "crm", **query: Any) -> list[tuple[
     return [(each["shortcut"], each["text"]) for each in page["items"]]
 
 
-async def test_the_text_that_was_sent_is_the_fact(trunkline: Trunkline):
+async def test_the_text_that_was_sent_is_the_fact(trunkline: Trunkline) -> None:
     """Spec C8: who edits a canned reply afterwards changes nothing that was sent."""
     inbox = await ready(trunkline)
     org, path = inbox.org, f"/v1/services/crm/chats/{inbox.chats['A']}/messages"
@@ -35,7 +35,7 @@ async def test_the_text_that_was_sent_is_the_fact(trunkline: Trunkline):
     await eventually(lambda: sent_texts(inbox), [text, "Gone."])
 
 
-async def test_a_canned_reply_that_cannot_be_sent_names_what_is_wrong(trunkline: Trunkline):
+async def test_a_canned_reply_that_cannot_be_sent_names_what_is_wrong(trunkline: Trunkline) -> None:
     """Spec C8, N1: as for every text, and nothing is queued."""
     inbox = await ready(trunkline)
     await inbox.hear("B", hours_ago=25)
@@ -67,7 +67,7 @@ async def test_a_canned_reply_that_cannot_be_sent_names_what_is_wrong(trunkline:
     assert await org.events() == before
 
 
-async def test_a_service_sees_and_sends_its_own_only(trunkline: Trunkline):
+async def test_a_service_sees_and_sends_its_own_only(trunkline: Trunkline) -> None:
     """Spec S4."""
     org, account = await trunkline.organisation(), trunkline.account()
     await shared(org, account, "crm", "desk")
@@ -85,7 +85,7 @@ async def test_a_service_sees_and_sends_its_own_only(trunkline: Trunkline):
     await agent.post(path, {"kind": "canned", "shortcut": "hi"}, expect=404)
 
 
-async def test_canned_replies_are_listed_page_by_page_and_removed(trunkline: Trunkline):
+async def test_canned_replies_are_listed_page_by_page_and_removed(trunkline: Trunkline) -> None:
     """Contract, conventions."""
     org = await trunkline.organisation()
     await org.services("crm")
@@ -105,7 +105,7 @@ async def test_canned_replies_are_listed_page_by_page_and_removed(trunkline: Tru
         await org.put(path, body, expect=400)
 
 
-async def test_what_stands_already_is_no_event(trunkline: Trunkline):
+async def test_what_stands_already_is_no_event(trunkline: Trunkline) -> None:
     org = await trunkline.organisation()
     await org.services("crm")
     for _ in range(2):

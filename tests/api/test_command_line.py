@@ -41,7 +41,7 @@ def commands(group: click.Group = main, *path: str) -> Iterator[tuple[tuple[str,
 @pytest.mark.parametrize(("path", "command"), list(commands()))
 def test_every_command_has_help_with_a_sentence_for_each_option(
     path: tuple[str, ...], command: click.Command
-):
+) -> None:
     shown = [CliRunner().invoke(main, [*path, option]) for option in ("--help", "-h")]
     assert [each.exit_code for each in shown] == [0, 0]
     assert shown[0].output == shown[1].output
@@ -51,7 +51,7 @@ def test_every_command_has_help_with_a_sentence_for_each_option(
     assert [each.name for each in options if not each.help and each.name != "version"] == []
 
 
-def test_the_program_lists_its_commands_and_refuses_others(stranger: Operator):
+def test_the_program_lists_its_commands_and_refuses_others(stranger: Operator) -> None:
     shown = stranger.does("--help")
     assert (shown.code, shown.err) == (0, "")
     for name in main.commands:
@@ -64,7 +64,9 @@ def test_the_program_lists_its_commands_and_refuses_others(stranger: Operator):
 # Serving.
 
 
-def test_serve_says_one_line_when_it_is_ready_and_ends_when_it_is_told_to(operator: Operator):
+def test_serve_says_one_line_when_it_is_ready_and_ends_when_it_is_told_to(
+    operator: Operator,
+) -> None:
     """Contract: SIGTERM ends it within 10 seconds with exit code 0; so does Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGINT):
         server = operator.start("serve", "--port", "0")
@@ -80,7 +82,7 @@ def test_serve_says_one_line_when_it_is_ready_and_ends_when_it_is_told_to(operat
         assert time.monotonic() - told < STOP_SECONDS_MAX
 
 
-def test_each_role_says_that_it_is_ready(operator: Operator):
+def test_each_role_says_that_it_is_ready(operator: Operator) -> None:
     for role in ("api", "projector", "dispatcher"):
         server = operator.start("serve", "--port", "0", "--role", role)
         assert server.stdout is not None
@@ -90,7 +92,7 @@ def test_each_role_says_that_it_is_ready(operator: Operator):
         assert server.returncode == 0
 
 
-async def test_a_port_that_is_taken_is_told(operator: Operator, trunkline: Trunkline):
+async def test_a_port_that_is_taken_is_told(operator: Operator, trunkline: Trunkline) -> None:
     port = trunkline.url.rpartition(":")[2]
     # Beside the running server: one that stands still may hold a lock that the other waits for.
     refused = await asyncio.to_thread(operator.does, "serve", "--port", port)
@@ -104,7 +106,7 @@ async def test_a_port_that_is_taken_is_told(operator: Operator, trunkline: Trunk
 # Migrating.
 
 
-def test_migrating_twice_and_at_once_is_safe(operator: Operator, server: str):
+def test_migrating_twice_and_at_once_is_safe(operator: Operator, server: str) -> None:
     name = f"empty_{secrets.token_hex(6)}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -133,7 +135,7 @@ def test_migrating_twice_and_at_once_is_safe(operator: Operator, server: str):
 
 async def test_an_organisation_is_made_with_an_admin_whose_key_opens_it(
     operator: Operator, trunkline: Trunkline
-):
+) -> None:
     in_json = await operator.asks("org", "create", "Acme", "--json")
     (made,) = in_json.lines
     assert made.keys() == {"organization_id", "user_id", "api_key"}
@@ -146,7 +148,7 @@ async def test_an_organisation_is_made_with_an_admin_whose_key_opens_it(
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\tb", "x" * 201])
-def test_a_name_is_held_to_the_rules_of_the_api(operator: Operator, name: str):
+def test_a_name_is_held_to_the_rules_of_the_api(operator: Operator, name: str) -> None:
     refused = operator.does("org", "create", name)
     assert (refused.code, refused.out) == (2, "")
     assert "Invalid value for 'NAME': must be printable, 1 to 200 characters" in refused.err
@@ -175,7 +177,7 @@ async def streams(office: Office) -> dict[str, list[Any]]:
 
 async def test_the_history_of_every_kind_of_thing_is_told_in_words_and_in_json(
     operator: Operator, office: Office
-):
+) -> None:
     org = ("--org", office.admin.organization_id)
     found = await streams(office)
     kinds = {stream.partition(":")[0] for stream in found}
@@ -209,7 +211,7 @@ async def test_the_history_of_every_kind_of_thing_is_told_in_words_and_in_json(
 
 async def test_the_state_of_every_kind_of_thing_is_shown_as_of_a_position_or_a_time(
     operator: Operator, office: Office
-):
+) -> None:
     async def state(*arguments: str) -> Any:
         done = await operator.asks("history", *arguments, "--org", office.admin.organization_id)
         return json.loads(done.out)
@@ -226,7 +228,7 @@ async def test_the_state_of_every_kind_of_thing_is_shown_as_of_a_position_or_a_t
     assert shown["position"] == at_that_time[-1]["position"]
 
 
-async def test_a_history_that_there_is_not_is_told(operator: Operator, office: Office):
+async def test_a_history_that_there_is_not_is_told(operator: Operator, office: Office) -> None:
     org = ("--org", office.admin.organization_id)
     for arguments, code, told in (
         (("nonsense:1",), 2, "'nonsense:1' is none of account, canned, channel, chat"),
@@ -246,7 +248,7 @@ async def test_a_history_that_there_is_not_is_told(operator: Operator, office: O
 
 async def test_who_does_not_say_which_organisation_is_told_which_there_are(
     operator: Operator, office: Office, trunkline: Trunkline
-):
+) -> None:
     other = await trunkline.organisation("Other")
     refused = await operator.asks("history", "organisation")
     assert refused.code == 1

@@ -28,7 +28,9 @@ async def office(trunkline: Trunkline) -> Office:
 VARIABLES = {each.metadata["variable"]: each.metadata for each in fields(Settings)}
 
 
-def test_config_lists_every_variable_with_its_value_and_where_that_came_from(operator: Operator):
+def test_config_lists_every_variable_with_its_value_and_where_that_came_from(
+    operator: Operator,
+) -> None:
     given = {"TRUNKLINE_RATE_LIMIT_PER_SECOND": "5", "TRUNKLINE_META_APP_SECRET": "one,two"}
     (listed,) = [json.loads(operator.does("config", "--json", **given).out)]
     assert [each["variable"] for each in listed] == list(VARIABLES)
@@ -42,7 +44,7 @@ def test_config_lists_every_variable_with_its_value_and_where_that_came_from(ope
     assert by_name["TRUNKLINE_META_VERIFY_TOKEN"]["value"] == ""
 
 
-def test_config_shows_no_secret(operator: Operator):
+def test_config_shows_no_secret(operator: Operator) -> None:
     hidden = {
         name: ANOTHER_KEY if "MASTER_KEY" in name else NOWHERE if "_URL" in name else "zinnober"
         for name, metadata in VARIABLES.items()
@@ -56,7 +58,7 @@ def test_config_shows_no_secret(operator: Operator):
         assert [value for value in hidden.values() if value in shown.out] == []
 
 
-def test_config_is_a_table_in_which_names_can_be_searched(stranger: Operator):
+def test_config_is_a_table_in_which_names_can_be_searched(stranger: Operator) -> None:
     shown = stranger.does("config")
     assert (shown.code, shown.err) == (0, "")
     first_words = [line.split()[0] for line in shown.out.splitlines() if line.split()]
@@ -83,7 +85,7 @@ WRONG_SETTINGS = {
 @pytest.mark.parametrize("name", WRONG_SETTINGS)
 def test_a_setting_that_cannot_be_used_is_named_with_what_is_expected(
     stranger: Operator, name: str
-):
+) -> None:
     value, expected = WRONG_SETTINGS[name]
     for command in ("config", "migrate"):
         refused = stranger.does(command, **{name: value})
@@ -100,7 +102,7 @@ EVERY_WORK = (
 @pytest.mark.parametrize("arguments", [*EVERY_WORK, ("migrate",)], ids=" ".join)
 def test_a_database_that_is_away_is_told_with_where_to_look(
     operator: Operator, arguments: tuple[str, ...]
-):
+) -> None:
     away = {"TRUNKLINE_DATABASE_URL": NOWHERE, "TRUNKLINE_MIGRATION_DATABASE_URL": NOWHERE}
     refused = operator.does(*arguments, **away)
     assert (refused.code, refused.out) == (1, "")
@@ -113,7 +115,7 @@ def test_a_database_that_is_away_is_told_with_where_to_look(
 @pytest.mark.parametrize("arguments", EVERY_WORK, ids=" ".join)
 async def test_another_master_key_is_told_apart(
     operator: Operator, office: Office, arguments: tuple[str, ...]
-):
+) -> None:
     refused = await asyncio.to_thread(operator.does, *arguments, TRUNKLINE_MASTER_KEY=ANOTHER_KEY)
     assert refused == Done(
         1,
@@ -128,7 +130,7 @@ async def test_another_master_key_is_told_apart(
     assert (opened.code, opened.err) == (0, "")
 
 
-def test_a_database_of_ones_own_needs_a_master_key(operator: Operator):
+def test_a_database_of_ones_own_needs_a_master_key(operator: Operator) -> None:
     del operator.environment["TRUNKLINE_MASTER_KEY"]
     for arguments in EVERY_WORK:
         refused = operator.does(*arguments)
@@ -137,7 +139,7 @@ def test_a_database_of_ones_own_needs_a_master_key(operator: Operator):
         assert "python3 -c 'import base64, secrets;" in refused.err
 
 
-def test_a_home_that_cannot_be_used_is_told(stranger: Operator, tmp_path: Path):
+def test_a_home_that_cannot_be_used_is_told(stranger: Operator, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     file, below = str(tmp_path / "file"), str(tmp_path / "file" / "below")
     tries = [(arguments, file) for arguments in (*EVERY_WORK, ("migrate",))]
@@ -149,7 +151,7 @@ def test_a_home_that_cannot_be_used_is_told(stranger: Operator, tmp_path: Path):
         assert home in refused.err
 
 
-def test_a_kept_master_key_that_is_broken_is_told(tmp_path: Path):
+def test_a_kept_master_key_that_is_broken_is_told(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     made = master_key(settings, embedded=True)
     assert master_key(settings, embedded=True) == made
@@ -182,7 +184,7 @@ main()
 @pytest.mark.parametrize("module", ["api.cli", "click", "litestar", "projections.inbox", "rich"])
 def test_an_interruption_while_the_program_is_loaded_is_no_error(
     stranger: Operator, repository: Path, module: str
-):
+) -> None:
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, module],
         capture_output=True,
@@ -194,7 +196,7 @@ def test_an_interruption_while_the_program_is_loaded_is_no_error(
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "\nAborted!\n")
 
 
-def test_the_program_begins_where_an_interruption_is_expected(repository: Path):
+def test_the_program_begins_where_an_interruption_is_expected(repository: Path) -> None:
     """What the program `trunkline` imports first must be as good as nothing."""
     assert 'trunkline = "api.start:main"' in (repository / "pyproject.toml").read_text()
     listing = "import sys; before = set(sys.modules); import api.start;"
@@ -212,7 +214,7 @@ def test_the_program_begins_where_an_interruption_is_expected(repository: Path):
 )
 async def test_a_reader_that_has_read_enough_is_no_error(
     operator: Operator, office: Office, arguments: tuple[str, ...]
-):
+) -> None:
     """As in `trunkline history … | head`."""
     org = ("--org", office.admin.organization_id) if arguments[0] == "history" else ()
     process = operator.start(*arguments, *org)

@@ -45,7 +45,7 @@ async def reads(office: Office) -> list[str]:
 # Positions.
 
 
-async def test_positions_are_1_2_3_without_a_gap_in_each_organisation(trunkline: Trunkline):
+async def test_positions_are_1_2_3_without_a_gap_in_each_organisation(trunkline: Trunkline) -> None:
     for org in [await trunkline.organisation(name) for name in ("Acme", "Other")]:
         await asyncio.gather(*(org.services(f"service-{number}") for number in range(20)))
         found = [each["position"] for each in await org.events()]
@@ -53,7 +53,7 @@ async def test_positions_are_1_2_3_without_a_gap_in_each_organisation(trunkline:
         assert len(found) > 20
 
 
-async def test_every_write_says_the_position_that_it_produced(office: Office):
+async def test_every_write_says_the_position_that_it_produced(office: Office) -> None:
     """That is where a read finds it, and no later than the log is."""
     for method, template in await operations(office.admin.http):
         operation = f"{method} {template}"
@@ -69,7 +69,7 @@ async def test_every_write_says_the_position_that_it_produced(office: Office):
         assert before <= position <= await last_position(office.admin), operation
 
 
-async def test_a_write_that_changes_nothing_says_where_that_was_decided(office: Office):
+async def test_a_write_that_changes_nothing_says_where_that_was_decided(office: Office) -> None:
     org, service = office.admin, {"subscription": "bundled", "masking": "none"}
     first = await org.call("PUT", "/v1/services/bigin", json=service, expect=200)
     await org.post("/v1/users", USER, expect=201)
@@ -91,7 +91,7 @@ async def last_position(org: Client) -> int:
 @pytest.mark.parametrize(
     "path", ["/v1/users", "/v1/channels", "/v1/services/crm/chats", "/v1/events?limit=10000"]
 )
-async def test_a_read_waits_for_the_position_it_asks_for(trunkline: Trunkline, path: str):
+async def test_a_read_waits_for_the_position_it_asks_for(trunkline: Trunkline, path: str) -> None:
     """From projections, from the log's state and from the log."""
     org = await trunkline.organisation()
     await org.services("crm")
@@ -107,7 +107,7 @@ async def test_a_read_waits_for_the_position_it_asks_for(trunkline: Trunkline, p
     )
 
 
-async def test_a_read_whose_position_does_not_come_is_behind(office: Office):
+async def test_a_read_whose_position_does_not_come_is_behind(office: Office) -> None:
     """Whatever is read; it waits five seconds at most and says when to come again."""
     wanted = {"Trunkline-Min-Position": str(FAR_AWAY)}
     paths = await reads(office)
@@ -138,7 +138,7 @@ async def projections_standing_still(trunkline: Trunkline) -> AsyncIterator[None
         await database.rollback()
 
 
-async def test_what_a_projection_shows_is_behind_while_it_stands_still(office: Office):
+async def test_what_a_projection_shows_is_behind_while_it_stands_still(office: Office) -> None:
     """What is answered from the log's own state is not."""
     org = office.admin
     async with projections_standing_still(office.trunkline):
@@ -152,7 +152,9 @@ async def test_what_a_projection_shows_is_behind_while_it_stands_still(office: O
     await org.call("GET", "/v1/channels", headers=wanted, expect=200)
 
 
-async def test_a_position_that_is_none_is_refused_wherever_something_is_read(office: Office):
+async def test_a_position_that_is_none_is_refused_wherever_something_is_read(
+    office: Office,
+) -> None:
     for path in await reads(office):
         for value in ("-1", "1.0", "five", "", "+1", "1e3", "٣", str(2**63), "9" * 5_000):
             headers = {"Trunkline-Min-Position": value.encode()}
@@ -175,7 +177,7 @@ async def lists(office: Office) -> list[str]:
     ]
 
 
-async def test_a_list_comes_in_pages_of_1_to_200_items(office: Office):
+async def test_a_list_comes_in_pages_of_1_to_200_items(office: Office) -> None:
     tried = await lists(office)
     assert len(tried) >= 5
     for path in tried:
@@ -188,7 +190,7 @@ async def test_a_list_comes_in_pages_of_1_to_200_items(office: Office):
             assert_problem(response, 400, "invalid", field="limit")
 
 
-async def test_a_page_has_50_items_unless_it_is_asked_for_more(trunkline: Trunkline):
+async def test_a_page_has_50_items_unless_it_is_asked_for_more(trunkline: Trunkline) -> None:
     org, account = await trunkline.organisation(), trunkline.account()
     await org.services("crm")
     await org.connect("crm", account)
@@ -217,7 +219,7 @@ async def test_a_page_has_50_items_unless_it_is_asked_for_more(trunkline: Trunkl
         assert (len(rest["items"]), rest["next_cursor"]) == (total - 50, None), path
 
 
-async def test_pages_hold_everything_once_while_new_rows_arrive(trunkline: Trunkline):
+async def test_pages_hold_everything_once_while_new_rows_arrive(trunkline: Trunkline) -> None:
     """Of users, keys and channels; chats and messages have a test of their own."""
     org = await trunkline.organisation()
     await org.services("crm", "bigin")
@@ -243,7 +245,7 @@ async def test_pages_hold_everything_once_while_new_rows_arrive(trunkline: Trunk
 def tampered(cursor: str) -> list[str]:
     """What somebody might make of a cursor of ours."""
     held = json.loads(base64.urlsafe_b64decode(cursor + "=="))
-    others = (
+    others: tuple[object, ...] = (
         [],
         [*held, *held],
         [None] * len(held),
@@ -259,7 +261,7 @@ def tampered(cursor: str) -> list[str]:
     return [*(each.rstrip("=") for each in packed), "", "x", cursor[1:], f"{cursor}AAAA", "%00"]
 
 
-async def test_a_cursor_that_is_none_of_ours_is_refused(office: Office):
+async def test_a_cursor_that_is_none_of_ours_is_refused(office: Office) -> None:
     org = office.admin
     await office.trunkline.says("hi", account_id=office.names["account_id"], phone="12025550177")
     await org.connect("crm", office.trunkline.account())
@@ -279,7 +281,7 @@ async def test_a_cursor_that_is_none_of_ours_is_refused(office: Office):
 
 async def test_a_cursor_of_another_list_is_refused_or_stands_for_a_place_in_this_one(
     office: Office,
-):
+) -> None:
     """It is never an error of ours, and never shows what is not in the list."""
     org = office.admin
     pages = {path: await org.get(f"{path}?limit=1") for path in await lists(office)}
@@ -296,7 +298,7 @@ async def test_a_cursor_of_another_list_is_refused_or_stands_for_a_place_in_this
 # Refusals and other answers that belong to no operation.
 
 
-def test_every_code_of_the_contract_has_its_status():
+def test_every_code_of_the_contract_has_its_status() -> None:
     told = {
         400: "invalid",
         401: "unauthenticated webhook_refused",
@@ -317,7 +319,7 @@ def test_every_code_of_the_contract_has_its_status():
     assert answered == {code: status for status, codes in told.items() for code in codes.split()}
 
 
-async def test_a_page_that_is_not_there_is_a_problem_too(office: Office):
+async def test_a_page_that_is_not_there_is_a_problem_too(office: Office) -> None:
     for path in ("/", "/v1", "/v1/nothing", "/openapi", "/openapi/x", "/openapi/openapi.json"):
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
             assert_problem(await office.admin.http.request(method, path), 404, "not_found")
@@ -326,7 +328,7 @@ async def test_a_page_that_is_not_there_is_a_problem_too(office: Office):
 
 async def test_a_method_that_a_path_does_not_take_is_a_problem_that_names_those_it_does(
     office: Office,
-):
+) -> None:
     known: dict[str, set[str]] = {}
     for method, template in await operations(office.admin.http):
         known.setdefault(template, {"OPTIONS"}).add(method)
@@ -351,7 +353,7 @@ def assert_no_body(response: httpx.Response, status: int) -> None:
     assert response.headers["content-type"] == "application/problem+json"
 
 
-async def test_a_time_is_taken_in_any_zone_and_shown_in_utc(office: Office):
+async def test_a_time_is_taken_in_any_zone_and_shown_in_utc(office: Office) -> None:
     body = {
         "user_id": office.names["user_id"],
         "name": "Zoned",

@@ -41,7 +41,7 @@ class Shop:
         return await self.admin.get("/v1/credits", params={"account_id": self.account, **query})
 
     async def balance(self) -> int:
-        return (await self.credits())["balance_micro_usd"]
+        return int((await self.credits())["balance_micro_usd"])
 
     async def buy(self, count: int, *, expect: int = 201, **more: Any) -> Any:
         body = {"account_id": self.account, "credits": count}
@@ -99,7 +99,7 @@ async def shop(trunkline: Trunkline, *, bought: int = 0) -> Shop:
 # Buying.
 
 
-async def test_a_manual_purchase_is_paid_and_spendable_at_once(trunkline: Trunkline):
+async def test_a_manual_purchase_is_paid_and_spendable_at_once(trunkline: Trunkline) -> None:
     """Contract, POST /v1/credits/purchases; spec L2, L5."""
     here = await shop(trunkline)
     assert await here.credits() == {
@@ -129,7 +129,7 @@ async def test_a_manual_purchase_is_paid_and_spendable_at_once(trunkline: Trunkl
     assert purchase["user_id"] == here.admin.user_id
 
 
-async def test_a_purchase_sent_twice_is_one(trunkline: Trunkline):
+async def test_a_purchase_sent_twice_is_one(trunkline: Trunkline) -> None:
     """Spec L5; the other body is refused."""
     here, headers = await shop(trunkline), {"Idempotency-Key": "order-1"}
     bought = [await here.buy(3, headers=headers) for _ in range(2)]
@@ -142,7 +142,9 @@ async def test_a_purchase_sent_twice_is_one(trunkline: Trunkline):
 @pytest.mark.parametrize(
     "credits_", [0, -1, 1.5, 1.0, "5", None, True, 1_000_001, 2**63, 10**30, [1]]
 )
-async def test_an_amount_that_nobody_can_mean_books_nothing(trunkline: Trunkline, credits_: Any):
+async def test_an_amount_that_nobody_can_mean_books_nothing(
+    trunkline: Trunkline, credits_: Any
+) -> None:
     """Bad input: refused with the field's name."""
     here = await shop(trunkline)
     refused = await here.buy(credits_, expect=400)
@@ -150,7 +152,7 @@ async def test_an_amount_that_nobody_can_mean_books_nothing(trunkline: Trunkline
     assert await here.ledger("purchased") == []
 
 
-async def test_credits_of_unknown_and_others_accounts_are_not_found(trunkline: Trunkline):
+async def test_credits_of_unknown_and_others_accounts_are_not_found(trunkline: Trunkline) -> None:
     """Section 7."""
     here, there = await shop(trunkline), await shop(trunkline)
     for account in ("999999999999999", there.account, there.payer):
@@ -163,7 +165,7 @@ async def test_credits_of_unknown_and_others_accounts_are_not_found(trunkline: T
 # Spending.
 
 
-async def test_an_answer_and_its_charge_are_one_append(trunkline: Trunkline):
+async def test_an_answer_and_its_charge_are_one_append(trunkline: Trunkline) -> None:
     """Spec L1, L2: the free ones first; everything inside is one charge."""
     here = await shop(trunkline)
     chat = await here.hear()
@@ -191,7 +193,7 @@ async def test_an_answer_and_its_charge_are_one_append(trunkline: Trunkline):
 
 async def test_inside_an_open_conversation_no_reply_touches_the_ledger(
     trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Issue: the hot account must not become the bottleneck of all chats."""
     here = await shop(trunkline)
     chat = await here.hear()
@@ -212,7 +214,9 @@ async def test_inside_an_open_conversation_no_reply_touches_the_ledger(
     assert len(await here.admin.events(stream=f"credits:{here.payer}")) == before
 
 
-async def test_without_credits_a_template_is_refused_and_nothing_is_sent(trunkline: Trunkline):
+async def test_without_credits_a_template_is_refused_and_nothing_is_sent(
+    trunkline: Trunkline,
+) -> None:
     """Spec L4: 402 with both amounts; inside an open conversation it passes."""
     here = await shop(trunkline)
     before = len(await here.admin.events())
@@ -229,7 +233,7 @@ async def test_without_credits_a_template_is_refused_and_nothing_is_sent(trunkli
     assert await here.balance() == 0
 
 
-async def test_many_at_once_on_a_nearly_empty_balance(trunkline: Trunkline):
+async def test_many_at_once_on_a_nearly_empty_balance(trunkline: Trunkline) -> None:
     """Spec L3: 250 conversations for a credit; never below zero, none lost, none doubled."""
     here = await shop(trunkline, bought=1)
     dear = [{"country": "any", "category": "any", "micro_usd": 300_000}]
@@ -247,7 +251,9 @@ async def test_many_at_once_on_a_nearly_empty_balance(trunkline: Trunkline):
     assert len({each["charge_id"] for each in await here.ledger("charged")}) == 6
 
 
-async def test_what_the_platform_refuses_altogether_is_given_back_once(trunkline: Trunkline):
+async def test_what_the_platform_refuses_altogether_is_given_back_once(
+    trunkline: Trunkline,
+) -> None:
     """Spec L4: void, so the next answer starts another."""
     here = await shop(trunkline, bought=1)
     trunkline.fake.next_requests(fails(131026))
@@ -272,7 +278,7 @@ async def test_what_the_platform_refuses_altogether_is_given_back_once(trunkline
 # Recharging.
 
 
-async def test_one_recharge_for_each_crossing(trunkline: Trunkline):
+async def test_one_recharge_for_each_crossing(trunkline: Trunkline) -> None:
     """Spec L5, however many sends race."""
     here = await shop(trunkline, bought=3)
     dear = [{"country": "any", "category": "any", "micro_usd": 500_000}]
@@ -309,7 +315,7 @@ async def short(trunkline: Trunkline) -> Shop:
 
 async def test_a_price_that_is_not_covered_recharges_in_the_answers_own_append(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec L5: the threshold would never be reached while every answer is refused."""
     here = await short(trunkline)
     await here.start(1)
@@ -325,7 +331,7 @@ async def test_a_price_that_is_not_covered_recharges_in_the_answers_own_append(
 
 async def test_a_provider_that_takes_its_time_is_asked_once_by_refused_answers(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec L4, L5: the answers are refused, the recharge is not lost with them."""
     here = await short(trunkline)
     slow = replace(trunkline.settings, payment_provider="stripe")
@@ -337,7 +343,7 @@ async def test_a_provider_that_takes_its_time_is_asked_once_by_refused_answers(
     assert await here.balance() == 2_000_000
 
 
-async def test_the_recharge_is_set_by_the_accounts_manager_alone(trunkline: Trunkline):
+async def test_the_recharge_is_set_by_the_accounts_manager_alone(trunkline: Trunkline) -> None:
     """Spec S12; what is left out keeps its value."""
     here = await shop(trunkline)
     await here.admin.services("desk")
@@ -358,7 +364,7 @@ async def test_the_recharge_is_set_by_the_accounts_manager_alone(trunkline: Trun
 
 async def test_changes_of_the_recharge_at_once_are_all_made(
     trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Spec L5: each says one thing, and keeps what the other says."""
     here = await shop(trunkline)
     path, body = "/v1/credits/auto-recharge", {"service": "crm", "account_id": here.account}
@@ -382,7 +388,7 @@ async def test_changes_of_the_recharge_at_once_are_all_made(
     assert (await here.credits())["auto_recharge"] == both
 
 
-async def test_a_change_of_the_recharge_sent_twice_is_answered_alike(trunkline: Trunkline):
+async def test_a_change_of_the_recharge_sent_twice_is_answered_alike(trunkline: Trunkline) -> None:
     here = await shop(trunkline)
     body = {"service": "crm", "account_id": here.account}
     whole = {"enabled": False, "threshold_credits": 1, "credits": 2}
@@ -409,7 +415,7 @@ async def spent(trunkline: Trunkline) -> Shop:
     return here
 
 
-async def test_a_statement_adds_up(trunkline: Trunkline):
+async def test_a_statement_adds_up(trunkline: Trunkline) -> None:
     """Spec L6."""
     here = await spent(trunkline)
     found = await here.statement()
@@ -430,7 +436,7 @@ async def test_a_statement_adds_up(trunkline: Trunkline):
     assert [each["agent"]["name"] for each in found["by_agent"]] == ["Admin"]
 
 
-async def test_every_line_has_a_proof_that_gives_the_same_cent(trunkline: Trunkline):
+async def test_every_line_has_a_proof_that_gives_the_same_cent(trunkline: Trunkline) -> None:
     """Spec L6, E7."""
     here = await spent(trunkline)
     found = await here.admin.get(await here.path("/lines?limit=2"))
@@ -457,7 +463,7 @@ async def test_every_line_has_a_proof_that_gives_the_same_cent(trunkline: Trunkl
             assert each["proof"]["inputs"] == event["data"]["inputs"]
 
 
-async def test_a_statement_as_it_was(trunkline: Trunkline):
+async def test_a_statement_as_it_was(trunkline: Trunkline) -> None:
     """Contract: as_of for admin and auditor."""
     here = await shop(trunkline, bought=1)
     then = here.admin.position
@@ -471,7 +477,7 @@ async def test_a_statement_as_it_was(trunkline: Trunkline):
     await supervisor.get(path, params={"as_of": then}, expect=403)
 
 
-async def test_a_month_that_is_none_has_no_statement(trunkline: Trunkline):
+async def test_a_month_that_is_none_has_no_statement(trunkline: Trunkline) -> None:
     here = await shop(trunkline)
     for month in ("2026-13", "2026-00", "26-11", "november"):
         await here.admin.get(f"/v1/statements/{here.account}/{month}", expect=404)
@@ -481,7 +487,7 @@ async def test_a_month_that_is_none_has_no_statement(trunkline: Trunkline):
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
-async def test_months_have_an_end_in_every_time_zone(trunkline: Trunkline, zone: str):
+async def test_months_have_an_end_in_every_time_zone(trunkline: Trunkline, zone: str) -> None:
     """Section 7: those that could not have one are refused with the field's name."""
     here = await shop(trunkline)
     path, body = f"/v1/statements/{here.account}", {"time_zone": zone}
@@ -497,7 +503,7 @@ async def test_months_have_an_end_in_every_time_zone(trunkline: Trunkline, zone:
             assert [each["field"] for each in refused["errors"]] == ["month"]
 
 
-async def test_the_table_for_spreadsheets_holds_no_formula(trunkline: Trunkline):
+async def test_the_table_for_spreadsheets_holds_no_formula(trunkline: Trunkline) -> None:
     """Every line; texts that begin like a formula stay texts."""
     here = await spent(trunkline)
     response = await here.admin.call("GET", await here.path("/lines.csv"), expect=200)
@@ -507,7 +513,9 @@ async def test_the_table_for_spreadsheets_holds_no_formula(trunkline: Trunkline)
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
 
 
-async def test_the_free_conversations_are_those_of_the_rule_that_prices(trunkline: Trunkline):
+async def test_the_free_conversations_are_those_of_the_rule_that_prices(
+    trunkline: Trunkline,
+) -> None:
     """Spec L2, L7: only conversation/1 has such an allowance."""
     here = await shop(trunkline)
     for rule, left in (("per-message/2025-07", None), ("conversation/1", 1000)):
@@ -515,7 +523,7 @@ async def test_the_free_conversations_are_those_of_the_rule_that_prices(trunklin
         assert (await here.credits())["free_conversations_left"] == left
 
 
-async def test_books_as_they_were_have_the_month_of_then(trunkline: Trunkline):
+async def test_books_as_they_were_have_the_month_of_then(trunkline: Trunkline) -> None:
     """Spec E2, L7: of the position's own time, in the zone that held; at the head, of now."""
     here, clock = await shop(trunkline), TestClock()
     await here.admin.reply("crm", await here.hear(), "hello")
@@ -556,7 +564,7 @@ async def test_books_as_they_were_have_the_month_of_then(trunkline: Trunkline):
 # What if.
 
 
-async def test_what_if_gives_the_same_cent_under_the_same_rule(trunkline: Trunkline):
+async def test_what_if_gives_the_same_cent_under_the_same_rule(trunkline: Trunkline) -> None:
     """Spec L7: and writes nothing."""
     here = await spent(trunkline)
     before = await here.written()
@@ -584,7 +592,7 @@ async def test_what_if_gives_the_same_cent_under_the_same_rule(trunkline: Trunkl
     assert refused["errors"][0]["field"] == "pricing"
 
 
-async def test_what_if_knows_the_window_of_every_answer(trunkline: Trunkline):
+async def test_what_if_knows_the_window_of_every_answer(trunkline: Trunkline) -> None:
     """L0: inside an open conversation, too; utility is free there by the per-message rule."""
     here = await shop(trunkline, bought=1)
     utility = {**TEMPLATE, "category": "utility"}
@@ -593,7 +601,7 @@ async def test_what_if_knows_the_window_of_every_answer(trunkline: Trunkline):
     await here.admin.reply("crm", chat, "hello")
     await here.admin.post(f"/v1/services/crm/chats/{chat}/messages", SEND, expect=202)
     await here.start(1)
-    replay = {"headers": {"Trunkline-Min-Position": str(here.admin.position)}}
+    replay: dict[str, Any] = {"headers": {"Trunkline-Min-Position": str(here.admin.position)}}
     found = await here.admin.post(
         await here.path("/replay"), {"pricing": "per-message/2025-07"}, **replay
     )
@@ -607,7 +615,7 @@ async def test_what_if_knows_the_window_of_every_answer(trunkline: Trunkline):
 # Processes and switches.
 
 
-async def test_two_processes_spend_what_is_there_and_no_more(trunkline: Trunkline):
+async def test_two_processes_spend_what_is_there_and_no_more(trunkline: Trunkline) -> None:
     """Spec L3, I4: they decide on what each has read, and the log takes one of them."""
     here = await shop(trunkline, bought=1)
     dear = [{"country": "any", "category": "any", "micro_usd": 150_000}]
@@ -641,7 +649,9 @@ async def started(parts: Core, here: Shop, number: int) -> bool:
     return True
 
 
-async def test_with_billing_off_nothing_is_charged_and_everything_passes(trunkline: Trunkline):
+async def test_with_billing_off_nothing_is_charged_and_everything_passes(
+    trunkline: Trunkline,
+) -> None:
     """Spec L7: TRUNKLINE_BILLING=off."""
     here = await shop(trunkline)
     off = replace(trunkline.settings, billing=False)
@@ -655,7 +665,7 @@ async def test_with_billing_off_nothing_is_charged_and_everything_passes(trunkli
 # Rules and quotes.
 
 
-async def test_a_rule_holds_from_its_date_and_touches_no_old_charge(trunkline: Trunkline):
+async def test_a_rule_holds_from_its_date_and_touches_no_old_charge(trunkline: Trunkline) -> None:
     """Spec L7."""
     here = await shop(trunkline, bought=1)
     await here.start(1)
@@ -715,7 +725,7 @@ async def test_a_rule_holds_from_its_date_and_touches_no_old_charge(trunkline: T
 )
 async def test_a_pricing_that_could_not_price_is_refused(
     trunkline: Trunkline, body: Any, field: str
-):
+) -> None:
     """A rate card with a hole: refused with the field's name; nothing is written."""
     here = await shop(trunkline)
     before = len(await here.admin.events())
@@ -724,7 +734,7 @@ async def test_a_pricing_that_could_not_price_is_refused(
     assert len(await here.admin.events()) == before
 
 
-async def test_a_card_keeps_its_rates(trunkline: Trunkline):
+async def test_a_card_keeps_its_rates(trunkline: Trunkline) -> None:
     """Spec L7: the name that a charge carries says what it was priced by."""
     here = await shop(trunkline)
     rate = {"country": "any", "category": "any", "micro_usd": 300_000}
@@ -736,7 +746,9 @@ async def test_a_card_keeps_its_rates(trunkline: Trunkline):
     await here.admin.put("/v1/rules/pricing", {**body, "card": "dear/2", "rates": dearer})
 
 
-async def test_a_quote_says_what_a_message_would_cost_and_writes_nothing(trunkline: Trunkline):
+async def test_a_quote_says_what_a_message_would_cost_and_writes_nothing(
+    trunkline: Trunkline,
+) -> None:
     here = await shop(trunkline, bought=1)
     chat = await here.hear()
     before = len(await here.admin.events())
@@ -767,7 +779,7 @@ async def test_a_quote_says_what_a_message_would_cost_and_writes_nothing(trunkli
     assert (of_chat["unit"], of_chat["opens_conversation"]) == (None, False)
 
 
-async def test_a_quote_of_a_chat_is_of_its_own_account(trunkline: Trunkline):
+async def test_a_quote_of_a_chat_is_of_its_own_account(trunkline: Trunkline) -> None:
     """Section 7: a chat of another account is not found."""
     here, other = await shop(trunkline), trunkline.account()
     chat = await here.hear()
@@ -781,7 +793,7 @@ async def test_a_quote_of_a_chat_is_of_its_own_account(trunkline: Trunkline):
 
 async def test_a_quote_inside_a_charged_conversation_is_nothing_under_any_rule(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec L1: it was paid as a whole, before the rule changed."""
     here = await shop(trunkline, bought=1)
     chat = (await here.start(1))["chat_id"]
@@ -796,7 +808,7 @@ async def test_a_quote_inside_a_charged_conversation_is_nothing_under_any_rule(
     assert await here.balance() == before
 
 
-async def test_with_billing_off_a_quote_is_nothing(trunkline: Trunkline):
+async def test_with_billing_off_a_quote_is_nothing(trunkline: Trunkline) -> None:
     """Spec L7: TRUNKLINE_BILLING=off."""
     here = await shop(trunkline)
     question = Question(

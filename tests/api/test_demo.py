@@ -101,7 +101,7 @@ def are_gone(left: set[str]) -> bool:
 
 def test_the_day_is_shown_and_nothing_is_left(
     surroundings: dict[str, str], tmp_path: Path, repository: Path
-):
+) -> None:
     before = left_behind()
     done = subprocess.run(
         DEMO,
@@ -125,7 +125,9 @@ def test_the_day_is_shown_and_nothing_is_left(
     assert are_gone(left_behind() - before)
 
 
-def test_it_ends_in_order_when_it_is_told_to(surroundings: dict[str, str], repository: Path):
+def test_it_ends_in_order_when_it_is_told_to(
+    surroundings: dict[str, str], repository: Path
+) -> None:
     before = left_behind()
     running = subprocess.Popen(
         DEMO,
@@ -135,6 +137,7 @@ def test_it_ends_in_order_when_it_is_told_to(surroundings: dict[str, str], repos
         env=surroundings,
         cwd=repository,
     )
+    assert running.stdout is not None
     while not running.stdout.readline().startswith("3  "):
         assert running.poll() is None
     meanwhile = left_behind() - before
@@ -145,7 +148,7 @@ def test_it_ends_in_order_when_it_is_told_to(surroundings: dict[str, str], repos
     assert are_gone(meanwhile)
 
 
-def test_it_says_what_does_not_hold(surroundings: dict[str, str], repository: Path):
+def test_it_says_what_does_not_hold(surroundings: dict[str, str], repository: Path) -> None:
     before = left_behind()
     unmasked = (
         "import api.views, projections.masking as masking\n"

@@ -49,18 +49,18 @@ def operations_of(document: Json) -> Iterator[tuple[str, str, Json]]:
             yield method.upper(), path, operation
 
 
-def test_operations_have_names_of_their_own(document: Json):
+def test_operations_have_names_of_their_own(document: Json) -> None:
     names = [operation["operationId"] for _, _, operation in operations_of(document)]
     assert len(names) == len(set(names))
     assert [name for name in names if not re.fullmatch("[a-z][a-z_]+", name)] == []
 
 
-def test_every_operation_says_what_it_is_for(document: Json):
+def test_every_operation_says_what_it_is_for(document: Json) -> None:
     told = {path: operation.get("description") for _, path, operation in operations_of(document)}
     assert [path for path, text in told.items() if not text] == []
 
 
-def test_every_reference_leads_somewhere_and_every_schema_is_one(document: Json):
+def test_every_reference_leads_somewhere_and_every_schema_is_one(document: Json) -> None:
     for reference in set(re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document))):
         found = document
         for part in reference.split("/"):
@@ -69,7 +69,7 @@ def test_every_reference_leads_somewhere_and_every_schema_is_one(document: Json)
         Draft202012Validator.check_schema(schema)
 
 
-def test_parameters_of_a_path_stand_in_it_and_no_parameter_twice(document: Json):
+def test_parameters_of_a_path_stand_in_it_and_no_parameter_twice(document: Json) -> None:
     for _, path, operation in operations_of(document):
         named = [(each["in"], each["name"]) for each in operation["parameters"]]
         assert len(named) == len(set(named)), path
@@ -79,7 +79,7 @@ def test_parameters_of_a_path_stand_in_it_and_no_parameter_twice(document: Json)
 
 async def test_an_operation_needs_a_key_exactly_where_the_document_says_so(
     office: Office, document: Json
-):
+) -> None:
     assert document["components"]["securitySchemes"] == {
         "api_key": {"type": "http", "scheme": "bearer"}
     }
@@ -93,7 +93,7 @@ async def test_an_operation_needs_a_key_exactly_where_the_document_says_so(
             assert_problem(answered, 401, "unauthenticated")
 
 
-def test_every_write_takes_an_idempotency_key_and_every_read_a_position(document: Json):
+def test_every_write_takes_an_idempotency_key_and_every_read_a_position(document: Json) -> None:
     for method, path, operation in operations_of(document):
         headers = {each["name"] for each in operation["parameters"] if each["in"] == "header"}
         is_write = method != "GET" and not path.endswith(ONLY_READ)
@@ -101,7 +101,7 @@ def test_every_write_takes_an_idempotency_key_and_every_read_a_position(document
         assert ("Trunkline-Min-Position" in headers) == (not is_write and not is_public(path)), path
 
 
-def test_bodies_are_closed_and_lists_bounded_as_they_are(document: Json):
+def test_bodies_are_closed_and_lists_bounded_as_they_are(document: Json) -> None:
     for method, path, operation in operations_of(document):
         for each in operation["parameters"]:
             if each["name"] == "limit" and path != "/v1/events":
@@ -118,7 +118,9 @@ def test_bodies_are_closed_and_lists_bounded_as_they_are(document: Json):
                 assert schema["additionalProperties"] is False, (method, path)
 
 
-async def test_a_body_is_needed_exactly_where_the_document_says_so(office: Office, document: Json):
+async def test_a_body_is_needed_exactly_where_the_document_says_so(
+    office: Office, document: Json
+) -> None:
     """Contract: a POST without a body needs no Content-Type."""
     for method, template, operation in operations_of(document):
         if "requestBody" in operation and not is_public(template):
@@ -127,7 +129,7 @@ async def test_a_body_is_needed_exactly_where_the_document_says_so(office: Offic
             assert is_missed == operation["requestBody"]["required"], template
 
 
-async def test_every_operation_answers_what_it_promises(office: Office, document: Json):
+async def test_every_operation_answers_what_it_promises(office: Office, document: Json) -> None:
     """Each answer is checked by `Truth` as it comes; none may be left out."""
     truth = office.trunkline.truth
     for method, template in await operations(office.admin.http):
@@ -146,7 +148,7 @@ async def test_every_operation_answers_what_it_promises(office: Office, document
     assert promised - truth.seen == set()
 
 
-async def test_webhooks_answer_what_they_promise(office: Office):
+async def test_webhooks_answer_what_they_promise(office: Office) -> None:
     """The other platforms' are held to their adapters' tests."""
     truth = office.trunkline.truth
     await office.trunkline.deliver(b"{}")
@@ -202,7 +204,9 @@ def without_the_operation(document: Json) -> None:
         without_the_operation,
     ],
 )
-async def test_a_document_that_is_not_true_is_found_out(office: Office, document: Json, spoil: Any):
+async def test_a_document_that_is_not_true_is_found_out(
+    office: Office, document: Json, spoil: Any
+) -> None:
     answer = await office.admin.call("GET", "/v1/services", expect=200)
     spoiled = deepcopy(document)
     await Truth(spoiled).check(answer)
@@ -211,7 +215,7 @@ async def test_a_document_that_is_not_true_is_found_out(office: Office, document
         await Truth(spoiled).check(answer)
 
 
-async def test_a_time_without_its_z_is_found_out(office: Office, document: Json):
+async def test_a_time_without_its_z_is_found_out(office: Office, document: Json) -> None:
     answer = await office.admin.call("GET", "/v1/api-keys", expect=200)
     spoiled = httpx.Response(
         200,

@@ -54,7 +54,7 @@ async def echo(inbox: Inbox, text: str, *, wamid: str | None = None, **more: Any
 
 async def test_what_the_business_wrote_on_its_phone_is_outbound_of_no_service_and_open_to_all(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec C17, S4."""
     inbox = await inbox_of(trunkline, "crm", "desk")
     await inbox.hear("A", hours_ago=1)
@@ -84,7 +84,7 @@ async def test_what_the_business_wrote_on_its_phone_is_outbound_of_no_service_an
         )
 
 
-async def test_an_echo_to_somebody_new_begins_their_chat(trunkline: Trunkline):
+async def test_an_echo_to_somebody_new_begins_their_chat(trunkline: Trunkline) -> None:
     """Spec C17, C10. It opens no window: the customer has not written."""
     inbox = await inbox_of(trunkline)
     await echo(inbox, "Hello, this is Acme")
@@ -97,7 +97,9 @@ async def test_an_echo_to_somebody_new_begins_their_chat(trunkline: Trunkline):
 
 
 @pytest.mark.parametrize("with_mark", [True, False])
-async def test_an_echo_after_the_answer_is_no_second_copy(trunkline: Trunkline, with_mark: bool):
+async def test_an_echo_after_the_answer_is_no_second_copy(
+    trunkline: Trunkline, with_mark: bool
+) -> None:
     """Spec C17."""
     org, account = await trunkline.organisation(), trunkline.account()
     inbox = Inbox(trunkline, org, account, await connected(org, account))
@@ -110,7 +112,9 @@ async def test_an_echo_after_the_answer_is_no_second_copy(trunkline: Trunkline, 
 
 
 @pytest.mark.parametrize("with_mark", [True, False])
-async def test_an_echo_before_the_answer_is_no_second_copy(trunkline: Trunkline, with_mark: bool):
+async def test_an_echo_before_the_answer_is_no_second_copy(
+    trunkline: Trunkline, with_mark: bool
+) -> None:
     """Spec C17. Nothing else may have told us the platform's id before."""
     org, account = await trunkline.organisation(), trunkline.account()
     inbox = Inbox(trunkline, org, account, await connected(org, account))
@@ -157,7 +161,7 @@ async def _accepted(inbox: Inbox) -> Any:
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 async def test_an_edit_shows_the_latest_text_in_whatever_order_everything_came(
     trunkline: Trunkline, order: tuple[int, ...]
-):
+) -> None:
     """Spec C17."""
     inbox = await inbox_of(trunkline)
     wamid = new_wamid()
@@ -181,7 +185,7 @@ async def test_an_edit_shows_the_latest_text_in_whatever_order_everything_came(
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 async def test_an_unsent_message_says_nothing_to_anybody_in_whatever_order_everything_came(
     trunkline: Trunkline, order: tuple[int, ...]
-):
+) -> None:
     """Spec C17, auditors included."""
     inbox = await inbox_of(trunkline)
     wamid = new_wamid()
@@ -203,7 +207,9 @@ async def test_an_unsent_message_says_nothing_to_anybody_in_whatever_order_every
 
 
 @pytest.mark.parametrize("first", ["message", "reaction"])
-async def test_a_reaction_stands_at_its_message_and_moves_nothing(trunkline: Trunkline, first: str):
+async def test_a_reaction_stands_at_its_message_and_moves_nothing(
+    trunkline: Trunkline, first: str
+) -> None:
     """Spec C17, C1: also when it arrives first. A later one replaces it, and none takes it back."""
     inbox = await inbox_of(trunkline)
     wamid, at = new_wamid(), now() - 100
@@ -230,7 +236,9 @@ async def test_a_reaction_stands_at_its_message_and_moves_nothing(trunkline: Tru
     assert await seen() == ([], 1, False, moment)
 
 
-async def test_a_reaction_to_another_services_reply_is_not_shown_with_it(trunkline: Trunkline):
+async def test_a_reaction_to_another_services_reply_is_not_shown_with_it(
+    trunkline: Trunkline,
+) -> None:
     """Spec S4: a masked message shows that it is there, and nothing else."""
     inbox = await inbox_of(trunkline, "crm", "desk")
     await inbox.hear("A", hours_ago=1)
@@ -255,7 +263,9 @@ async def test_a_reaction_to_another_services_reply_is_not_shown_with_it(trunkli
 # Groups.
 
 
-async def test_a_group_is_a_customer_whose_messages_name_their_members(trunkline: Trunkline):
+async def test_a_group_is_a_customer_whose_messages_name_their_members(
+    trunkline: Trunkline,
+) -> None:
     """Spec C19."""
     inbox = await inbox_of(trunkline)
     await inbox.hear("A", "to you alone", hours_ago=2)
@@ -284,7 +294,7 @@ async def test_a_group_is_a_customer_whose_messages_name_their_members(trunkline
 
 async def test_a_reply_to_a_group_goes_to_the_group_and_each_member_may_read_it(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec C19, C15."""
     org, account = await trunkline.organisation(), trunkline.account()
     inbox = Inbox(trunkline, org, account, await connected(org, account))

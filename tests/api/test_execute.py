@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection
+from typing import cast
 
 import pytest
 
@@ -9,8 +10,9 @@ from api.commands.execute import Executor, Outcome, Request
 from api.commands.states import States
 from api.commands.unit import Unit
 from domain.chat import Chat, ChatClosed, ChatOpened
+from domain.event import Event as Fact
 from domain.event import Recorded
-from domain.ports import Append, Appended, Conflict, Org, StoredAnswer
+from domain.ports import Append, Appended, Conflict, Log, Org, Requests, StoredAnswer
 from domain.refusal import NotConnected
 from tests.adapters.log_scenario import NOON
 
@@ -70,12 +72,18 @@ def log() -> SlowLog:
     return SlowLog()
 
 
+def executor_on(log: SlowLog, requests: "LateRequests | None" = None) -> Executor:
+    """They are a log and requests as far as they are asked here."""
+    as_log = cast("Log", log)
+    return Executor(as_log, States(as_log), cast("Requests", requests))
+
+
 @pytest.fixture
 def executor(log: SlowLog) -> Executor:
-    return Executor(log, States(log), requests=None)
+    return executor_on(log)
 
 
-async def lost_to_another(log: SlowLog, executor: Executor, *events: object) -> None:
+async def lost_to_another(log: SlowLog, executor: Executor, *events: Fact) -> None:
     """What is being written is lost: another process wrote as many events to the stream."""
     await log.is_waited_for.wait()
     log.stored = [Recorded(n, CHAT, n, NOON, event) for n, event in enumerate(events, 1)]
@@ -87,7 +95,8 @@ async def lost_to_another(log: SlowLog, executor: Executor, *events: object) -> 
 async def somebody_gone(executor: Executor, decide: Callable[[Unit], str]) -> None:
     """A command on its way whose caller waits no more."""
     task = asyncio.create_task(executor.execute(ORG, decide))
-    while not executor._log.held:  # noqa: ASYNC110 - It is a matter of a few turns.
+    log = cast("SlowLog", executor._log)
+    while not log.held:  # noqa: ASYNC110 - It is a matter of a few turns.
         await asyncio.sleep(0)
     task.cancel()
 
@@ -101,7 +110,9 @@ async def is_decided_again(log: SlowLog, task: "asyncio.Task[object]") -> bool:
     return is_again
 
 
-async def test_a_refusal_based_on_what_is_lost_is_decided_again(log: SlowLog, executor: Executor):
+async def test_a_refusal_based_on_what_is_lost_is_decided_again(
+    log: SlowLog, executor: Executor
+) -> None:
     await somebody_gone(executor, close)
     refused = asyncio.create_task(executor.execute(ORG, close))
     await lost_to_another(log, executor, ChatClosed(service="desk"))
@@ -110,7 +121,7 @@ async def test_a_refusal_based_on_what_is_lost_is_decided_again(log: SlowLog, ex
 
 async def test_nothing_to_do_because_of_what_is_lost_is_decided_again(
     log: SlowLog, executor: Executor
-):
+) -> None:
     log.stored = [Recorded(1, CHAT, 1, NOON, ChatClosed(service="crm"))]
     await somebody_gone(executor, open_again)
     idle = asyncio.create_task(executor.execute(ORG, open_again))
@@ -128,9 +139,9 @@ class LateRequests:
         return self.answers.pop(0)
 
 
-async def test_a_request_is_not_refused_for_what_its_own_first_try_has_done(log: SlowLog):
+async def test_a_request_is_not_refused_for_what_its_own_first_try_has_done(log: SlowLog) -> None:
     """Sent again to another process while the first one was still writing it (contract)."""
     log.stored = [Recorded(1, CHAT, 1, NOON, ChatClosed(service="crm"))]
-    executor = Executor(log, States(log), LateRequests())
+    executor = executor_on(log, LateRequests())
     outcome = await executor.execute(ORG, close, request=Request(b"key", b"body", 202))
     assert outcome == Outcome(7, {"message": "m"}, status=202)

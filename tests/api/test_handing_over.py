@@ -18,7 +18,7 @@ from tests.api.test_accounts import connected, inbox, verification
 
 async def test_messages_for_an_account_nobody_holds_are_handed_over_after_the_check(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S10. Only to an org whose credentials the platform accepts."""
     account = trunkline.account()
     for number in range(3):
@@ -39,7 +39,7 @@ async def test_messages_for_an_account_nobody_holds_are_handed_over_after_the_ch
 
 async def test_what_was_handed_over_changes_nothing_when_it_is_delivered_again(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S10, P2."""
     account = trunkline.account()
     await trunkline.says("early", account_id=account)
@@ -53,7 +53,7 @@ async def test_what_was_handed_over_changes_nothing_when_it_is_delivered_again(
 
 async def test_a_hand_over_that_ends_half_way_is_done_again(
     trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Spec S10."""
     account = trunkline.account()
     for text in ("a", "b", "c"):
@@ -74,7 +74,7 @@ async def test_a_hand_over_that_ends_half_way_is_done_again(
 
 async def test_what_comes_in_the_middle_of_a_hand_over_is_handed_over_too(
     trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Spec S10: it was on its way to where such messages wait when the account was connected."""
     account = trunkline.account()
     await trunkline.says("early", account_id=account)
@@ -102,13 +102,14 @@ async def test_what_comes_in_the_middle_of_a_hand_over_is_handed_over_too(
 
 async def test_the_process_that_checks_need_not_have_seen_that_the_account_was_connected(
     trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Spec S10: nothing is handed over twice, so nothing may be left out."""
     account = trunkline.account()
     await trunkline.says("early", account_id=account)
     org = await trunkline.organisation()
     async with core(trunkline.settings, trunkline.database) as elsewhere:
         known = await elsewhere.directory.organisation(org.organization_id)
+        assert known is not None
         stream = stream_of("whatsapp", account)
         await elsewhere.context.executor.look(known, lambda unit: unit.state(stream, Account))
         checks = itertools.count()
@@ -124,7 +125,7 @@ async def test_the_process_that_checks_need_not_have_seen_that_the_account_was_c
 
 async def test_messages_for_a_released_account_go_to_the_organisation_that_held_it_last(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S10."""
     org, account = await trunkline.organisation(), trunkline.account()
     channel_id = await connected(org, account)
@@ -138,7 +139,7 @@ async def test_messages_for_a_released_account_go_to_the_organisation_that_held_
 
 async def test_messages_that_arrive_while_a_channel_is_dormant_are_there_on_return(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S10, S11. Nothing that was there before is lost either."""
     org, account = await trunkline.organisation(), trunkline.account()
     channel_id = await connected(org, account)
@@ -156,7 +157,7 @@ async def test_messages_that_arrive_while_a_channel_is_dormant_are_there_on_retu
 
 async def test_a_dormant_channel_is_revived_by_any_service_with_its_history(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S10: the channel is the account's, not the service's."""
     org, account = await trunkline.organisation(), trunkline.account()
     channel_id = await connected(org, account)

@@ -12,7 +12,7 @@ from tests.api.conftest import Trunkline
 @pytest.mark.parametrize("path", ["/webhooks/whatsapp", "/v1/channels"])
 async def test_a_body_that_breaks_off_is_not_logged_as_an_error(
     trunkline: Trunkline, caplog: pytest.LogCaptureFixture, path: str
-):
+) -> None:
     org = await trunkline.organisation()
     address = urlsplit(trunkline.url)
     head = (

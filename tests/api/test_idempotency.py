@@ -9,9 +9,9 @@ import httpx
 import psycopg
 import pytest
 
-from api.main import application, core
+from api.main import core
 from api.processes import projecting
-from tests.api.conftest import TOKEN, Client, Trunkline
+from tests.api.conftest import TOKEN, Client, Trunkline, in_process
 from tests.api.operations import Office, is_public, office_of, operations, positions
 from tests.api.problems import assert_problem
 from tests.api.test_roles import PREPARATIONS
@@ -48,7 +48,7 @@ async def written_by_users(office: Office) -> list[int]:
 
 async def test_every_write_that_comes_again_changes_nothing_and_is_answered_the_same(
     office: Office,
-):
+) -> None:
     """Contract: that status, those ids and that position, and a body built from them."""
     for method, template in await operations(office.admin.http):
         operation = f"{method} {template}"
@@ -72,12 +72,12 @@ def _ids(body: Any) -> Any:
     return {key: value for key, value in body.items() if key == "id" or key.endswith("_id")}
 
 
-async def test_a_new_write_with_a_new_key_is_another_one(office: Office):
+async def test_a_new_write_with_a_new_key_is_another_one(office: Office) -> None:
     first, second = await post_user(office.admin, "one"), await post_user(office.admin, "two")
     assert first.json()["id"] != second.json()["id"]
 
 
-async def test_the_same_key_with_another_body_is_refused_and_writes_nothing(office: Office):
+async def test_the_same_key_with_another_body_is_refused_and_writes_nothing(office: Office) -> None:
     await post_user(office.admin, "other-body")
     before = await positions(office.trunkline)
     for body in ({**USER, "name": "Kenji"}, {"role": "agent", "name": "Ken"}):
@@ -86,7 +86,7 @@ async def test_the_same_key_with_another_body_is_refused_and_writes_nothing(offi
     assert await positions(office.trunkline) == before
 
 
-async def test_a_key_is_scoped_to_its_user_method_and_path(office: Office):
+async def test_a_key_is_scoped_to_its_user_method_and_path(office: Office) -> None:
     admin = office.admin
     second = await admin.user("admin", {})
     key = {"Idempotency-Key": "scoped"}
@@ -102,14 +102,14 @@ async def test_a_key_is_scoped_to_its_user_method_and_path(office: Office):
     assert (await admin.call("POST", f"{service}/visit", headers=key)).status_code == 200
 
 
-async def test_a_key_of_one_organisation_is_nothing_in_another(office: Office):
+async def test_a_key_of_one_organisation_is_nothing_in_another(office: Office) -> None:
     stranger = await office.trunkline.organisation("Other")
     mine, theirs = await post_user(office.admin, "shared"), await post_user(stranger, "shared")
     assert mine.json()["id"] != theirs.json()["id"]
     assert (await post_user(stranger, "shared", {**USER, "role": "admin"}, expect=None)).is_error
 
 
-async def test_of_twenty_at_once_one_has_an_effect(office: Office):
+async def test_of_twenty_at_once_one_has_an_effect(office: Office) -> None:
     answers = await asyncio.gather(*(post_user(office.admin, "twenty") for _ in range(20)))
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert len({answer.headers["trunkline-position"] for answer in answers}) == 1
@@ -127,7 +127,7 @@ async def test_of_twenty_at_once_one_has_an_effect(office: Office):
     assert [each["content"].get("text") for each in timeline].count("only once") == 1
 
 
-async def test_of_two_bodies_at_once_one_wins(office: Office):
+async def test_of_two_bodies_at_once_one_wins(office: Office) -> None:
     answers = await asyncio.gather(
         *(
             post_user(office.admin, "race", {**USER, "name": f"Ken {number % 2}"}, expect=None)
@@ -139,7 +139,7 @@ async def test_of_two_bodies_at_once_one_wins(office: Office):
     assert [answer.status_code for answer in answers].count(422) == 5
 
 
-async def test_refusals_are_decided_again(office: Office):
+async def test_refusals_are_decided_again(office: Office) -> None:
     """Contract: they write nothing, so that a request that was mended meanwhile goes through."""
     body = {**USER, "services": {"later": "view"}}
     refused = await post_user(office.admin, "later", body, expect=400)
@@ -153,12 +153,12 @@ async def test_refusals_are_decided_again(office: Office):
 async def another_server(trunkline: Trunkline) -> AsyncIterator[httpx.AsyncClient]:
     """A new process's worth of Trunkline on the same database."""
     async with core(trunkline.settings, trunkline.database) as parts, projecting(parts):
-        transport = httpx.ASGITransport(application(parts))
+        transport = in_process(parts)
         async with httpx.AsyncClient(base_url="http://other", transport=transport) as http:
             yield http
 
 
-async def test_a_repetition_is_known_after_a_restart_and_elsewhere(office: Office):
+async def test_a_repetition_is_known_after_a_restart_and_elsewhere(office: Office) -> None:
     first = await post_user(office.admin, "restart")
     async with another_server(office.trunkline) as http:
         elsewhere = Client(http, office.admin.api_key)
@@ -168,7 +168,7 @@ async def test_a_repetition_is_known_after_a_restart_and_elsewhere(office: Offic
         await post_user(elsewhere, "restart", {**USER, "name": "Kenji"}, expect=422)
 
 
-async def test_of_repetitions_at_two_servers_one_has_an_effect(office: Office):
+async def test_of_repetitions_at_two_servers_one_has_an_effect(office: Office) -> None:
     async with another_server(office.trunkline) as http:
         clients = (office.admin, Client(http, office.admin.api_key))
         answers = await asyncio.gather(
@@ -178,7 +178,7 @@ async def test_of_repetitions_at_two_servers_one_has_an_effect(office: Office):
 
 
 @pytest.mark.parametrize("key", ["", "a b", "a\tb", "\u00e9", "x" * 256])
-async def test_a_key_that_is_not_visible_ascii_is_refused(office: Office, key: str):
+async def test_a_key_that_is_not_visible_ascii_is_refused(office: Office, key: str) -> None:
     """Contract: 1 to 255 visible ASCII characters, once."""
     headers = [(b"Idempotency-Key", key.encode("latin-1"))]
     response = await office.admin.http.post(
@@ -189,7 +189,7 @@ async def test_a_key_that_is_not_visible_ascii_is_refused(office: Office, key: s
     assert_problem(response, 400, "invalid", field="Idempotency-Key")
 
 
-async def test_two_keys_are_refused_and_the_longest_is_taken(office: Office):
+async def test_two_keys_are_refused_and_the_longest_is_taken(office: Office) -> None:
     longest = "~" * 255
     made = await post_user(office.admin, longest)
     assert (await post_user(office.admin, longest)).json() == made.json()
@@ -208,7 +208,7 @@ async def test_two_keys_are_refused_and_the_longest_is_taken(office: Office):
 # What is written beside the log is not written by a repetition either.
 
 
-async def test_a_refused_repetition_takes_no_account(office: Office):
+async def test_a_refused_repetition_takes_no_account(office: Office) -> None:
     org, account, second = office.admin, office.trunkline.account(), office.trunkline.account()
     body = {"service": "crm", "platform": "whatsapp", "name": "Main", "account_id": account}
     headers = {"Idempotency-Key": "connect"}
@@ -218,7 +218,7 @@ async def test_a_refused_repetition_takes_no_account(office: Office):
     assert await secrets_of(office.trunkline, second) is None
 
 
-async def test_a_repetition_does_not_take_a_released_account_again(office: Office):
+async def test_a_repetition_does_not_take_a_released_account_again(office: Office) -> None:
     org, account = office.admin, office.trunkline.account()
     body = {"service": "crm", "platform": "whatsapp", "name": "Main", "account_id": account}
     headers = {"Idempotency-Key": "connect-and-release"}
@@ -233,7 +233,7 @@ async def test_a_repetition_does_not_take_a_released_account_again(office: Offic
     assert holder[1] is False
 
 
-async def test_a_repetition_does_not_bring_old_credentials_back(office: Office):
+async def test_a_repetition_does_not_bring_old_credentials_back(office: Office) -> None:
     org, account = office.admin, office.names["account_id"]
     path = office.path("/v1/services/{service}/channels/{channel_id}")
     old, headers = {"credentials": {"access_token": TOKEN}}, {"Idempotency-Key": "credentials"}

@@ -80,7 +80,7 @@ async def inbox(trunkline: Trunkline) -> Inbox:
 )
 async def test_a_customers_file_is_fetched_and_shown_in_every_service(
     inbox: Inbox, kind: str, data: bytes, mime_type: str, more: Any, shown: Any
-):
+) -> None:
     inbox.customer_sends(kind, data, mime_type, **more)
     media = await inbox.media("stored")
     assert media == {
@@ -104,14 +104,14 @@ async def test_a_customers_file_is_fetched_and_shown_in_every_service(
     await download(nobody, media["media_id"], expect=404)
 
 
-async def test_what_is_not_what_it_is_called_is_given_out_as_what_it_is(inbox: Inbox):
+async def test_what_is_not_what_it_is_called_is_given_out_as_what_it_is(inbox: Inbox) -> None:
     inbox.customer_sends(data=b"<script>alert(1)</script>", mime_type="image/jpeg")
     media = await inbox.media("stored")
     given = await download(inbox.admin, media["media_id"])
     assert given.headers["content-type"] == "application/octet-stream"
 
 
-async def test_a_live_stream_tells_when_the_file_has_come(inbox: Inbox):
+async def test_a_live_stream_tells_when_the_file_has_come(inbox: Inbox) -> None:
     inbox.customer_sends()
     await inbox.media("stored")
     (stored,) = await inbox.admin.events(type="chat.media_stored")
@@ -120,7 +120,7 @@ async def test_a_live_stream_tells_when_the_file_has_come(inbox: Inbox):
     assert (told.name, told.data["message"]["content"]["media"]["state"]) == ("message", "stored")
 
 
-async def test_a_message_that_is_unsent_takes_its_file_along(inbox: Inbox):
+async def test_a_message_that_is_unsent_takes_its_file_along(inbox: Inbox) -> None:
     wamid = inbox.customer_sends()
     media = await inbox.media("stored")
     revoke = {"type": "revoke", "revoke": {"original_message_id": wamid}}
@@ -130,7 +130,7 @@ async def test_a_message_that_is_unsent_takes_its_file_along(inbox: Inbox):
     await download(inbox.admin, media["media_id"], expect=404)
 
 
-async def test_a_file_of_an_erased_contact_cannot_be_had(inbox: Inbox):
+async def test_a_file_of_an_erased_contact_cannot_be_had(inbox: Inbox) -> None:
     """E4: it goes with the contact's key, at once, whatever lies in the store."""
     inbox.customer_sends()
     media = await inbox.media("stored")
@@ -146,7 +146,7 @@ async def test_a_file_of_an_erased_contact_cannot_be_had(inbox: Inbox):
 # What goes wrong.
 
 
-async def test_a_file_that_the_platform_does_not_have_any_more_is_given_up(inbox: Inbox):
+async def test_a_file_that_the_platform_does_not_have_any_more_is_given_up(inbox: Inbox) -> None:
     inbox.customer_sends()
     inbox.trunkline.fake.media.files.clear()
     await inbox.trunkline.fake.settled()
@@ -157,14 +157,18 @@ async def test_a_file_that_the_platform_does_not_have_any_more_is_given_up(inbox
 
 
 @pytest.mark.parametrize("trouble", [drops(), answers(503, b"{}"), answers(200, b"[1]")])
-async def test_where_the_platform_has_a_bad_moment_it_is_asked_again(inbox: Inbox, trouble: Any):
+async def test_where_the_platform_has_a_bad_moment_it_is_asked_again(
+    inbox: Inbox, trouble: Any
+) -> None:
     inbox.trunkline.fake.next_requests(trouble)
     inbox.customer_sends()
     media = await inbox.media("stored")
     assert (await download(inbox.admin, media["media_id"])).content == JPEG
 
 
-async def test_a_file_with_another_hash_is_not_taken(inbox: Inbox, monkeypatch: pytest.MonkeyPatch):
+async def test_a_file_with_another_hash_is_not_taken(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake = inbox.trunkline.fake
     about = type(fake.media).about
     lies = 2
@@ -209,7 +213,7 @@ async def waiting_for(inbox: Inbox) -> WaitingMessage:
 @pytest.mark.parametrize("is_cured", [True, False])
 async def test_a_file_that_was_fetched_twice_is_written_down_once(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch, is_cured: bool
-):
+) -> None:
     """The control: where a command's id does not follow from the file, there are two events."""
     message = await waiting_for(inbox)
     media = inbox.trunkline.parts.media
@@ -229,7 +233,7 @@ async def test_a_file_that_was_fetched_twice_is_written_down_once(
     assert (await inbox.media("stored"))["bytes"] == len(JPEG)
 
 
-async def test_two_fetchers_store_a_file_once(inbox: Inbox):
+async def test_two_fetchers_store_a_file_once(inbox: Inbox) -> None:
     """Other processes fetch too: what comes second is thrown away, and one event is written."""
     parts = inbox.trunkline.parts
     queue = ProjectedMedia(

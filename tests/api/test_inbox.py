@@ -79,7 +79,7 @@ def hours_ago(hours: float) -> str:
 
 async def test_the_timeline_is_in_the_platforms_order_and_the_log_in_that_of_arrival(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec C0."""
     inbox = await inbox_of(trunkline)
     start = now()
@@ -95,7 +95,7 @@ async def test_the_timeline_is_in_the_platforms_order_and_the_log_in_that_of_arr
 
 async def test_messages_of_the_same_second_stand_in_the_order_of_their_arrival(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec C0."""
     inbox = await inbox_of(trunkline)
     for text in "abcdef":
@@ -105,7 +105,7 @@ async def test_messages_of_the_same_second_stand_in_the_order_of_their_arrival(
     assert await texts(inbox.org, "crm", chat["id"]) == list("abcdef")
 
 
-async def test_a_late_message_moves_its_chat_neither_up_nor_down(trunkline: Trunkline):
+async def test_a_late_message_moves_its_chat_neither_up_nor_down(trunkline: Trunkline) -> None:
     """Spec C0, C1."""
     inbox = await inbox_of(trunkline)
     await inbox.hear("A", "newest", hours_ago=1)
@@ -120,7 +120,7 @@ async def test_a_late_message_moves_its_chat_neither_up_nor_down(trunkline: Trun
     assert late["started_at"] < late["last_activity_at"] < newest["started_at"]
 
 
-async def test_a_time_too_far_ahead_counts_as_ours(trunkline: Trunkline):
+async def test_a_time_too_far_ahead_counts_as_ours(trunkline: Trunkline) -> None:
     """Spec C0: more than five minutes are not believed, less are."""
     inbox = await inbox_of(trunkline)
     await inbox.hear("A", hours_ago=-1)
@@ -135,7 +135,7 @@ async def test_a_time_too_far_ahead_counts_as_ours(trunkline: Trunkline):
 # Views and filters.
 
 
-async def test_a_chat_shows_all_that_the_contract_says(trunkline: Trunkline):
+async def test_a_chat_shows_all_that_the_contract_says(trunkline: Trunkline) -> None:
     inbox = await inbox_of(trunkline)
     await inbox.hear("A", hours_ago=1)
     (chat,) = await inbox.org.chats("crm")
@@ -200,7 +200,7 @@ async def _five_chats(trunkline: Trunkline) -> Inbox:
     return inbox
 
 
-async def test_views_hold_what_their_names_say(trunkline: Trunkline):
+async def test_views_hold_what_their_names_say(trunkline: Trunkline) -> None:
     """Spec C1. Each service has its own; the newest activity comes first."""
     inbox = await _five_chats(trunkline)
     views = ("all", "mine", "unassigned", "blocked", "closed")
@@ -228,7 +228,7 @@ async def test_views_hold_what_their_names_say(trunkline: Trunkline):
     }
 
 
-async def test_each_filter_narrows_a_view_and_they_combine(trunkline: Trunkline):
+async def test_each_filter_narrows_a_view_and_they_combine(trunkline: Trunkline) -> None:
     """Spec C1. From is inclusive, to exclusive."""
     inbox = await _five_chats(trunkline)
     chats = {chat["customer"]["name"]: chat for chat in await inbox.org.chats("crm")}
@@ -260,7 +260,9 @@ async def test_each_filter_narrows_a_view_and_they_combine(trunkline: Trunkline)
     assert found == {name: expected for name, (_, expected) in queries.items()}
 
 
-async def test_a_filter_that_is_not_understood_is_refused_with_its_name(trunkline: Trunkline):
+async def test_a_filter_that_is_not_understood_is_refused_with_its_name(
+    trunkline: Trunkline,
+) -> None:
     org = await trunkline.organisation()
     await org.services("crm")
     named = {}
@@ -282,7 +284,7 @@ async def test_a_filter_that_is_not_understood_is_refused_with_its_name(trunklin
 # Pages.
 
 
-async def test_pages_hold_every_chat_once_while_new_messages_arrive(trunkline: Trunkline):
+async def test_pages_hold_every_chat_once_while_new_messages_arrive(trunkline: Trunkline) -> None:
     """Spec C1. A chat that moved up is on the pages that were read before, and on no other."""
     inbox = await inbox_of(trunkline)
     for number, customer in enumerate("GFEDCBA"):
@@ -300,7 +302,7 @@ async def test_pages_hold_every_chat_once_while_new_messages_arrive(trunkline: T
 
 async def test_pages_of_a_timeline_stay_as_they_are_while_new_messages_arrive(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec C1: messages come newest first."""
     inbox = await inbox_of(trunkline)
     for number in range(7):
@@ -321,7 +323,7 @@ async def test_pages_of_a_timeline_stay_as_they_are_while_new_messages_arrive(
 
 async def test_a_chat_is_answered_when_its_newest_message_is_ours_whichever_service_sent_it(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec C1."""
     inbox = await inbox_of(trunkline, "crm", "desk")
     await inbox.hear("A", hours_ago=1)
@@ -333,7 +335,7 @@ async def test_a_chat_is_answered_when_its_newest_message_is_ours_whichever_serv
     assert await inbox.listed(filter="answered") == ""
 
 
-async def test_a_failed_reply_falls_back_to_what_was_before_it(trunkline: Trunkline):
+async def test_a_failed_reply_falls_back_to_what_was_before_it(trunkline: Trunkline) -> None:
     """Spec C1: reactions and failed messages aside."""
     org, account = await trunkline.organisation(), trunkline.account()
     channel_id = await connected(org, account)
@@ -358,7 +360,7 @@ async def test_a_failed_reply_falls_back_to_what_was_before_it(trunkline: Trunkl
 
 async def test_a_customers_message_opens_a_chat_everywhere_and_a_reply_in_its_service_only(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec C4."""
     inbox = await inbox_of(trunkline, "crm", "desk")
     await inbox.hear("A", hours_ago=1)

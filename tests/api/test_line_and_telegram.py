@@ -155,7 +155,11 @@ async def business(world: World, platform: str, *, line: FakeLineAccount | None 
             bot.bot_id,
             {"bot_token": bot.token, "secret_token": bot.secret_token},
         )
-    body = {"platform": platform, "business_account_id": None, "credentials": credentials}
+    body: dict[str, Any] = {
+        "platform": platform,
+        "business_account_id": None,
+        "credentials": credentials,
+    }
     channel = await client.connect("crm", account_id, **body)
     await client.connect(
         "desk", account_id, platform=platform, credentials=None, business_account_id=None
@@ -169,7 +173,9 @@ KIM, LEE = 5_512_345_678, 5_512_345_679
 
 
 @both
-async def test_a_conversation_that_two_services_see_and_one_answers(world: World, platform: str):
+async def test_a_conversation_that_two_services_see_and_one_answers(
+    world: World, platform: str
+) -> None:
     """Spec S3, S4, C15."""
     acme = await business(world, platform)
     chat_id = await acme.hear(KIM, "Is my order on its way?")
@@ -189,7 +195,7 @@ async def test_a_conversation_that_two_services_see_and_one_answers(world: World
 @both
 async def test_an_outage_loses_nothing_doubles_nothing_and_keeps_the_order(
     world: World, platform: str
-):
+) -> None:
     """Spec N3, N4. What customers write meanwhile arrives."""
     acme = await business(world, platform)
     kim = await acme.hear(KIM, "hello")
@@ -211,7 +217,7 @@ async def test_an_outage_loses_nothing_doubles_nothing_and_keeps_the_order(
 
 
 @both
-async def test_a_limit_is_waited_for_and_nothing_overtakes(world: World, platform: str):
+async def test_a_limit_is_waited_for_and_nothing_overtakes(world: World, platform: str) -> None:
     """Spec N3, N4."""
     acme = await business(world, platform)
     chat_id = await acme.hear(KIM, "hello")
@@ -224,7 +230,9 @@ async def test_a_limit_is_waited_for_and_nothing_overtakes(world: World, platfor
 
 
 @both
-async def test_a_dead_token_stops_the_account_until_there_is_another(world: World, platform: str):
+async def test_a_dead_token_stops_the_account_until_there_is_another(
+    world: World, platform: str
+) -> None:
     """Spec N3, S12."""
     acme = await business(world, platform)
     chat_id = await acme.hear(KIM, "hello")
@@ -260,7 +268,7 @@ async def own_token(acme: Business) -> str:
 )
 async def test_line_is_asked_again_with_the_same_key_and_delivers_once(
     world: World, behaviour: Any
-):
+) -> None:
     """Spec N3: nothing is uncertain, nothing is sent twice."""
     acme = await business(world, "line")
     chat_id = await acme.hear(KIM, "hello")
@@ -272,7 +280,9 @@ async def test_line_is_asked_again_with_the_same_key_and_delivers_once(
     assert await acme.org.events(type="chat.send_uncertain") == []
 
 
-async def test_what_line_answered_before_is_the_message_that_a_customer_answers(world: World):
+async def test_what_line_answered_before_is_the_message_that_a_customer_answers(
+    world: World,
+) -> None:
     """The id that comes with the 409 is the one under which LINE speaks of the message (C17)."""
     acme = await business(world, "line")
     chat_id = await acme.hear(KIM, "hello")
@@ -289,7 +299,7 @@ async def test_what_line_answered_before_is_the_message_that_a_customer_answers(
     assert shown["that one"]["reply_to"] == reply["id"]
 
 
-async def test_lines_monthly_limit_is_a_refusal_that_is_not_tried_again(world: World):
+async def test_lines_monthly_limit_is_a_refusal_that_is_not_tried_again(world: World) -> None:
     """It would stand in the queue until the month is over."""
     acme = await business(world, "line", line=LIMITED_LINE)
     chat_id = await acme.hear(KIM, "hello")
@@ -300,7 +310,7 @@ async def test_lines_monthly_limit_is_a_refusal_that_is_not_tried_again(world: W
     assert len(await acme.org.events(type="chat.send_started")) == 2
 
 
-async def test_line_says_nothing_of_a_customer_who_blocked_the_account(world: World):
+async def test_line_says_nothing_of_a_customer_who_blocked_the_account(world: World) -> None:
     """A push to them is answered like any other; that they left is kept."""
     acme = await business(world, "line")
     chat_id = await acme.hear(KIM, "hello")
@@ -314,7 +324,7 @@ async def test_line_says_nothing_of_a_customer_who_blocked_the_account(world: Wo
     assert [each["data"]["follows"] for each in follows] == [False, True]
 
 
-async def test_telegrams_lost_answer_leaves_a_message_uncertain(world: World):
+async def test_telegrams_lost_answer_leaves_a_message_uncertain(world: World) -> None:
     """Spec N3: there is no key, so only a person may send it again."""
     acme = await business(world, "telegram")
     chat_id = await acme.hear(KIM, "hello")
@@ -327,7 +337,7 @@ async def test_telegrams_lost_answer_leaves_a_message_uncertain(world: World):
     assert await acme.sent_texts() == ["lost", "lost"]
 
 
-async def test_telegram_says_that_a_customer_blocked_the_bot(world: World):
+async def test_telegram_says_that_a_customer_blocked_the_bot(world: World) -> None:
     """The reason stands at the message; when they come back the next one arrives."""
     acme = await business(world, "telegram")
     chat_id = await acme.hear(KIM, "hello")
@@ -342,7 +352,7 @@ async def test_telegram_says_that_a_customer_blocked_the_bot(world: World):
     await eventually(lambda: acme.fates(chat_id), [blocked, ("sent", None)])
 
 
-async def test_what_a_telegram_customer_says_of_our_message_finds_it(world: World):
+async def test_what_a_telegram_customer_says_of_our_message_finds_it(world: World) -> None:
     """Spec C17: an answer to it, and a reaction."""
     acme = await business(world, "telegram")
     chat_id = await acme.hear(KIM, "hello")
@@ -359,7 +369,7 @@ async def test_what_a_telegram_customer_says_of_our_message_finds_it(world: Worl
     assert [each["text"] for each in shown["how are you?"]["reactions"]] == ["👍"]
 
 
-async def test_a_telegram_group_that_moved_is_answered_where_it_is_now(world: World):
+async def test_a_telegram_group_that_moved_is_answered_where_it_is_now(world: World) -> None:
     """Spec C19. Also before its webhook tells us so."""
     acme = await business(world, "telegram")
     group = -4_012_345

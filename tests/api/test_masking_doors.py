@@ -85,7 +85,7 @@ def leaks(told: Told, answers: Iterable[Answer]) -> dict[str, list[str]]:
     return {door: places for door, places in found.items() if places}
 
 
-async def test_crm_reads_what_it_wrote(told: Told):
+async def test_crm_reads_what_it_wrote(told: Told) -> None:
     """Otherwise nothing below would mean anything. Details of errors are shown to nobody."""
     document = (await told.office.admin.http.get("/openapi.json")).json()
     seen = set()
@@ -94,14 +94,14 @@ async def test_crm_reads_what_it_wrote(told: Told):
     assert seen == set(PLACES) - {"replaced", "unsent", "answered detail", "reported detail"}
 
 
-async def test_no_read_of_another_service_gives_any_of_it(told: Told):
+async def test_no_read_of_another_service_gives_any_of_it(told: Told) -> None:
     answers = await reads(told)
     assert {200, 403} <= {each.status for each in answers}
     assert len(answers) > 300
     assert leaks(told, answers) == {}
 
 
-async def test_agents_are_not_told_of_a_file_that_it_is_there(told: Told):
+async def test_agents_are_not_told_of_a_file_that_it_is_there(told: Told) -> None:
     """S4: neither its id nor its size; asked for by its id it is as good as nobody's."""
     download = f"GET /v1/media/{told.media[0]}"
     nobodys = [await ask(told.others[name], "GET", f"/v1/media/{NOBODYS_ID}") for name in AGENTS]
@@ -112,7 +112,7 @@ async def test_agents_are_not_told_of_a_file_that_it_is_there(told: Told):
     assert nobodys[0].text == nobodys[1].text
 
 
-async def test_nor_does_it_tell_who_wrote_it(told: Told):
+async def test_nor_does_it_tell_who_wrote_it(told: Told) -> None:
     """Masked are the author and the owner, too; only the list of users names everybody."""
     for each in await reads(told, *AGENTS):
         if each.door.startswith("GET /v1/users") or "owner=" in each.door:
@@ -121,7 +121,7 @@ async def test_nor_does_it_tell_who_wrote_it(told: Told):
         assert "Zoraida" not in each.readable(), each.door
 
 
-async def test_no_log_line_and_no_table_holds_any_of_it(told: Told, lines: Lines):
+async def test_no_log_line_and_no_table_holds_any_of_it(told: Told, lines: Lines) -> None:
     """Spec E4, P4: content is sealed wherever it is kept, and never logged."""
     await reads(told)
     assert lines.text
@@ -149,7 +149,7 @@ async def dumped(url: str) -> str:
     return "\n".join(text)
 
 
-async def test_no_history_shows_any_of_it(told: Told, repository: Path):
+async def test_no_history_shows_any_of_it(told: Told, repository: Path) -> None:
     """The command line opens nothing sealed, whoever may run it."""
     names, trunkline = told.office.names, told.office.trunkline
     events = await told.office.admin.events()
@@ -199,7 +199,7 @@ async def writes(told: Told, name: str) -> list[Answer]:
     return answers
 
 
-async def test_no_refusal_and_no_answer_to_a_write_gives_any_of_it(trunkline: Trunkline):
+async def test_no_refusal_and_no_answer_to_a_write_gives_any_of_it(trunkline: Trunkline) -> None:
     """Spec S6, S7, S14: conflicts and notices tell as little as the timeline does."""
     told = await tell(trunkline, short=False)
     desk = told.others["desk reply"]
@@ -242,7 +242,7 @@ def plain(answer: Answer) -> tuple[str, int, dict[str, str], str]:
 
 async def test_nothing_that_others_see_depends_on_what_was_written(
     trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Spec S4: neither sizes nor counts, searches nor pages; a template looks like a text."""
     few, many = [await tell(trunkline, short=short) for short in (True, False)]
     assert differences(*[await reads(each, "desk view", "auditor") for each in (few, many)]) == []
@@ -270,7 +270,7 @@ def unmasked(viewing_service: str, message: Any, *, policy: str) -> Visible[Any]
 
 async def test_without_masking_all_of_this_would_be_seen(
     told: Told, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """The control: masking is switched off in its one place."""
     monkeypatch.setattr(api.views, "shown_to", unmasked)
     found = leaks(told, await reads(told))

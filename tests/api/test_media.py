@@ -36,7 +36,7 @@ def stored(trunkline: Trunkline, client: Client) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-async def test_a_file_is_given_back_as_it_was_put_here(admin: Client):
+async def test_a_file_is_given_back_as_it_was_put_here(admin: Client) -> None:
     response = await try_to_upload(admin, JPEG, "Foto von Jörg.jpg", "image/jpeg", expect=201)
     made = response.json()
     assert made == {"media_id": made["media_id"], "kind": "image", "bytes": len(JPEG)}
@@ -80,7 +80,7 @@ async def test_a_file_is_given_back_as_it_was_put_here(admin: Client):
 )
 async def test_its_type_is_what_its_bytes_say(
     admin: Client, data: bytes, called: str | None, shown: str, kind: str
-):
+) -> None:
     response = await try_to_upload(admin, data, "name", called, expect=201)
     assert response.json()["kind"] == kind
     given = await download(admin, response.json()["media_id"])
@@ -101,7 +101,7 @@ async def test_its_type_is_what_its_bytes_say(
 )
 async def test_a_file_that_is_not_what_it_is_called_is_refused(
     trunkline: Trunkline, admin: Client, data: bytes, called: str
-):
+) -> None:
     before = stored(trunkline, admin)
     assert_problem(await try_to_upload(admin, data, "x", called), 415, "wrong_media")
     assert stored(trunkline, admin) == before
@@ -144,7 +144,7 @@ FORM = "multipart/form-data; boundary=B"
 )  # fmt: skip
 async def test_a_form_without_exactly_one_file_is_refused_and_leaves_nothing(
     trunkline: Trunkline, admin: Client, body: bytes, content_type: str, status: int, code: str
-):
+) -> None:
     before, position = stored(trunkline, admin), len(await admin.events())
     response = await admin.call(
         "POST", "/v1/media", content=body, headers={"Content-Type": content_type}
@@ -163,7 +163,7 @@ async def test_a_form_without_exactly_one_file_is_refused_and_leaves_nothing(
         ("x" * 1000, "x" * 240),
     ],
 )
-async def test_a_name_is_a_name_and_no_path(admin: Client, sent: str, kept: str | None):
+async def test_a_name_is_a_name_and_no_path(admin: Client, sent: str, kept: str | None) -> None:
     response = await admin.call(
         "POST",
         "/v1/media",
@@ -186,7 +186,7 @@ async def endless(megabytes: int) -> AsyncIterator[bytes]:
 
 async def test_a_file_that_is_too_large_is_refused_and_leaves_nothing(
     trunkline: Trunkline, admin: Client
-):
+) -> None:
     before = stored(trunkline, admin)
     content = endless(FILE_BYTES_MAX // MB + 1)
     try:
@@ -215,13 +215,15 @@ async def begun(trunkline: Trunkline, client: Client, length: int, content: byte
 
 async def test_what_announces_that_it_is_too_large_is_not_waited_for(
     trunkline: Trunkline, admin: Client
-):
+) -> None:
     reader, writer = await begun(trunkline, admin, FILE_BYTES_MAX * 2, b"--B\r\n")
     assert await reader.readline() == b"HTTP/1.1 413 Request Entity Too Large\r\n"
     writer.close()
 
 
-async def test_a_large_file_passes_through_little_memory(trunkline: Trunkline, admin: Client):
+async def test_a_large_file_passes_through_little_memory(
+    trunkline: Trunkline, admin: Client
+) -> None:
     """The server is this process: its greatest size hardly grows with 60 MB in and out."""
     await upload(admin)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -242,7 +244,7 @@ async def test_a_large_file_passes_through_little_memory(trunkline: Trunkline, a
     assert grown < 30 * 1024  # KiB.
 
 
-async def test_whoever_hangs_up_leaves_nothing(trunkline: Trunkline, admin: Client):
+async def test_whoever_hangs_up_leaves_nothing(trunkline: Trunkline, admin: Client) -> None:
     before = stored(trunkline, admin)
     head = await anext(endless(0))
     _, writer = await begun(trunkline, admin, MB, head + bytes(MB // 2))
@@ -255,7 +257,7 @@ async def test_whoever_hangs_up_leaves_nothing(trunkline: Trunkline, admin: Clie
     await eventually(more, 0)
 
 
-async def test_the_same_key_gives_the_same_file(trunkline: Trunkline, admin: Client):
+async def test_the_same_key_gives_the_same_file(trunkline: Trunkline, admin: Client) -> None:
     headers = {"Idempotency-Key": "photo-1"}
     first, again = [
         (await try_to_upload(admin, expect=201, headers=headers)).json() for _ in range(2)
@@ -272,7 +274,7 @@ async def test_the_same_key_gives_the_same_file(trunkline: Trunkline, admin: Cli
 # Who may.
 
 
-async def test_only_those_who_may_write_put_files_here(trunkline: Trunkline, admin: Client):
+async def test_only_those_who_may_write_put_files_here(trunkline: Trunkline, admin: Client) -> None:
     for role, services, status in [
         ("agent", {"crm": "reply"}, 201),
         ("supervisor", {"crm": "view", "desk": "reply"}, 201),
@@ -291,7 +293,9 @@ async def test_only_those_who_may_write_put_files_here(trunkline: Trunkline, adm
     assert_problem(await try_to_upload(reads_only), 403, "forbidden")
 
 
-async def test_until_it_is_sent_a_file_is_its_uploaders_alone(trunkline: Trunkline, admin: Client):
+async def test_until_it_is_sent_a_file_is_its_uploaders_alone(
+    trunkline: Trunkline, admin: Client
+) -> None:
     agent = await admin.user("agent", {"crm": "reply"})
     media_id = await upload(agent)
     assert (await download(agent, media_id)).content == JPEG
@@ -311,7 +315,7 @@ async def test_until_it_is_sent_a_file_is_its_uploaders_alone(trunkline: Trunkli
 
 async def test_a_channel_has_an_icon_that_everybody_in_the_org_may_see(
     trunkline: Trunkline, admin: Client
-):
+) -> None:
     channel = await admin.connect("crm", trunkline.account())
     await admin.connect("desk", channel["account_id"])
     assert channel["icon_media_id"] is None
@@ -344,7 +348,7 @@ async def test_a_channel_has_an_icon_that_everybody_in_the_org_may_see(
 )
 async def test_an_icon_is_a_small_jpg_or_png(
     trunkline: Trunkline, admin: Client, data: bytes, mime_type: str, status: int, code: str
-):
+) -> None:
     channel = await admin.connect("crm", trunkline.account())
     media_id = await upload(admin, data, "logo", mime_type)
     path = f"/v1/services/crm/channels/{channel['id']}"
@@ -358,7 +362,7 @@ async def test_an_icon_is_a_small_jpg_or_png(
 # What nobody sends (E4).
 
 
-async def test_what_nobody_sent_in_time_is_removed(trunkline: Trunkline):
+async def test_what_nobody_sent_in_time_is_removed(trunkline: Trunkline) -> None:
     admin, parts = await trunkline.organisation(), trunkline.parts
     await admin.services("crm")
     icon_of = await admin.connect("crm", trunkline.account())
@@ -375,7 +379,7 @@ async def test_what_nobody_sent_in_time_is_removed(trunkline: Trunkline):
     await download(admin, forgotten, expect=404)
 
 
-async def test_after_a_day_an_upload_is_nobodys(trunkline: Trunkline, admin: Client):
+async def test_after_a_day_an_upload_is_nobodys(trunkline: Trunkline, admin: Client) -> None:
     """Its key is purged with all that is expired, so no copy of it can be read either."""
     media_id = await upload(admin)
     url = trunkline.database.migration_url

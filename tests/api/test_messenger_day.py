@@ -84,7 +84,7 @@ async def world(
 # In and out.
 
 
-async def test_a_conversation_that_two_services_see_and_one_answers(world: World):
+async def test_a_conversation_that_two_services_see_and_one_answers(world: World) -> None:
     """Spec S3, S4, C15, C17: the echo of our own message is no second copy of it."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "Is my order on its way?")
@@ -106,7 +106,7 @@ async def test_a_conversation_that_two_services_see_and_one_answers(world: World
     assert chat["session"]["customer_last_read_at"] is not None
 
 
-async def test_what_is_answered_in_the_pages_inbox_is_of_no_service(world: World):
+async def test_what_is_answered_in_the_pages_inbox_is_of_no_service(world: World) -> None:
     """Spec C17."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
@@ -123,7 +123,7 @@ async def test_what_is_answered_in_the_pages_inbox_is_of_no_service(world: World
     )
 
 
-async def test_watermarks_that_come_late_twice_and_out_of_order_end_as_read(world: World):
+async def test_watermarks_that_come_late_twice_and_out_of_order_end_as_read(world: World) -> None:
     """Spec C15, P2."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
@@ -137,7 +137,7 @@ async def test_watermarks_that_come_late_twice_and_out_of_order_end_as_read(worl
     assert await texts(acme.org, "crm", chat_id) == ["hello", *written]
 
 
-async def test_delivered_and_not_read(world: World):
+async def test_delivered_and_not_read(world: World) -> None:
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
     with world.plan("echo", "delivery"):
@@ -148,7 +148,7 @@ async def test_delivered_and_not_read(world: World):
 # Trouble.
 
 
-async def test_an_outage_loses_nothing_doubles_nothing_and_keeps_the_order(world: World):
+async def test_an_outage_loses_nothing_doubles_nothing_and_keeps_the_order(world: World) -> None:
     """Spec N3, N4. What customers write meanwhile arrives."""
     acme = await world.business()
     kim, lee = await world.hear(acme, KIM, "hello"), await world.hear(acme, LEE, "hello")
@@ -169,7 +169,7 @@ async def test_an_outage_loses_nothing_doubles_nothing_and_keeps_the_order(world
     assert await acme.org.events(type="chat.echo_received") == []
 
 
-async def test_a_lost_answer_is_settled_by_the_echo_that_gives_our_mark_back(world: World):
+async def test_a_lost_answer_is_settled_by_the_echo_that_gives_our_mark_back(world: World) -> None:
     """Spec N3: uncertain until then, and never sent again."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
@@ -187,7 +187,7 @@ async def test_a_lost_answer_is_settled_by_the_echo_that_gives_our_mark_back(wor
     await eventually(acme.sent_texts, ["lost", "next"])
 
 
-async def test_control_an_echo_without_our_mark_settles_nothing(world: World):
+async def test_control_an_echo_without_our_mark_settles_nothing(world: World) -> None:
     """It is somebody else's message then, and ours stays uncertain."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
@@ -203,7 +203,9 @@ async def test_control_an_echo_without_our_mark_settles_nothing(world: World):
     assert sorted(await acme.fates(chat_id)) == [("sent", None), ("uncertain", None)]
 
 
-async def test_a_message_that_was_never_taken_stays_uncertain_until_a_person_decides(world: World):
+async def test_a_message_that_was_never_taken_stays_uncertain_until_a_person_decides(
+    world: World,
+) -> None:
     """Spec N3. It does not hold up the next one (N4)."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
@@ -216,7 +218,7 @@ async def test_a_message_that_was_never_taken_stays_uncertain_until_a_person_dec
     await eventually(acme.sent_texts, ["next", "lost"])
 
 
-async def test_a_limit_is_waited_for_and_nothing_overtakes(world: World):
+async def test_a_limit_is_waited_for_and_nothing_overtakes(world: World) -> None:
     """Spec N3, N4."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
@@ -237,7 +239,7 @@ async def test_a_limit_is_waited_for_and_nothing_overtakes(world: World):
 )
 async def test_a_refusal_stands_at_the_message_and_the_next_goes_out(
     world: World, behaviour: Any, reason: str, code: int
-):
+) -> None:
     """Spec N1, N3: the platform's own word counts, too."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
@@ -256,7 +258,7 @@ async def test_a_refusal_stands_at_the_message_and_the_next_goes_out(
 )
 async def test_a_dead_token_or_a_block_stops_the_page_until_there_is_another(
     world: World, behaviour: Any, reason: str
-):
+) -> None:
     """Spec N3, S12."""
     page = next(world.pages)
     acme = await world.business(page)
@@ -273,14 +275,16 @@ async def test_a_dead_token_or_a_block_stops_the_page_until_there_is_another(
 # Accounts.
 
 
-async def test_deliveries_for_a_page_that_nobody_holds_go_to_whose_token_is_accepted(world: World):
+async def test_deliveries_for_a_page_that_nobody_holds_go_to_whose_token_is_accepted(
+    world: World,
+) -> None:
     """Spec S10: not to whoever comes first."""
     page = next(world.pages)
     for number in range(3):
         world.fake.customer_says(KIM, f"early {number}", account_id=page.page_id)
         await world.fake.settled()
     guesser = await organisation(world.parts, world.http, "Guesser")
-    guess = {"platform": "messenger", "business_account_id": None}
+    guess: dict[str, Any] = {"platform": "messenger", "business_account_id": None}
     channel = await guesser.connect(
         "crm", page.page_id, credentials={"access_token": PAGES[0].access_token}, **guess
     )

@@ -38,7 +38,9 @@ async def value(trunkline: Trunkline, name: str, **labels: str) -> float:
     return found.get((name, tuple(sorted(labels.items()))), 0.0)
 
 
-async def test_deliveries_are_counted_whether_they_are_taken_or_refused(trunkline: Trunkline):
+async def test_deliveries_are_counted_whether_they_are_taken_or_refused(
+    trunkline: Trunkline,
+) -> None:
     async def counts() -> list[float]:
         names = ("trunkline_webhooks_accepted_total", "trunkline_webhooks_refused_total")
         return [await value(trunkline, name, platform="whatsapp") for name in names]
@@ -50,7 +52,7 @@ async def test_deliveries_are_counted_whether_they_are_taken_or_refused(trunklin
     assert await counts() == [before[0] + 1, before[1] + 2]
 
 
-async def test_requests_are_counted_by_route_and_status_never_by_path(trunkline: Trunkline):
+async def test_requests_are_counted_by_route_and_status_never_by_path(trunkline: Trunkline) -> None:
     org = await trunkline.organisation()
     name, route = "trunkline_http_requests_total", "/v1/channels/{channel_id}"
     before = await value(trunkline, name, route=route, status="404")
@@ -62,7 +64,7 @@ async def test_requests_are_counted_by_route_and_status_never_by_path(trunkline:
     assert "this-path" not in text
 
 
-async def test_what_waits_is_shown_with_its_age_and_why(trunkline: Trunkline):
+async def test_what_waits_is_shown_with_its_age_and_why(trunkline: Trunkline) -> None:
     """Never a silent queue: it is counted while it waits, and while its account is stopped."""
     inbox = await ready(trunkline)
     waiting, oldest = "trunkline_messages_waiting", "trunkline_messages_waiting_oldest_seconds"
@@ -78,7 +80,7 @@ async def test_what_waits_is_shown_with_its_age_and_why(trunkline: Trunkline):
     assert await value(trunkline, "trunkline_accounts", platform="whatsapp", health="stopped") == 1
 
 
-async def test_sends_are_counted_by_what_the_platform_answered(trunkline: Trunkline):
+async def test_sends_are_counted_by_what_the_platform_answered(trunkline: Trunkline) -> None:
     inbox = await ready(trunkline)
     labels = {"platform": "whatsapp", "answer": "accepted"}
     before = await value(trunkline, "trunkline_sends_total", **labels)
@@ -88,7 +90,7 @@ async def test_sends_are_counted_by_what_the_platform_answered(trunkline: Trunkl
     assert await value(trunkline, "trunkline_send_seconds_count", platform="whatsapp") == took + 1
 
 
-async def test_appends_and_open_streams_are_counted(trunkline: Trunkline):
+async def test_appends_and_open_streams_are_counted(trunkline: Trunkline) -> None:
     org = await trunkline.organisation()
     await org.services("crm")
     before = await value(trunkline, "trunkline_log_append_seconds_count")
@@ -100,7 +102,7 @@ async def test_appends_and_open_streams_are_counted(trunkline: Trunkline):
     await eventually(lambda: value(trunkline, "trunkline_streams_open"), 0)
 
 
-async def test_nothing_names_an_organisation_an_account_or_a_person(trunkline: Trunkline):
+async def test_nothing_names_an_organisation_an_account_or_a_person(trunkline: Trunkline) -> None:
     inbox = await ready(trunkline)
     await inbox.org.reply("crm", inbox.chats["A"], "a secret")
     text = (await trunkline.http.get("/metrics")).text
@@ -130,7 +132,7 @@ async def test_nothing_names_an_organisation_an_account_or_a_person(trunkline: T
     }
 
 
-def test_a_histogram_counts_each_value_up_to_its_bound():
+def test_a_histogram_counts_each_value_up_to_its_bound() -> None:
     seconds = Histogram((0.1, 1.0))
     for each in (0.05, 0.1, 0.5, 7.0):
         seconds.note(each)
@@ -161,7 +163,7 @@ async def projector(trunkline: Trunkline) -> AsyncIterator[httpx.AsyncClient]:
 
 async def test_a_process_without_clients_answers_operators_and_nobody_else(
     trunkline: Trunkline, projector: httpx.AsyncClient
-):
+) -> None:
     for path in ("/healthz", "/readyz"):
         assert (await projector.get(path)).json() == {"status": "ok"}
     assert any(name.startswith("trunkline_projection_") for name, _ in await measured(projector))

@@ -53,7 +53,7 @@ async def test_the_notice_names_the_owner_elsewhere_to_those_who_may_know(
     language: str | None,
     owner: Any,
     text: str,
-):
+) -> None:
     """Spec S6, S7: on opening the chat, and in the conflict that asks for confirmation."""
     inbox, yui, chat = await chat_of_yui(trunkline)
     ken = await inbox.org.user("agent", services, name="Ken")
@@ -70,7 +70,9 @@ async def test_the_notice_names_the_owner_elsewhere_to_those_who_may_know(
             assert not any(word in answer for word in ("Yui", yui.user_id, "crm"))
 
 
-async def test_nobody_is_told_of_an_owner_in_their_own_service_or_of_none(trunkline: Trunkline):
+async def test_nobody_is_told_of_an_owner_in_their_own_service_or_of_none(
+    trunkline: Trunkline,
+) -> None:
     """Spec S6."""
     inbox, yui, chat = await chat_of_yui(trunkline)
     assert (await yui.get(f"/v1/services/crm/{chat}"))["notice"] is None
@@ -79,7 +81,7 @@ async def test_nobody_is_told_of_an_owner_in_their_own_service_or_of_none(trunkl
     assert (await inbox.org.get(f"/v1/services/desk/{chat}"))["notice"] is None
 
 
-async def test_the_latest_owner_that_the_viewer_may_know_is_named(trunkline: Trunkline):
+async def test_the_latest_owner_that_the_viewer_may_know_is_named(trunkline: Trunkline) -> None:
     """Spec S6, with owners in two other services."""
     inbox, _, chat = await chat_of_yui(trunkline)
     await inbox.org.services("salesiq")
@@ -97,7 +99,7 @@ async def test_the_latest_owner_that_the_viewer_may_know_is_named(trunkline: Tru
 
 async def test_a_chat_owned_elsewhere_is_taken_with_confirmation_in_this_service_only(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S7."""
     inbox, yui, chat = await chat_of_yui(trunkline)
     ken = await inbox.org.user("agent", {"desk": "reply"}, name="Ken")
@@ -114,7 +116,7 @@ async def test_a_chat_owned_elsewhere_is_taken_with_confirmation_in_this_service
 # Twenty at once.
 
 
-async def test_of_twenty_agents_who_take_a_chat_at_once_one_gets_it(trunkline: Trunkline):
+async def test_of_twenty_agents_who_take_a_chat_at_once_one_gets_it(trunkline: Trunkline) -> None:
     """Spec C18: one winner, nineteen conflicts that name the winner, one event."""
     inbox = await inbox_of(trunkline)
     await inbox.hear("A")
@@ -143,7 +145,7 @@ async def test_of_twenty_agents_who_take_a_chat_at_once_one_gets_it(trunkline: T
     assert assigned["data"]["owner"] == winners[0].user_id
 
 
-async def test_assigning_to_the_present_owner_changes_nothing(trunkline: Trunkline):
+async def test_assigning_to_the_present_owner_changes_nothing(trunkline: Trunkline) -> None:
     """Spec C18."""
     inbox, yui, chat = await chat_of_yui(trunkline)
     before = await inbox.org.events()
@@ -154,7 +156,7 @@ async def test_assigning_to_the_present_owner_changes_nothing(trunkline: Trunkli
 
 async def test_an_owner_is_replaced_with_confirmation_and_others_are_assigned_by_supervisors(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec C18, C5."""
     inbox, yui, chat = await chat_of_yui(trunkline)
     ken = await inbox.org.user("agent", {"crm": "reply"}, name="Ken")
@@ -177,7 +179,7 @@ async def test_an_owner_is_replaced_with_confirmation_and_others_are_assigned_by
 
 async def test_a_reply_written_without_seeing_another_one_is_a_conflict_that_shows_it(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S14: masked for another service, open for the same; `confirm` sends it all the same."""
     inbox = await inbox_of(trunkline, "crm", "desk")
     await inbox.hear("A", hours_ago=1)
@@ -206,7 +208,7 @@ async def test_a_reply_written_without_seeing_another_one_is_a_conflict_that_sho
     assert len(await inbox.org.events(type="chat.reply_requested")) == 3
 
 
-async def test_of_two_replies_at_once_that_saw_the_same_one_is_sent(trunkline: Trunkline):
+async def test_of_two_replies_at_once_that_saw_the_same_one_is_sent(trunkline: Trunkline) -> None:
     """Spec S14."""
     inbox = await inbox_of(trunkline)
     await inbox.hear("A", hours_ago=1)
@@ -219,7 +221,7 @@ async def test_of_two_replies_at_once_that_saw_the_same_one_is_sent(trunkline: T
 
 async def test_a_reply_through_a_separate_channel_does_not_exist_for_the_shared_one(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S2, S14."""
     inbox = await inbox_of(trunkline)
     await inbox.org.services("bigin", subscription="standalone")
@@ -233,7 +235,7 @@ async def test_a_reply_through_a_separate_channel_does_not_exist_for_the_shared_
 # Who may write.
 
 
-async def test_a_user_who_may_only_view_sends_nothing(trunkline: Trunkline):
+async def test_a_user_who_may_only_view_sends_nothing(trunkline: Trunkline) -> None:
     """Spec C5."""
     inbox, _, chat = await chat_of_yui(trunkline)
     viewer = await inbox.org.user("agent", {"crm": "view"})
@@ -252,7 +254,9 @@ async def test_a_user_who_may_only_view_sends_nothing(trunkline: Trunkline):
     assert {each["type"].partition(".")[0] for each in after} == {"organisation"}
 
 
-async def test_where_only_owners_reply_others_are_told_who_the_owner_is(trunkline: Trunkline):
+async def test_where_only_owners_reply_others_are_told_who_the_owner_is(
+    trunkline: Trunkline,
+) -> None:
     """Spec C5: on for Desk unless changed, off elsewhere."""
     inbox = await inbox_of(trunkline, "crm")
     await inbox.org.put("/v1/services/desk", {"subscription": "bundled"})
@@ -273,7 +277,7 @@ async def test_where_only_owners_reply_others_are_told_who_the_owner_is(trunklin
     await inbox.org.reply("desk", chat_id, "Now I may too")
 
 
-async def test_ids_of_other_organisations_look_like_unknown_ones(trunkline: Trunkline):
+async def test_ids_of_other_organisations_look_like_unknown_ones(trunkline: Trunkline) -> None:
     """Spec 7."""
     _, _, chat = await chat_of_yui(trunkline)
     other = await trunkline.organisation("Other")

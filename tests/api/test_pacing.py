@@ -40,7 +40,7 @@ async def office(trunkline: Trunkline) -> Inbox:
 @pytest.mark.parametrize("is_kept", [True, False])
 async def test_the_budget_of_a_pair_is_kept_so_that_the_platform_refuses_nothing(
     trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch, is_kept: bool
-):
+) -> None:
     """Control: without the budget the platform refuses, and only its refusal slows us down.
 
     The platform's own figures are wider: on their way, messages draw nearer to each other.
@@ -71,7 +71,7 @@ async def test_the_budget_of_a_pair_is_kept_so_that_the_platform_refuses_nothing
 @pytest.mark.parametrize("is_kept", [True, False])
 async def test_a_limit_of_the_account_is_waited_for_by_all_its_messages(
     trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch, is_kept: bool
-):
+) -> None:
     """Control: taken for a limit of the one customer, it stops nobody else."""
     if not is_kept:
         monkeypatch.setattr(pacing, "LIMITS_OF_ONE_CUSTOMER", {"rate_limited"})
@@ -101,7 +101,7 @@ async def count(inbox: Inbox) -> int:
 @pytest.mark.parametrize("is_let_alone", [True, False])
 async def test_an_outage_costs_few_events_however_much_waits(
     trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch, is_let_alone: bool
-):
+) -> None:
     """While the platform is away one message asks from time to time. Control: each for itself."""
     if not is_let_alone:
         monkeypatch.setattr(pacing, "PAUSE_SECONDS_MAX", 0.0)
@@ -127,7 +127,7 @@ async def test_an_outage_costs_few_events_however_much_waits(
 
 async def test_one_lost_answer_does_not_hold_up_the_account(
     trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(pacing, "back_off", lambda _: timedelta(minutes=5))
     inbox = await office(trunkline)
     trunkline.fake.next_requests(accepts_then_drops())
@@ -163,7 +163,7 @@ def slow(trunkline: Trunkline, *accounts: str, seconds: float) -> Iterator[list[
 @pytest.mark.parametrize("is_fair", [True, False])
 async def test_accounts_that_are_slow_do_not_slow_another_one(
     trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch, is_fair: bool
-):
+) -> None:
     """As many lanes as the slow ones can fill. Control: whoever comes first takes them all."""
     monkeypatch.setattr(shares, "ACCOUNT_LANES_MAX", 4)
     monkeypatch.setattr(shares, "PLATFORM_LANES_MAX", 4)

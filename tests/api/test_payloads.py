@@ -137,7 +137,7 @@ def comparable(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> Cou
 @pytest.mark.parametrize("service", ["crm", "desk", "bigin"])
 async def test_every_message_and_echo_is_shown_with_its_kind_and_content(
     org: Client, expected: list[Any], service: str
-):
+) -> None:
     """Spec P1, S3: in each service, whether it shares the channel or has its own."""
     channels = {each["id"]: each for each in (await org.get("/v1/channels"))["items"]}
     found = [
@@ -157,7 +157,7 @@ def _time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
-async def test_each_customer_is_found_by_any_of_their_addresses(org: Client):
+async def test_each_customer_is_found_by_any_of_their_addresses(org: Client) -> None:
     """Spec P5, C19: one chat per person and account, and one for the group."""
     chats = await org.chats("crm", limit=200)
     assert sorted(
@@ -173,7 +173,7 @@ async def test_each_customer_is_found_by_any_of_their_addresses(org: Client):
 
 async def test_statuses_changes_and_notices_stand_in_the_right_streams(
     org: Client, expected: list[Any]
-):
+) -> None:
     """Spec C15, C17, P2: also those of messages that other programs sent."""
     events = await org.events()
     counted = Counter(
@@ -202,7 +202,7 @@ async def test_statuses_changes_and_notices_stand_in_the_right_streams(
 
 async def test_nothing_that_customers_wrote_stands_in_the_log_in_clear(
     org: Client, expected: list[Any]
-):
+) -> None:
     """Spec E4: what is sealed says only that it is."""
     log = (await org.call("GET", "/v1/events?limit=10000", expect=200)).text
     said = {
@@ -217,7 +217,7 @@ async def test_nothing_that_customers_wrote_stands_in_the_log_in_clear(
 
 async def test_redelivery_in_parallel_changes_nothing(
     trunkline: Trunkline, org: Client, manifest: list[Any]
-):
+) -> None:
     """Spec P2: five times each, all at once."""
     before = without_fetching(await org.events()), await snapshot(org, "crm")
     deliveries = [post(trunkline, item) for item in manifest for _ in range(5)]
@@ -284,7 +284,7 @@ def _parts(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_split_and_shuffled_webhooks_give_the_same_inbox(
     trunkline: Trunkline, org: Client, manifest: list[Any], seed: int
-):
+) -> None:
     """Spec P2. Another org's accounts get the same deliveries one by one, in another order."""
     other = await trunkline.organisation(f"Shuffled {seed}")
     renamed = {account: trunkline.account() for account in ACCOUNTS}

@@ -171,7 +171,9 @@ def shown_time(platform: str, ts: int) -> str:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_every_message_is_shown_with_its_kind_and_content(office: Office, service: str):
+async def test_every_message_is_shown_with_its_kind_and_content(
+    office: Office, service: str
+) -> None:
     """Spec P1, S3: in each service, whether it shares the channel or has its own."""
     client = office.client
     rest = [
@@ -186,7 +188,7 @@ async def test_every_message_is_shown_with_its_kind_and_content(office: Office, 
     assert rest == []
 
 
-async def test_everything_else_is_an_event_in_the_right_stream(office: Office):
+async def test_everything_else_is_an_event_in_the_right_stream(office: Office) -> None:
     """Spec C15, C17, P2."""
     events = await office.client.events()
     counted = Counter(each["type"] for each in events)
@@ -217,7 +219,7 @@ async def test_everything_else_is_an_event_in_the_right_stream(office: Office):
     )
 
 
-async def test_nothing_that_customers_wrote_stands_in_the_log_in_clear(office: Office):
+async def test_nothing_that_customers_wrote_stands_in_the_log_in_clear(office: Office) -> None:
     """Spec E4: what is sealed says only that it is."""
     log = (await office.client.call("GET", "/v1/events?limit=10000", expect=200)).text
     said = {
@@ -229,7 +231,7 @@ async def test_nothing_that_customers_wrote_stands_in_the_log_in_clear(office: O
     assert [word for word in said if len(word) > 5 and word in log] == []
 
 
-async def test_redelivery_in_parallel_changes_nothing(office: Office):
+async def test_redelivery_in_parallel_changes_nothing(office: Office) -> None:
     """Spec P2: five times each, all at once."""
     before = without_fetching(await office.client.events()), await snapshot(office, office.client)
     accepted = [each for each in office.deliveries if each.expect is not None]
@@ -298,7 +300,7 @@ def renamed(office: Office, accounts: dict[str, str]) -> list[tuple[str, bytes, 
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_split_and_shuffled_deliveries_give_the_same_inbox(office: Office, seed: int):
+async def test_split_and_shuffled_deliveries_give_the_same_inbox(office: Office, seed: int) -> None:
     """Spec P2. Another org's accounts get the same deliveries one by one, in another order."""
     platform, trunkline = office.platform, office.trunkline
     # Of the same order as the recorded ones.

@@ -1,5 +1,6 @@
 """`trunkline projections …` as an operator runs it (contract, Running it)."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Callable
@@ -47,7 +48,7 @@ def lines(result: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_a_rebuild_is_followed_by_diff_switch_and_rollback(run: Run, log: Log):
+def test_a_rebuild_is_followed_by_diff_switch_and_rollback(run: Run, log: Log) -> None:
     *steps, last = lines(run("rebuild", "unread", "--workers", "2"))
     assert last["build"] == "unread_1_2"
     assert last["state"] == "ready"
@@ -64,7 +65,7 @@ def test_a_rebuild_is_followed_by_diff_switch_and_rollback(run: Run, log: Log):
     assert lines(run("rollback", "unread")) == [{"build": "unread_1_1", "state": "live"}]
 
 
-def test_what_differs_is_shown_and_ends_with_1(run: Run, log: Log, database: Database):
+def test_what_differs_is_shown_and_ends_with_1(run: Run, log: Log, database: Database) -> None:
     run("rebuild", "unread")
     with psycopg.connect(database.superuser) as connection:
         connection.execute(
@@ -90,7 +91,7 @@ def visit(connection: psycopg.Connection) -> dict[str, Any]:
     return {name: kinds.get(kind, 1) for name, kind in rows}
 
 
-def test_list_and_status_are_for_people_and_for_programs(run: Run, log: Log):
+def test_list_and_status_are_for_people_and_for_programs(run: Run, log: Log) -> None:
     listed = json.loads(run("list", "--json").stdout)
     assert [each["projection"] for each in listed] == [each.name for each in PROJECTIONS]
     assert listed[0]["live"] == 1
@@ -102,7 +103,7 @@ def test_list_and_status_are_for_people_and_for_programs(run: Run, log: Log):
     assert "Events behind" in run("status").stdout
 
 
-def test_what_is_parked_is_shown(run: Run, log: Log, database: Database):
+def test_what_is_parked_is_shown(run: Run, log: Log, database: Database) -> None:
     with psycopg.connect(database.superuser) as connection:
         connection.execute(
             "INSERT INTO trunkline.parked VALUES ('inbox', 1, 1, 1, 7, 'ValueError')"
@@ -113,7 +114,7 @@ def test_what_is_parked_is_shown(run: Run, log: Log, database: Database):
 
 
 @pytest.mark.parametrize("word", ["rebuild", "diff", "switch", "rollback"])
-def test_a_name_that_is_not_known_is_refused_with_those_that_are(run: Run, word: str):
+def test_a_name_that_is_not_known_is_refused_with_those_that_are(run: Run, word: str) -> None:
     assert "'nope' is none of channels, inbox" in run(word, "nope", expect=2).output
 
 
@@ -125,11 +126,13 @@ def test_a_name_that_is_not_known_is_refused_with_those_that_are(run: Run, word:
         ("rollback", "no previous build of channels"),
     ],
 )
-def test_what_cannot_be_done_says_what_to_do(run: Run, log: Log, word: str, what: str):
+def test_what_cannot_be_done_says_what_to_do(run: Run, log: Log, word: str, what: str) -> None:
     assert what in " ".join(run(word, "channels", expect=1).output.split())
 
 
-def test_a_second_rebuild_at_the_same_time_is_refused(run: Run, log: Log, database: Database):
+def test_a_second_rebuild_at_the_same_time_is_refused(
+    run: Run, log: Log, database: Database
+) -> None:
     with psycopg.connect(database.url) as connection:
         connection.execute("SELECT pg_advisory_lock(hashtext('trunkline job'), hashtext('outbox'))")
         output = " ".join(run("rebuild", "outbox", expect=1).output.split())
@@ -176,7 +179,7 @@ def moves(database: Database, position: int) -> None:
 
 def test_retired_builds_are_dropped_and_nothing_else(
     run: Run, old_build: str, database: Database, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(retired, "WATCH_SECONDS", 0.1)
     before = schemas(database)
     moves(database, 20)
@@ -187,7 +190,7 @@ def test_retired_builds_are_dropped_and_nothing_else(
 
 def test_what_old_servers_may_still_read_is_not_dropped(
     run: Run, old_build: str, database: Database, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Level with the log, or moving on."""
     monkeypatch.setattr(retired, "WATCH_SECONDS", 0.1)
     moves(database, 1_000)
@@ -199,7 +202,7 @@ def test_what_old_servers_may_still_read_is_not_dropped(
 
     moves(database, 20)
     with monkeypatch.context() as context:
-        context.setattr(retired.asyncio, "sleep", meanwhile)
+        context.setattr(asyncio, "sleep", meanwhile)
         run("drop", old_build, expect=1)
     assert old_build in schemas(database)
     run("drop", old_build)
@@ -208,7 +211,7 @@ def test_what_old_servers_may_still_read_is_not_dropped(
 
 def test_the_build_that_serves_is_never_dropped_and_others_are_by_name(
     run: Run, log: Log, database: Database
-):
+) -> None:
     rebuilt = lines(run("rebuild", "unread"))[-1]["build"]
     live = next(
         each for each in schemas(database) if each.startswith("unread_") and each != rebuilt
@@ -223,7 +226,7 @@ def test_the_build_that_serves_is_never_dropped_and_others_are_by_name(
     run("drop", live, "--retired", expect=2)
 
 
-def test_nothing_is_dropped_while_a_job_runs(run: Run, old_build: str, database: Database):
+def test_nothing_is_dropped_while_a_job_runs(run: Run, old_build: str, database: Database) -> None:
     with psycopg.connect(database.url) as connection:
         connection.execute("SELECT pg_advisory_lock(hashtext('trunkline job'), hashtext('unread'))")
         output = " ".join(run("drop", "--retired", expect=1).output.split())

@@ -49,7 +49,7 @@ async def refused(client: Client, inbox: Inbox, message_id: str, service: str = 
     return assert_problem(answer, 400, "invalid", field="reply_to")
 
 
-async def test_a_reply_quotes_what_the_customer_wrote_and_what_we_did(trunkline: Trunkline):
+async def test_a_reply_quotes_what_the_customer_wrote_and_what_we_did(trunkline: Trunkline) -> None:
     inbox = await ready(trunkline)
     heard = await inbox.trunkline.says("which?", account_id=inbox.account, phone=PHONE)
     asked = (await timeline(inbox))[-1]
@@ -69,7 +69,7 @@ async def test_a_reply_quotes_what_the_customer_wrote_and_what_we_did(trunkline:
     assert (await timeline(inbox))[-1]["reply_to"] == ours["id"]
 
 
-async def test_what_is_masked_cannot_be_quoted_and_looks_like_nothing(trunkline: Trunkline):
+async def test_what_is_masked_cannot_be_quoted_and_looks_like_nothing(trunkline: Trunkline) -> None:
     """Spec S4."""
     inbox = await ready(trunkline)
     await inbox.org.services("desk")
@@ -87,7 +87,7 @@ async def test_what_is_masked_cannot_be_quoted_and_looks_like_nothing(trunkline:
     assert reply["reply_to"] == ours["id"]
 
 
-async def test_a_message_elsewhere_is_not_quoted(trunkline: Trunkline):
+async def test_a_message_elsewhere_is_not_quoted(trunkline: Trunkline) -> None:
     inbox = await ready(trunkline)
     await inbox.hear("B")
     elsewhere = (await inbox.org.messages("crm", inbox.chats["B"]))[0]["id"]
@@ -98,7 +98,7 @@ async def test_a_message_elsewhere_is_not_quoted(trunkline: Trunkline):
     assert await inbox.org.events() == before
 
 
-async def test_what_the_platform_cannot_name_is_not_quoted(trunkline: Trunkline):
+async def test_what_the_platform_cannot_name_is_not_quoted(trunkline: Trunkline) -> None:
     """Of a message that failed or is uncertain the platform has given us no id."""
     inbox = await ready(trunkline)
     trunkline.fake.next_requests(fails(131026))
@@ -106,7 +106,7 @@ async def test_what_the_platform_cannot_name_is_not_quoted(trunkline: Trunkline)
     await refused(inbox.org, inbox, (await settled(inbox, status="failed"))["id"])
 
 
-async def test_what_was_unsent_is_not_quoted(trunkline: Trunkline):
+async def test_what_was_unsent_is_not_quoted(trunkline: Trunkline) -> None:
     """Spec C17."""
     inbox = await ready(trunkline)
     wamid = await inbox.trunkline.says("oops", account_id=inbox.account, phone=PHONE)
@@ -123,7 +123,7 @@ async def test_what_was_unsent_is_not_quoted(trunkline: Trunkline):
     await refused(inbox.org, inbox, oops)
 
 
-async def test_a_template_quotes_nothing(trunkline: Trunkline):
+async def test_a_template_quotes_nothing(trunkline: Trunkline) -> None:
     inbox = await ready(trunkline)
     asked = (await timeline(inbox))[-1]["id"]
     body = {"kind": "template", "name": "x", "language": "en", "reply_to": asked}
@@ -132,7 +132,7 @@ async def test_a_template_quotes_nothing(trunkline: Trunkline):
     assert_problem(answer, 400, "invalid", field="reply_to")
 
 
-async def test_who_may_not_write_is_told_so_first(trunkline: Trunkline):
+async def test_who_may_not_write_is_told_so_first(trunkline: Trunkline) -> None:
     """Spec C5."""
     inbox = await ready(trunkline)
     viewer = await inbox.org.user("agent", {"crm": "view"})
@@ -141,7 +141,7 @@ async def test_who_may_not_write_is_told_so_first(trunkline: Trunkline):
     assert_problem(await viewer.call("POST", path, json=body), 403, "view_only")
 
 
-async def test_a_quote_is_kept_when_it_is_sent_again(trunkline: Trunkline):
+async def test_a_quote_is_kept_when_it_is_sent_again(trunkline: Trunkline) -> None:
     """Spec N3."""
     inbox = await ready(trunkline)
     heard = await inbox.trunkline.says("which?", account_id=inbox.account, phone=PHONE)
@@ -158,7 +158,7 @@ async def test_a_quote_is_kept_when_it_is_sent_again(trunkline: Trunkline):
 
 
 @pytest.mark.parametrize("platform", ["line"])
-async def test_where_nothing_can_be_quoted_nothing_is(trunkline: Trunkline, platform: str):
+async def test_where_nothing_can_be_quoted_nothing_is(trunkline: Trunkline, platform: str) -> None:
     """Our timeline would show a quote that the customer never saw."""
     client, account = await organisation(trunkline), new_account(platform)
     await connect(client, platform, account)

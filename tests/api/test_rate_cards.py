@@ -13,7 +13,7 @@ from domain.rate_card import DEFAULT_CARD, require_whole
 GENERAL = {"country": "any", "category": "any", "micro_usd": 8_000}
 
 
-def test_what_ships_is_whole_and_samples_say_that_they_are():
+def test_what_ships_is_whole_and_samples_say_that_they_are() -> None:
     cards = load(None)
     assert cards["default/1"] == DEFAULT_CARD
     for name, card in cards.items():
@@ -23,7 +23,7 @@ def test_what_ships_is_whole_and_samples_say_that_they_are():
             assert "SAMPLE" in (card.note or "")
 
 
-def test_the_operators_card_comes_beside_them_and_may_replace_a_sample(tmp_path: Path):
+def test_the_operators_card_comes_beside_them_and_may_replace_a_sample(tmp_path: Path) -> None:
     sample = next(name for name in load(None) if name.startswith("sample-"))
     for name in (sample, "acme/1"):
         text = json.dumps({"name": name, "rates": [GENERAL]})
@@ -47,7 +47,7 @@ def test_the_operators_card_comes_beside_them_and_may_replace_a_sample(tmp_path:
 )
 def test_a_card_with_a_fault_stops_the_start_and_names_file_and_field(
     tmp_path: Path, card: Any, named: str
-):
+) -> None:
     (tmp_path / "mine.json").write_text(json.dumps(card))
     with pytest.raises(SettingsError) as refused:
         load(tmp_path)

@@ -36,7 +36,7 @@ async def marking(trunkline: Trunkline, *, enabled: bool = True) -> Inbox:
     return inbox
 
 
-async def test_a_visit_marks_the_newest_message_once(trunkline: Trunkline):
+async def test_a_visit_marks_the_newest_message_once(trunkline: Trunkline) -> None:
     inbox = await marking(trunkline)
     await says(inbox, "one")
     newest = await says(inbox, "two")
@@ -50,14 +50,14 @@ async def test_a_visit_marks_the_newest_message_once(trunkline: Trunkline):
     assert (await marked(inbox))[1:] == [newest]
 
 
-async def test_a_reply_marks_what_it_answers(trunkline: Trunkline):
+async def test_a_reply_marks_what_it_answers(trunkline: Trunkline) -> None:
     inbox = await marking(trunkline)
     newest = await says(inbox, "one")
     await inbox.org.reply("crm", inbox.chats["A"], "hello")
     await eventually(lambda: marked(inbox), [newest])
 
 
-async def test_a_service_that_does_not_want_it_marks_nothing(trunkline: Trunkline):
+async def test_a_service_that_does_not_want_it_marks_nothing(trunkline: Trunkline) -> None:
     """The default. Each service decides for its own users."""
     inbox = await marking(trunkline, enabled=False)
     await inbox.org.put("/v1/services/desk", DESK | {"mark_read": True})
@@ -74,7 +74,7 @@ async def test_a_service_that_does_not_want_it_marks_nothing(trunkline: Trunklin
 )
 async def test_what_the_platform_does_not_take_now_is_repeated_and_what_it_refuses_is_not(
     trunkline: Trunkline, code: int, expected: list[str]
-):
+) -> None:
     inbox = await marking(trunkline)
     newest = await says(inbox, "one")
     trunkline.fake.next_requests(fails(code))
@@ -83,7 +83,7 @@ async def test_what_the_platform_does_not_take_now_is_repeated_and_what_it_refus
     assert await marked(inbox) == ([newest] if expected == ["marked"] else [])
 
 
-async def test_a_setting_is_an_event_and_stands_where_it_is_shown(trunkline: Trunkline):
+async def test_a_setting_is_an_event_and_stands_where_it_is_shown(trunkline: Trunkline) -> None:
     org = await trunkline.organisation()
     await org.services("crm")
 

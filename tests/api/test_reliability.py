@@ -151,7 +151,7 @@ async def installation(
 class Load:
     """Customers who write all the time, through several connections."""
 
-    http: httpx.AsyncClient
+    http: httpx.AsyncClient | None  # None until there is a server.
     account_id: str
     written: dict[str, bytes] = field(default_factory=dict)  # Webhooks by text.
     acknowledged: list[str] = field(default_factory=list)
@@ -162,6 +162,7 @@ class Load:
         await asyncio.gather(*(self._write() for _ in range(SENDERS)))
 
     async def _write(self) -> None:
+        assert self.http is not None
         while True:
             number = next(self.numbers)
             text = f"message {number}"
@@ -217,7 +218,7 @@ async def positions(client: Client) -> list[int]:
     return [each["position"] for each in await client.events()]
 
 
-async def test_a_killed_server_has_lost_nothing_it_acknowledged(installation: Installation):
+async def test_a_killed_server_has_lost_nothing_it_acknowledged(installation: Installation) -> None:
     """Spec P2: each message is there once, positions have no gaps, and it takes the rest again."""
     account = "700000000000001"
     async with installation.server() as first:
@@ -248,7 +249,7 @@ async def test_a_killed_server_has_lost_nothing_it_acknowledged(installation: In
 
 async def test_a_server_that_is_told_to_stop_ends_in_time_and_loses_nothing(
     installation: Installation,
-):
+) -> None:
     """Contract: SIGTERM drains and ends within 10 seconds with exit code 0."""
     account = "700000000000002"
     async with installation.server() as first:
@@ -282,7 +283,7 @@ class Ahead:
 
 async def test_what_a_dead_server_was_sending_is_uncertain_and_not_sent_again(
     installation: Installation,
-):
+) -> None:
     """Spec N3: killed between the event that takes a message and the platform's answer."""
     async with installation.server() as first:
         org = await installation.organisation(first.http)
@@ -318,7 +319,7 @@ async def test_what_a_dead_server_was_sending_is_uncertain_and_not_sent_again(
 
 async def test_a_platform_that_does_not_answer_does_not_hold_up_the_end(
     installation: Installation,
-):
+) -> None:
     """Contract: SIGTERM ends within 10 seconds. Nobody knows what became of the message (N3)."""
     async with installation.server() as first:
         org = await installation.organisation(first.http)

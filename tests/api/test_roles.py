@@ -183,7 +183,7 @@ PREPARATIONS: dict[str, Callable[[Office], Awaitable[dict[str, str]]]] = {
 }
 
 
-async def test_every_operation_has_a_row_and_every_row_an_operation(trunkline: Trunkline):
+async def test_every_operation_has_a_row_and_every_row_an_operation(trunkline: Trunkline) -> None:
     """An operation without a row is one whose rights nobody has thought about."""
     known = {f"{method} {path}" for method, path in await operations(trunkline.http)}
     assert set(TABLE) == known - {"GET /openapi.json"}
@@ -192,7 +192,7 @@ async def test_every_operation_has_a_row_and_every_row_an_operation(trunkline: T
 @pytest.mark.parametrize("operation", TABLE)
 async def test_an_operation_answers_each_principal_as_the_table_says(
     office: Office, principals: dict[str, Client], operation: str
-):
+) -> None:
     """Spec C5; contract, Authentication."""
     method, template = operation.split(" ")
     prepare = PREPARATIONS.get(operation, _nothing)
@@ -219,7 +219,7 @@ async def test_an_operation_answers_each_principal_as_the_table_says(
     assert answered == expected
 
 
-async def test_all_but_the_public_operations_demand_a_key():
+async def test_all_but_the_public_operations_demand_a_key() -> None:
     """Contract: /healthz, /readyz, /openapi.json and the webhooks need none."""
     keyless = {operation for operation, row in TABLE.items() if row.split()[-1] != "401"}
     public = {operation for operation in TABLE if is_public(operation.split(" ")[1])}

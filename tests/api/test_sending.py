@@ -76,7 +76,7 @@ async def report(inbox: Inbox, status: str, *, wamid: str, **more: Any) -> None:
 # What becomes of a message.
 
 
-async def test_a_reply_is_queued_then_sent_delivered_and_read(trunkline: Trunkline):
+async def test_a_reply_is_queued_then_sent_delivered_and_read(trunkline: Trunkline) -> None:
     """Spec N3, C15. The answer shows it queued."""
     inbox = await ready(trunkline)
     reply = await inbox.org.reply("crm", inbox.chats["A"], "hi")
@@ -121,7 +121,7 @@ async def test_a_reply_is_queued_then_sent_delivered_and_read(trunkline: Trunkli
 )
 async def test_a_message_shows_the_greatest_status_however_they_come(
     trunkline: Trunkline, reported: list[str], shown: str
-):
+) -> None:
     """Spec C15. Every receipt is kept, once."""
     inbox = await ready(trunkline)
     with statuses(trunkline):
@@ -135,7 +135,7 @@ async def test_a_message_shows_the_greatest_status_however_they_come(
     assert [each["data"]["status"] for each in kept] == list(dict.fromkeys(reported))
 
 
-async def test_late_doubled_and_shuffled_statuses_all_end_as_read(trunkline: Trunkline):
+async def test_late_doubled_and_shuffled_statuses_all_end_as_read(trunkline: Trunkline) -> None:
     """Spec C15, with the platform's own bad manners."""
     inbox = await ready(trunkline)
     names = ("sent", "delivered", "read")
@@ -151,7 +151,7 @@ async def test_late_doubled_and_shuffled_statuses_all_end_as_read(trunkline: Tru
 @pytest.mark.parametrize("with_mark", [True, False])
 async def test_a_receipt_that_comes_before_the_answer_counts_once_the_answer_is_there(
     trunkline: Trunkline, with_mark: bool
-):
+) -> None:
     """Spec C15."""
     inbox = await ready(trunkline)
     trunkline.fake.next_requests(accepts_late(0.3))
@@ -164,7 +164,9 @@ async def test_a_receipt_that_comes_before_the_answer_counts_once_the_answer_is_
         await eventually(lambda: fates(inbox), [("delivered", None)])
 
 
-async def test_a_refusal_ends_a_message_as_failed_with_the_platforms_code(trunkline: Trunkline):
+async def test_a_refusal_ends_a_message_as_failed_with_the_platforms_code(
+    trunkline: Trunkline,
+) -> None:
     """Spec N3, C15: at once, or by a status later."""
     inbox = await ready(trunkline)
     trunkline.fake.next_requests(fails(131026))
@@ -191,7 +193,7 @@ async def test_a_refusal_ends_a_message_as_failed_with_the_platforms_code(trunkl
 
 async def test_a_reply_outside_the_window_is_refused_with_when_it_closed_and_what_is_possible(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec N1, N2, C0: at exactly 24 hours it is closed."""
     inbox = await ready(trunkline, hours_ago=24)
     closed_at = (await inbox.org.chats("crm"))[0]["window"]["closes_at"]
@@ -225,7 +227,7 @@ FILLED = {
 }
 
 
-async def test_an_approved_template_leaves_outside_the_window(trunkline: Trunkline):
+async def test_an_approved_template_leaves_outside_the_window(trunkline: Trunkline) -> None:
     """Spec N1, C8: the text that was sent is the fact."""
     inbox = await ready(trunkline, hours_ago=30)
     await define_template(inbox)
@@ -246,7 +248,7 @@ async def test_an_approved_template_leaves_outside_the_window(trunkline: Trunkli
 
 
 @pytest.mark.parametrize("state", ["draft", "pending", "rejected", "paused"])
-async def test_only_approved_templates_are_sent(trunkline: Trunkline, state: str):
+async def test_only_approved_templates_are_sent(trunkline: Trunkline, state: str) -> None:
     """Spec C8."""
     inbox = await ready(trunkline)
     await define_template(inbox, state)
@@ -256,7 +258,7 @@ async def test_only_approved_templates_are_sent(trunkline: Trunkline, state: str
     assert await inbox.org.events(type="chat.reply_requested") == []
 
 
-async def test_a_template_needs_every_parameter_and_must_exist(trunkline: Trunkline):
+async def test_a_template_needs_every_parameter_and_must_exist(trunkline: Trunkline) -> None:
     """Spec C8."""
     inbox = await ready(trunkline)
     await define_template(inbox)
@@ -274,7 +276,9 @@ async def test_a_template_needs_every_parameter_and_must_exist(trunkline: Trunkl
 # Order, and several senders.
 
 
-async def test_twenty_quick_replies_leave_in_the_order_they_were_written(trunkline: Trunkline):
+async def test_twenty_quick_replies_leave_in_the_order_they_were_written(
+    trunkline: Trunkline,
+) -> None:
     """Spec N4."""
     inbox = await ready(trunkline)
     texts = [str(number) for number in range(20)]
@@ -295,7 +299,9 @@ async def other_dispatchers(trunkline: Trunkline) -> AsyncIterator[None]:
 
 
 @pytest.mark.usefixtures("other_dispatchers")
-async def test_several_dispatchers_send_each_message_once_and_in_order(trunkline: Trunkline):
+async def test_several_dispatchers_send_each_message_once_and_in_order(
+    trunkline: Trunkline,
+) -> None:
     """Spec N3, N4."""
     inbox = await ready(trunkline)
     for customer in "BCDE":
@@ -321,7 +327,7 @@ async def test_several_dispatchers_send_each_message_once_and_in_order(trunkline
 # Where a message goes.
 
 
-async def test_a_reply_goes_to_the_number_that_the_customer_has_now(trunkline: Trunkline):
+async def test_a_reply_goes_to_the_number_that_the_customer_has_now(trunkline: Trunkline) -> None:
     """Spec P5. The old number is somebody else's one day, and then another customer."""
     inbox = await ready(trunkline)
     system = {"type": "user_changed_number", "wa_id": "819087654321"}
@@ -337,7 +343,7 @@ async def test_a_reply_goes_to_the_number_that_the_customer_has_now(trunkline: T
 @pytest.mark.parametrize("first", ["message", "change"])
 async def test_a_reply_goes_to_the_newest_id_of_a_customer_without_a_number(
     trunkline: Trunkline, first: str
-):
+) -> None:
     """Spec P5, P2: in whatever order the change of the id and a message under the old one come."""
     org, account = await trunkline.organisation(), trunkline.account()
     inbox = Inbox(trunkline, org, account, await connected(org, account))

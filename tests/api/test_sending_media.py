@@ -60,7 +60,7 @@ async def desk(trunkline: Trunkline) -> Desk:
     return Desk(trunkline, admin, account, chat["id"])
 
 
-async def test_a_file_is_uploaded_to_the_platform_and_sent_by_its_id(desk: Desk):
+async def test_a_file_is_uploaded_to_the_platform_and_sent_by_its_id(desk: Desk) -> None:
     media_id = await upload(desk.admin, PDF, "見積書.pdf", "application/pdf")
     message = await desk.send(media_id, "document", caption="Our offer")
     assert message["content"] == {
@@ -93,7 +93,7 @@ async def test_a_file_is_uploaded_to_the_platform_and_sent_by_its_id(desk: Desk)
 )
 async def test_every_kind_is_sent_as_what_it_is_to_be(
     desk: Desk, data: bytes, mime_type: str, kind: str
-):
+) -> None:
     message = await desk.send(await upload(desk.admin, data, "file", mime_type), kind)
     await desk.becomes(message["id"], "read")
     assert desk.sent()["type"] == kind
@@ -101,7 +101,7 @@ async def test_every_kind_is_sent_as_what_it_is_to_be(
     assert (file.data, file.mime_type) == (data, mime_type)
 
 
-async def test_a_place_is_sent(desk: Desk):
+async def test_a_place_is_sent(desk: Desk) -> None:
     place = {"latitude": 35.6586, "longitude": 139.7454, "name": "東京タワー"}
     body = {"kind": "location", "location": place}
     message = await desk.admin.post(desk.path, body, expect=202)
@@ -110,7 +110,7 @@ async def test_a_place_is_sent(desk: Desk):
     assert desk.sent()["location"] == place
 
 
-async def test_one_file_may_go_to_several_customers(desk: Desk):
+async def test_one_file_may_go_to_several_customers(desk: Desk) -> None:
     media_id = await upload(desk.admin)
     await desk.trunkline.says("Me too", account_id=desk.account, phone="12025550177")
     await desk.admin.settled()
@@ -136,7 +136,7 @@ async def test_one_file_may_go_to_several_customers(desk: Desk):
 )
 async def test_what_the_platform_would_refuse_is_refused_before_anything_is_queued(
     desk: Desk, data: bytes, mime_type: str, body: dict[str, Any], status: int, code: str
-):
+) -> None:
     media_id = await upload(desk.admin, data, "file", mime_type)
     before = len(await desk.admin.events())
     await desk.refused({"media_id": media_id, **body}, status, code)
@@ -156,11 +156,13 @@ async def test_what_the_platform_would_refuse_is_refused_before_anything_is_queu
         {"kind": "location", "location": {"latitude": 1, "longitude": 0}, "caption": "x"},
     ],
 )
-async def test_a_message_lacks_nothing_and_has_nothing_else(desk: Desk, body: dict[str, Any]):
+async def test_a_message_lacks_nothing_and_has_nothing_else(
+    desk: Desk, body: dict[str, Any]
+) -> None:
     await desk.refused(body, 400, "invalid")
 
 
-async def test_only_its_uploader_sends_a_file(desk: Desk):
+async def test_only_its_uploader_sends_a_file(desk: Desk) -> None:
     agent = await desk.admin.user("agent", {"crm": "reply"})
     for media_id in (await upload(agent), "2" * 26, "x", "../x"):
         await desk.refused({"kind": "image", "media_id": media_id}, 404, "not_found")
@@ -170,7 +172,7 @@ async def test_only_its_uploader_sends_a_file(desk: Desk):
 
 
 @pytest.mark.parametrize("trouble", [drops(), accepts_then_drops(), fails(131000, status=500)])
-async def test_where_the_upload_fails_the_message_is_tried_again(desk: Desk, trouble: Any):
+async def test_where_the_upload_fails_the_message_is_tried_again(desk: Desk, trouble: Any) -> None:
     """N3: nothing was sent, so nothing is uncertain, and the customer gets it once."""
     desk.trunkline.fake.next_requests(trouble)
     message = await desk.send(await upload(desk.admin))
@@ -182,7 +184,7 @@ async def test_where_the_upload_fails_the_message_is_tried_again(desk: Desk, tro
     assert "chat.send_uncertain" not in types
 
 
-async def test_where_the_answer_to_the_message_is_lost_it_is_uncertain(desk: Desk):
+async def test_where_the_answer_to_the_message_is_lost_it_is_uncertain(desk: Desk) -> None:
     fake = desk.trunkline.fake
     plan, fake.plan = fake.plan, StatusPlan(statuses=())
     fake.next_requests(behaves(), accepts_then_drops())
@@ -197,7 +199,7 @@ async def test_where_the_answer_to_the_message_is_lost_it_is_uncertain(desk: Des
 
 async def test_a_file_that_is_gone_from_the_store_fails_its_message_alone(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     media_id = await upload(desk.admin)
     folder = desk.trunkline.settings.media_folder / desk.admin.organization_id
     (path,) = [each for each in folder.rglob("*") if each.is_file()]
@@ -212,7 +214,9 @@ async def test_a_file_that_is_gone_from_the_store_fails_its_message_alone(
 # Who may see it then (S4).
 
 
-async def test_once_it_is_sent_it_is_seen_only_through_messages_that_one_may_see(desk: Desk):
+async def test_once_it_is_sent_it_is_seen_only_through_messages_that_one_may_see(
+    desk: Desk,
+) -> None:
     admin, agents = desk.admin, {"crm": "reply"}
     uploader = await admin.user("agent", agents)
     colleague = await admin.user("agent", agents)
@@ -255,7 +259,7 @@ async def linked(desk: Desk, message_id: str) -> str:
     return links.link_to(keys, desk.chat_id, message_id, now=datetime.now(UTC))
 
 
-async def test_an_address_gives_the_file_of_one_message_without_a_key(desk: Desk):
+async def test_an_address_gives_the_file_of_one_message_without_a_key(desk: Desk) -> None:
     media_id = await upload(desk.admin, PNG, "p.png", "image/png")
     message = await desk.send(media_id)
     await desk.becomes(message["id"], "read")
@@ -266,7 +270,7 @@ async def test_an_address_gives_the_file_of_one_message_without_a_key(desk: Desk
     assert given.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_any_other_address_gives_nothing(desk: Desk):
+async def test_any_other_address_gives_nothing(desk: Desk) -> None:
     message = await desk.send(await upload(desk.admin))
     await desk.becomes(message["id"], "read")
     token = await linked(desk, message["id"])
@@ -282,7 +286,7 @@ async def test_any_other_address_gives_nothing(desk: Desk):
         assert_problem(response, 404, "not_found")
 
 
-async def test_an_address_is_good_for_a_while(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+async def test_an_address_is_good_for_a_while(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     message = await desk.send(await upload(desk.admin))
     await desk.becomes(message["id"], "read")
     monkeypatch.setattr(links, "LINK_LIFETIME", timedelta(seconds=-1))

@@ -22,7 +22,7 @@ from tests.api.test_sending import accepted, fates, ready, report, sent_texts, s
 @pytest.mark.parametrize("behaviour", [accepts_then_drops(), accepts_then_answers(502)])
 async def test_a_lost_answer_leaves_the_message_uncertain_and_it_is_not_sent_again(
     trunkline: Trunkline, behaviour: Behaviour
-):
+) -> None:
     """Spec N3. It does not hold up the next one (N4)."""
     inbox = await ready(trunkline)
     trunkline.fake.next_requests(behaviour)
@@ -33,7 +33,7 @@ async def test_a_lost_answer_leaves_the_message_uncertain_and_it_is_not_sent_aga
     assert await sent_texts(inbox) == ["lost", "next"]
 
 
-async def test_a_status_with_our_mark_settles_an_uncertain_message(trunkline: Trunkline):
+async def test_a_status_with_our_mark_settles_an_uncertain_message(trunkline: Trunkline) -> None:
     """Spec N3."""
     inbox = await ready(trunkline)
     trunkline.fake.next_requests(accepts_then_drops())
@@ -47,7 +47,7 @@ async def test_a_status_with_our_mark_settles_an_uncertain_message(trunkline: Tr
     assert await fates(inbox) == [("read", None)]
 
 
-async def test_a_retry_is_a_new_message_that_names_the_old_one(trunkline: Trunkline):
+async def test_a_retry_is_a_new_message_that_names_the_old_one(trunkline: Trunkline) -> None:
     """Spec N3: of what is uncertain or failed, once."""
     inbox = await ready(trunkline)
     chat = f"/v1/services/crm/chats/{inbox.chats['A']}/messages"
@@ -64,7 +64,7 @@ async def test_a_retry_is_a_new_message_that_names_the_old_one(trunkline: Trunkl
         assert await sent_texts(inbox) == ["lost", "lost"]
 
 
-async def test_a_discarded_message_ends_as_failed_for_that_reason(trunkline: Trunkline):
+async def test_a_discarded_message_ends_as_failed_for_that_reason(trunkline: Trunkline) -> None:
     """Spec C15. Doing it twice changes nothing; a message that was sent is not discarded."""
     inbox = await ready(trunkline)
     chat = f"/v1/services/crm/chats/{inbox.chats['A']}/messages"
@@ -93,7 +93,7 @@ async def test_a_discarded_message_ends_as_failed_for_that_reason(trunkline: Tru
 
 async def test_replies_wait_while_the_platform_is_down_and_leave_in_order_afterwards(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec N3, N4."""
     inbox = await ready(trunkline)
     await trunkline.fake.go_down()
@@ -113,7 +113,7 @@ async def deferred(inbox: Inbox, reason: str) -> bool:
     return reason in [each["data"]["reason"] for each in deferrals]
 
 
-async def test_a_limit_is_waited_for_and_nothing_overtakes(trunkline: Trunkline):
+async def test_a_limit_is_waited_for_and_nothing_overtakes(trunkline: Trunkline) -> None:
     """Spec N3, N4."""
     inbox = await ready(trunkline)
     trunkline.fake.next_requests(limits(1))
@@ -126,7 +126,9 @@ async def test_a_limit_is_waited_for_and_nothing_overtakes(trunkline: Trunkline)
     assert as_time(first.at.timestamp()) >= deferral["data"]["retry_at"]
 
 
-async def test_a_dead_token_stops_the_account_until_there_is_a_new_one(trunkline: Trunkline):
+async def test_a_dead_token_stops_the_account_until_there_is_a_new_one(
+    trunkline: Trunkline,
+) -> None:
     """Spec N3: what is queued waits, and leaves with the new credentials."""
     inbox = await ready(trunkline)
     trunkline.fake.next_requests(fails(190))
@@ -147,7 +149,7 @@ async def test_a_dead_token_stops_the_account_until_there_is_a_new_one(trunkline
 
 async def test_a_token_that_died_on_the_way_does_not_stop_the_account_under_its_new_one(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec N3: what the platform says of old credentials is not held against the new ones."""
     org, account = await trunkline.organisation(), trunkline.account()
     await org.services("crm")
@@ -175,7 +177,9 @@ def late(behaviour: Behaviour, seconds: float) -> Behaviour:
     return lambda usual: replace(behaviour(usual), wait_seconds=seconds)
 
 
-async def test_what_waits_when_its_window_closes_fails_for_that_reason(trunkline: Trunkline):
+async def test_what_waits_when_its_window_closes_fails_for_that_reason(
+    trunkline: Trunkline,
+) -> None:
     """Spec N3."""
     inbox = await ready(trunkline, hours_ago=24 - 3 / HOUR)
     await trunkline.fake.go_down()
@@ -190,7 +194,7 @@ async def test_what_waits_when_its_window_closes_fails_for_that_reason(trunkline
 @pytest.mark.parametrize("behaviour", [limits(3600), fails(190)])
 async def test_a_window_closes_also_for_an_account_that_is_left_in_peace_or_stopped(
     trunkline: Trunkline, behaviour: Behaviour
-):
+) -> None:
     """Spec N3: then, and not when the account may send again. So does what comes behind it."""
     inbox = await ready(trunkline, hours_ago=24 - 3 / HOUR)
     trunkline.fake.next_requests(behaviour)
@@ -202,7 +206,7 @@ async def test_a_window_closes_also_for_an_account_that_is_left_in_peace_or_stop
 
 async def test_what_waits_in_time_hides_no_message_whose_window_closes(
     trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Spec N3: however much waits, all of it is looked over."""
     monkeypatch.setattr(outbox, "AT_ONCE_MAX", 1)
     # What other tests left waiting is looked over, too.
@@ -216,7 +220,7 @@ async def test_what_waits_in_time_hides_no_message_whose_window_closes(
     await eventually(lambda: failures(inbox), ["window_closed"])
 
 
-async def test_a_service_leaves_also_an_account_that_is_left_in_peace(trunkline: Trunkline):
+async def test_a_service_leaves_also_an_account_that_is_left_in_peace(trunkline: Trunkline) -> None:
     """Spec N3."""
     inbox = await ready(trunkline)
     await inbox.org.services("desk")
@@ -234,7 +238,9 @@ async def failures(inbox: Inbox) -> list[str]:
     return [each["data"]["reason"] for each in failed]
 
 
-async def test_what_waits_when_its_service_leaves_fails_for_that_reason(trunkline: Trunkline):
+async def test_what_waits_when_its_service_leaves_fails_for_that_reason(
+    trunkline: Trunkline,
+) -> None:
     """Spec N3. Another service's reply in the same chat goes on."""
     inbox = await ready(trunkline)
     await inbox.org.services("desk")

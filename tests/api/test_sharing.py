@@ -47,7 +47,7 @@ async def texts(client: Client, service: str, chat_id: str) -> list[Any]:
 
 async def test_services_that_connect_at_once_share_one_channel_with_one_parent(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S1."""
     org, account = await trunkline.organisation(), trunkline.account()
     names = [f"service-{number}" for number in range(10)]
@@ -65,7 +65,7 @@ async def test_services_that_connect_at_once_share_one_channel_with_one_parent(
 
 async def test_the_first_service_is_the_parent_and_those_that_join_are_children(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S1. What a joining service says about the channel is ignored."""
     org, account = await trunkline.organisation(), trunkline.account()
     await org.services("crm", "desk")
@@ -97,7 +97,7 @@ async def test_the_first_service_is_the_parent_and_those_that_join_are_children(
 
 async def test_connecting_a_connected_service_answers_with_its_channel_and_changes_nothing(
     trunkline: Trunkline,
-):
+) -> None:
     org, account = await trunkline.organisation(), trunkline.account()
     channel_id = await shared(org, account, "crm")
     before = await org.events(type="channel.connection_created")
@@ -106,7 +106,9 @@ async def test_connecting_a_connected_service_answers_with_its_channel_and_chang
     assert await org.events(type="channel.connection_created") == before
 
 
-async def test_standalone_and_upgraded_services_get_channels_of_their_own(trunkline: Trunkline):
+async def test_standalone_and_upgraded_services_get_channels_of_their_own(
+    trunkline: Trunkline,
+) -> None:
     """Spec S2."""
     org, account = await trunkline.organisation(), trunkline.account()
     channel_id = await shared(org, account, "crm")
@@ -126,7 +128,7 @@ async def test_standalone_and_upgraded_services_get_channels_of_their_own(trunkl
 
 async def test_a_separate_channel_begins_when_it_is_connected_and_nothing_is_synchronised(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S2, S3."""
     org, account = await trunkline.organisation(), trunkline.account()
     await shared(org, account, "crm")
@@ -151,7 +153,9 @@ async def test_a_separate_channel_begins_when_it_is_connected_and_nothing_is_syn
 
 
 @pytest.mark.parametrize("service", sorted(ACCOUNTING_SERVICES))
-async def test_an_accounting_service_is_refused_with_the_reason(trunkline: Trunkline, service: str):
+async def test_an_accounting_service_is_refused_with_the_reason(
+    trunkline: Trunkline, service: str
+) -> None:
     """Spec S2."""
     org = await trunkline.organisation()
     await org.services(service)
@@ -165,7 +169,7 @@ async def test_an_accounting_service_is_refused_with_the_reason(trunkline: Trunk
     assert (await org.get("/v1/channels"))["items"] == []
 
 
-async def test_a_message_is_recorded_once_and_a_reply_sent_once(trunkline: Trunkline):
+async def test_a_message_is_recorded_once_and_a_reply_sent_once(trunkline: Trunkline) -> None:
     """Spec S3."""
     org, account = await trunkline.organisation(), trunkline.account()
     await shared(org, account, "crm", "desk")
@@ -187,7 +191,7 @@ async def test_a_message_is_recorded_once_and_a_reply_sent_once(trunkline: Trunk
 
 async def test_another_services_reply_is_masked_and_its_content_is_nowhere_in_any_answer(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S4. Also where a customer quotes it, and in the list's last line."""
     org, account = await trunkline.organisation(), trunkline.account()
     await shared(org, account, "crm", "desk")
@@ -228,7 +232,9 @@ async def test_another_services_reply_is_masked_and_its_content_is_nowhere_in_an
         assert "CRM should read" not in answer.text, path
 
 
-async def test_a_masking_policy_holds_for_everything_shown_from_then_on(trunkline: Trunkline):
+async def test_a_masking_policy_holds_for_everything_shown_from_then_on(
+    trunkline: Trunkline,
+) -> None:
     """Spec S4. Each service has its own policy; it is an event."""
     org, account = await trunkline.organisation(), trunkline.account()
     await shared(org, account, "crm", "desk", "salesiq")
@@ -248,7 +254,7 @@ async def test_a_masking_policy_holds_for_everything_shown_from_then_on(trunklin
 
 async def test_a_chat_has_an_owner_in_each_service_and_each_changes_only_its_own(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S5."""
     org, account = await trunkline.organisation(), trunkline.account()
     await shared(org, account, "crm", "desk")
@@ -272,7 +278,7 @@ async def test_a_chat_has_an_owner_in_each_service_and_each_changes_only_its_own
     assert await owners() == [crm, None]
 
 
-async def test_the_five_steps_of_the_table_leave_the_parents_they_say(trunkline: Trunkline):
+async def test_the_five_steps_of_the_table_leave_the_parents_they_say(trunkline: Trunkline) -> None:
     """Spec S8."""
     org, account = await trunkline.organisation(), trunkline.account()
     channel_id = await shared(org, account, "crm", "desk", "salesiq")
@@ -293,7 +299,7 @@ async def test_the_five_steps_of_the_table_leave_the_parents_they_say(trunkline:
 
 async def test_every_choice_of_a_parent_is_recorded_with_all_its_candidates(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S9: first creation, succession, nobody left, revival."""
     org, account = await trunkline.organisation(), trunkline.account()
     channel_id = await shared(org, account, "crm", "desk")
@@ -328,7 +334,7 @@ async def test_every_choice_of_a_parent_is_recorded_with_all_its_candidates(
 
 async def test_replaying_a_decision_answers_the_same_and_another_rule_answers_what_if(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S9. Desk was created first of those who remain, but SalesIQ joined before it."""
     org, account = await trunkline.organisation(), trunkline.account()
     channel_id = await shared(org, account, "crm", "desk", "salesiq")
@@ -360,7 +366,7 @@ async def test_replaying_a_decision_answers_the_same_and_another_rule_answers_wh
 
 async def test_a_service_that_joins_late_sees_everything_with_old_replies_masked(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S13. Taking the chat over unmasks nothing."""
     org, account = await trunkline.organisation(), trunkline.account()
     await shared(org, account, "crm")
@@ -380,7 +386,7 @@ async def test_a_service_that_joins_late_sees_everything_with_old_replies_masked
 
 async def test_only_the_parent_manages_the_channel_and_each_service_its_own_connection(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S12."""
     org, account = await trunkline.organisation(), trunkline.account()
     channel_id = await shared(org, account, "crm", "desk")
@@ -398,7 +404,7 @@ async def test_only_the_parent_manages_the_channel_and_each_service_its_own_conn
 
 async def test_credentials_belong_to_the_shared_parent_or_else_to_the_earliest_separate_channel(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S2, S12."""
     org, account = await trunkline.organisation(), trunkline.account()
     channel_id = await shared(org, account, "crm")

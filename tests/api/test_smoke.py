@@ -3,7 +3,9 @@ import time
 from tests.api.conftest import Trunkline, text_webhook
 
 
-async def test_a_message_reaches_every_inbox_and_a_reply_is_masked_elsewhere(trunkline: Trunkline):
+async def test_a_message_reaches_every_inbox_and_a_reply_is_masked_elsewhere(
+    trunkline: Trunkline,
+) -> None:
     """Spec S3, S4."""
     org = await trunkline.organisation()
     await org.services("crm", "desk")
@@ -25,7 +27,7 @@ async def test_a_message_reaches_every_inbox_and_a_reply_is_masked_elsewhere(tru
     assert desk["items"][0]["id"] == sent["id"]
 
 
-async def test_metrics_say_how_far_projections_are_behind(trunkline: Trunkline):
+async def test_metrics_say_how_far_projections_are_behind(trunkline: Trunkline) -> None:
     org = await trunkline.organisation()
     await org.services("crm")
     await org.get("/v1/services/crm/chats")

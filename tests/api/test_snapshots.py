@@ -163,7 +163,7 @@ async def is_kept(superuser: psycopg.AsyncConnection[Any], org: Org, version: in
 
 async def test_a_long_stream_is_read_from_near_its_end(
     one: Office, other: Office, org: Org, superuser: psycopg.AsyncConnection[Any]
-):
+) -> None:
     """Also by a process that has never seen it."""
     chat = await long_chat(one, org)
     await is_kept(superuser, org, 300)
@@ -177,7 +177,7 @@ async def test_a_long_stream_is_read_from_near_its_end(
 
 async def test_short_streams_have_none(
     one: Office, org: Org, superuser: psycopg.AsyncConnection[Any]
-):
+) -> None:
     chat = await long_chat(one, org, SNAPSHOT_EVENTS - 1)
     assert await one.cold(org) == chat
     assert one.reads == [SNAPSHOT_EVENTS - 1]
@@ -186,7 +186,7 @@ async def test_short_streams_have_none(
 
 async def test_one_that_was_deleted_is_made_anew_by_the_next_who_reads(
     one: Office, org: Org, superuser: psycopg.AsyncConnection[Any]
-):
+) -> None:
     """Deletable at any time. Whoever waits for the state does not wait for that."""
     chat = await long_chat(one, org)
     await is_kept(superuser, org, 300)
@@ -200,7 +200,7 @@ async def test_one_that_was_deleted_is_made_anew_by_the_next_who_reads(
 
 async def test_a_stream_of_several_pages_is_read_whole(
     one: Office, org: Org, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(reading, "PAGE_EVENTS", 50)
     chat = await long_chat(one, org, 99)
     assert await one.cold(org) == chat
@@ -228,12 +228,12 @@ TAMPERINGS = {
 @pytest.mark.parametrize("tampering", TAMPERINGS)
 async def test_one_that_was_changed_is_not_used_and_replaced(
     one: Office, org: Org, superuser: psycopg.AsyncConnection[Any], tampering: str
-):
+) -> None:
     chat = await long_chat(one, org)
     await is_kept(superuser, org, 300)
     change, value = TAMPERINGS[tampering]
     await superuser.execute(
-        f"UPDATE snapshots SET {change} WHERE org = %s",  # type: ignore[arg-type]
+        f"UPDATE snapshots SET {change} WHERE org = %s",
         [value, org.number],
     )
     assert await one.cold(org) == chat
@@ -247,13 +247,13 @@ async def test_without_its_proof_a_forged_one_would_be_believed(
     org: Org,
     superuser: psycopg.AsyncConnection[Any],
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     """The control: the proof alone stands between who can write the table and decisions."""
     await long_chat(one, org)
     await is_kept(superuser, org, 300)
     change, value = TAMPERINGS["another state"]
     await superuser.execute(
-        f"UPDATE snapshots SET {change} WHERE org = %s",  # type: ignore[arg-type]
+        f"UPDATE snapshots SET {change} WHERE org = %s",
         [value, org.number],
     )
     monkeypatch.setattr("adapters.postgres.snapshots.hmac.compare_digest", lambda *_: True)
@@ -262,7 +262,7 @@ async def test_without_its_proof_a_forged_one_would_be_believed(
 
 async def test_anothers_snapshot_is_of_no_use(
     one: Office, org: Org, superuser: psycopg.AsyncConnection[Any]
-):
+) -> None:
     """Moved to another stream, it proves nothing there."""
     await long_chat(one, org)
     chat = await long_chat(one, org, 320, "chat:b")
@@ -282,7 +282,7 @@ async def test_one_of_other_code_is_left_alone_and_not_used(
     org: Org,
     superuser: psycopg.AsyncConnection[Any],
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     """Two versions of the program run side by side; each finds its own."""
     chat = await long_chat(one, org)
     await is_kept(superuser, org, 300)
@@ -301,7 +301,7 @@ async def versions(superuser: psycopg.AsyncConnection[Any], org: Org) -> list[in
 
 async def test_another_master_key_finds_nothing_it_believes(
     database: Database, one: Office, org: Org, superuser: psycopg.AsyncConnection[Any]
-):
+) -> None:
     chat = await long_chat(one, org)
     await is_kept(superuser, org, 300)
     async with process(database, MasterKey(bytes([1]) * 32)) as stranger:
@@ -312,7 +312,7 @@ async def test_another_master_key_finds_nothing_it_believes(
 
 async def test_one_that_is_ahead_of_a_restored_log_is_not_used(
     one: Office, other: Office, org: Org, superuser: psycopg.AsyncConnection[Any]
-):
+) -> None:
     """The log lost its end, and went on otherwise: the versions are there, the events are not."""
     await long_chat(one, org)
     await is_kept(superuser, org, 300)
@@ -339,7 +339,7 @@ async def test_one_that_is_ahead_of_a_restored_log_is_not_used(
 
 async def test_of_many_that_are_kept_at_once_the_newest_stays(
     one: Office, other: Office, org: Org, superuser: psycopg.AsyncConnection[Any]
-):
+) -> None:
     chat = await long_chat(one, org)
     await is_kept(superuser, org, 300)
     events = await one.log.read_stream(org, STREAM)
@@ -365,21 +365,22 @@ async def test_of_many_that_are_kept_at_once_the_newest_stays(
 
 async def test_what_the_log_does_not_bear_out_is_not_kept(
     one: Office, org: Org, superuser: psycopg.AsyncConnection[Any]
-):
+) -> None:
     """A state of a command that was lost, or of a history that a restored backup has not."""
     await long_chat(one, org, 50)
     newest = (await one.log.read_stream(org, STREAM))[-1]
-    for change in (
+    changes: tuple[dict[str, Any], ...] = (
         {"version": 51},
         {"position": newest.position - 1},
         {"recorded_at": NOON + SECOND},
-    ):
-        place = {
+    )
+    for change in changes:
+        place: dict[str, Any] = {
             "version": newest.version,
             "position": newest.position,
             "recorded_at": newest.recorded_at,
         }
-        snapshot = NewSnapshot(code=b"code", state=b"state", **(place | change))  # type: ignore[arg-type]
+        snapshot = NewSnapshot(code=b"code", state=b"state", **(place | change))
         one.snapshots.keep(org, STREAM, snapshot)
     await long_chat(one, org, 200, "chat:b")
     await eventually(lambda: kept(superuser, org), [("chat:b", 200)])
@@ -387,7 +388,7 @@ async def test_what_the_log_does_not_bear_out_is_not_kept(
 
 async def test_a_database_that_keeps_nothing_holds_no_command_up(
     one: Office, org: Org, superuser: psycopg.AsyncConnection[Any]
-):
+) -> None:
     """Written behind: here whoever writes them waits for a lock."""
     async with superuser.transaction():
         await superuser.execute("LOCK TABLE snapshots IN EXCLUSIVE MODE")
@@ -399,11 +400,11 @@ async def test_a_database_that_keeps_nothing_holds_no_command_up(
 
 async def test_the_roles_may_do_no_more_than_they_need(
     one: Office, org: Org, superuser: psycopg.AsyncConnection[Any]
-):
+) -> None:
     """Projectors read; who appends keeps, through a function that asks the log; nobody else."""
     await long_chat(one, org, 200)
     await eventually(lambda: kept(superuser, org), [(STREAM, 200)])
-    allowed = {}
+    allowed: dict[str, set[str]] = {}
     for role in ("append", "read", "project", "audit", "directory"):
         for name, statement in {
             "select": "SELECT count(*) FROM snapshots",
@@ -413,9 +414,9 @@ async def test_the_roles_may_do_no_more_than_they_need(
             "keep": "SELECT keep_snapshot(0, 'x', '', 1, 1, now(), '', '')",
             "forget": "SELECT forget_snapshot(0, 'x', '')",
         }.items():
-            await superuser.execute(f"SET ROLE trunkline_{role}")  # type: ignore[arg-type]
+            await superuser.execute(f"SET ROLE trunkline_{role}")
             try:
-                await superuser.execute(statement)  # type: ignore[arg-type]
+                await superuser.execute(statement)
                 allowed.setdefault(role, set()).add(name)
             except psycopg.errors.InsufficientPrivilege:
                 pass
@@ -426,7 +427,7 @@ async def test_the_roles_may_do_no_more_than_they_need(
 
 async def test_what_other_code_has_replaced_is_purged_in_the_end(
     one: Office, org: Org, superuser: psycopg.AsyncConnection[Any]
-):
+) -> None:
     """The only one of a stream stays, however old: a quiet chat is as long as a lively one."""
     await long_chat(one, org, 200)
     await long_chat(one, org, 200, "chat:b")

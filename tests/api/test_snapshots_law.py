@@ -1,5 +1,6 @@
 """A kept state is the state: of every aggregate, after any events (I9)."""
 
+import inspect
 from typing import Any
 
 import msgspec
@@ -11,7 +12,6 @@ from api.commands import snapshots
 from api.commands.snapshots import code_of, decode_state, encode_state
 from domain.aggregates import AGGREGATES
 from domain.chat import (
-    OUTBOUND_REMEMBERED_MAX,
     Chat,
     MessageReceived,
     MessageSent,
@@ -21,7 +21,7 @@ from domain.chat import (
     evolve,
 )
 from domain.event import Event
-from domain.outgoing import STATUS_RANK
+from domain.outgoing import OUTBOUND_REMEMBERED_MAX, STATUS_RANK
 from tests.domain.every_event import EVERY_EVENT, any_event
 from tests.domain.world import CONTENT, NOON, SECOND
 
@@ -52,7 +52,9 @@ def events_of(kind: str) -> st.SearchStrategy[list[Event]]:
 @pytest.mark.parametrize("kind", AGGREGATES)
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_a_state_that_was_kept_goes_on_like_the_state_itself(kind: str, data: st.DataObject):
+def test_a_state_that_was_kept_goes_on_like_the_state_itself(
+    kind: str, data: st.DataObject
+) -> None:
     state, fold = AGGREGATES[kind]
     for event in data.draw(events_of(kind)):
         state = fold(state, event)
@@ -70,7 +72,7 @@ def orders(state: Any) -> list[list[Any]]:
     return [list(value) for value in values if isinstance(value, dict)]
 
 
-def test_a_chat_of_a_hundred_thousand_messages_is_small():
+def test_a_chat_of_a_hundred_thousand_messages_is_small() -> None:
     """Design: state is bounded. What decisions look at does not grow with what was written."""
     chat = Chat()
     sizes = []
@@ -106,18 +108,18 @@ def test_a_chat_of_a_hundred_thousand_messages_is_small():
 
 def test_the_code_of_an_aggregate_is_its_fold_with_all_that_it_uses(
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     """A change anywhere below makes another code of it, and of none beside."""
     before = {kind: code_of(kind) for kind in AGGREGATES}
     assert code_of("chat:a") == code_of("chat:b") == before["chat"]
     assert len({before["chat"], before["channel"], before["organisation"]}) == 3
-    source = snapshots.inspect.getsource
+    source = inspect.getsource
 
     def changed(module: Any) -> str:
         text: str = source(module)
         return text + "# changed" if module.__name__ == "domain.parent" else text
 
-    monkeypatch.setattr(snapshots.inspect, "getsource", changed)
+    monkeypatch.setattr(inspect, "getsource", changed)
     snapshots._digest.cache_clear()
     try:
         after = {kind: code_of(kind) for kind in AGGREGATES}

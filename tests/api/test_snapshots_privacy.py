@@ -14,7 +14,7 @@ PRIVATE = ("Marisol", "Ortega", "2025550143", "Hello there", "Canary", "canary@a
 
 async def test_nothing_personal_stands_in_what_is_kept(
     trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Here every state is kept after every command: erasing a key has nothing to look for."""
     monkeypatch.setattr(states, "SNAPSHOT_EVENTS", 1)
     office = await office_of(trunkline, "crm", "desk")

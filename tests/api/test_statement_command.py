@@ -38,7 +38,7 @@ async def run(shop: Shop, *arguments: str, expect: int = 0) -> str:
     return done.stdout if expect == 0 else done.stderr
 
 
-async def test_a_month_in_the_terminal_and_on_paper(trunkline: Trunkline, tmp_path: Path):
+async def test_a_month_in_the_terminal_and_on_paper(trunkline: Trunkline, tmp_path: Path) -> None:
     """Issue: a monthly statement a person likes to read."""
     here = await spent(trunkline)
     month = f"{trunkline.parts.clock.now():%Y-%m}"
@@ -64,7 +64,7 @@ async def test_a_month_in_the_terminal_and_on_paper(trunkline: Trunkline, tmp_pa
     assert "There is no such account" in await run(here, "statement", "12345", month, expect=1)
 
 
-async def test_the_history_of_a_ledger_in_words(trunkline: Trunkline):
+async def test_the_history_of_a_ledger_in_words(trunkline: Trunkline) -> None:
     """Contract: credits:ACCOUNT, by the number's id and the business account's."""
     here = await spent(trunkline)
     by_number = await run(here, "history", f"credits:{here.account}")
@@ -80,7 +80,7 @@ async def test_the_history_of_a_ledger_in_words(trunkline: Trunkline):
         assert words in by_number, by_number
 
 
-async def test_the_operator_corrects_a_balance_with_a_reason(trunkline: Trunkline):
+async def test_the_operator_corrects_a_balance_with_a_reason(trunkline: Trunkline) -> None:
     """Spec L3: a movement like any other, and never below zero."""
     here = await shop(trunkline, bought=1)
     adjust = ("credits", "adjust", here.account)
@@ -107,7 +107,7 @@ def a_bill(agent: str) -> StatementView:
     return statement_view(Bill(1, "1", "w<1>", "2026-11", NOW), sums, {"u1": agent})
 
 
-def test_what_people_named_things_is_no_markup_on_the_page():
+def test_what_people_named_things_is_no_markup_on_the_page() -> None:
     written = page("<script>", a_bill("<img src=x>"))
     assert "<script" not in written
     assert "<img" not in written
@@ -117,7 +117,7 @@ def test_what_people_named_things_is_no_markup_on_the_page():
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_a_terminal_shows_names_as_they_are_and_cuts_no_amount(
     width: int, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Nor does it obey what somebody wrote into a name."""
     console = Console(width=width, record=True, highlight=False, file=StringIO())
     monkeypatch.setattr(statement, "console", console)

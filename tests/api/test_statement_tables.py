@@ -1,6 +1,6 @@
 """CSV that no spreadsheet runs, amounts as decimals, months of a time zone."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -24,16 +24,16 @@ from api.spreadsheets import csv_row
         *("\ufeff=1", "\u200b=1", "\xa0=1", "\u2028=1", "\u202e=1"),
     ],
 )
-def test_a_text_that_begins_like_a_formula_stays_a_text(text: str):
+def test_a_text_that_begins_like_a_formula_stays_a_text(text: str) -> None:
     assert csv_row([text]).decode().strip('"').startswith("'")
 
 
 @pytest.mark.parametrize("text", ["", " ", "1", "a=1", "2026-11", "(1)", "'=1", "\uff11"])
-def test_any_other_text_stays_as_it_is(text: str):
+def test_any_other_text_stays_as_it_is(text: str) -> None:
     assert csv_row([text, "end"]).decode() == f"{text},end\r\n"
 
 
-def test_numbers_stay_numbers_and_quotes_are_doubled():
+def test_numbers_stay_numbers_and_quotes_are_doubled() -> None:
     moment = datetime(2026, 11, 21, 12, tzinfo=UTC)
     row = csv_row([-8_000, None, True, False, moment, 'a "b", c'])
     assert row == b'-8000,,yes,no,2026-11-21T12:00:00Z,"a ""b"", c"\r\n'
@@ -51,7 +51,7 @@ def test_numbers_stay_numbers_and_quotes_are_doubled():
         (1_992_000, "0.996"),
     ],
 )
-def test_credits_have_three_places_rounded_down(micro_usd: int, credits_: str):
+def test_credits_have_three_places_rounded_down(micro_usd: int, credits_: str) -> None:
     assert credits_of(micro_usd) == credits_
 
 
@@ -65,8 +65,11 @@ def test_credits_have_three_places_rounded_down(micro_usd: int, credits_: str):
         (1, "USD 0.000001"),
     ],
 )
-def test_money_in_words(micro_usd: int, words: str):
+def test_money_in_words(micro_usd: int, words: str) -> None:
     assert usd(micro_usd) == words
+
+
+Hour = tuple[int, int, int, int]
 
 
 @pytest.mark.parametrize(
@@ -78,5 +81,7 @@ def test_money_in_words(micro_usd: int, words: str):
         ("2026-11", ZoneInfo("America/New_York"), (2026, 11, 1, 4), (2026, 12, 1, 5)),
     ],
 )
-def test_l7_a_month_has_the_hours_of_its_zone(month, zone, start, end):
+def test_l7_a_month_has_the_hours_of_its_zone(
+    month: str, zone: tzinfo, start: Hour, end: Hour
+) -> None:
     assert month_bounds(month, zone) == (datetime(*start, tzinfo=UTC), datetime(*end, tzinfo=UTC))

@@ -54,7 +54,7 @@ def texts_of(events: list[Event]) -> list[Any]:
     return [None if each["masked"] else each["content"].get("text") for each in messages]
 
 
-async def test_a_message_is_told_as_the_lists_show_it(trunkline: Trunkline):
+async def test_a_message_is_told_as_the_lists_show_it(trunkline: Trunkline) -> None:
     """Spec E1. Who has an event's id can read at its position at once."""
     org, account = await office(trunkline, "crm")
     async with live(org, "crm") as stream:
@@ -72,7 +72,9 @@ async def test_a_message_is_told_as_the_lists_show_it(trunkline: Trunkline):
     assert stream.retry == 2_000
 
 
-async def test_everything_that_a_service_does_with_a_chat_is_told_in_order(trunkline: Trunkline):
+async def test_everything_that_a_service_does_with_a_chat_is_told_in_order(
+    trunkline: Trunkline,
+) -> None:
     """Each event of the log at most once, by its position."""
     org, account = await office(trunkline, "crm")
     await trunkline.says("Hello", account_id=account)
@@ -93,7 +95,7 @@ async def test_everything_that_a_service_does_with_a_chat_is_told_in_order(trunk
     assert chats[-1] == (await org.chats("crm"))[0]
 
 
-async def test_a_reply_is_told_with_what_becomes_of_it(trunkline: Trunkline):
+async def test_a_reply_is_told_with_what_becomes_of_it(trunkline: Trunkline) -> None:
     """Spec C15."""
     org, account = await office(trunkline, "crm")
     await trunkline.says("Hello", account_id=account)
@@ -110,7 +112,9 @@ async def test_a_reply_is_told_with_what_becomes_of_it(trunkline: Trunkline):
     assert [ranks.index(status) for status in statuses] == sorted(map(ranks.index, statuses))
 
 
-async def test_edits_reactions_and_unsendings_are_told_on_their_message(trunkline: Trunkline):
+async def test_edits_reactions_and_unsendings_are_told_on_their_message(
+    trunkline: Trunkline,
+) -> None:
     """Spec C17."""
     org, account = await office(trunkline, "crm")
     wamid = await trunkline.says("Helo", account_id=account)
@@ -134,7 +138,7 @@ async def test_edits_reactions_and_unsendings_are_told_on_their_message(trunklin
     assert unsent.data["message"]["content"] == {}
 
 
-async def test_a_stream_resumes_behind_the_last_event_that_was_seen(trunkline: Trunkline):
+async def test_a_stream_resumes_behind_the_last_event_that_was_seen(trunkline: Trunkline) -> None:
     """No gap, no double, whatever the position; and the same as if it had never been cut."""
     org, account = await office(trunkline, "crm", "desk")
     await org.settled()
@@ -160,7 +164,7 @@ async def test_a_stream_resumes_behind_the_last_event_that_was_seen(trunkline: T
         assert await stream.events(len(later)) == later
 
 
-async def test_a_stream_from_the_beginning_tells_all_of_the_past(trunkline: Trunkline):
+async def test_a_stream_from_the_beginning_tells_all_of_the_past(trunkline: Trunkline) -> None:
     """More than a window holds, in batches: in order, and each once."""
     org, account = await office(trunkline, "crm")
     for number in range(120):
@@ -181,7 +185,7 @@ async def test_a_stream_from_the_beginning_tells_all_of_the_past(trunkline: Trun
     assert ids == sorted(set(ids))
 
 
-async def test_a_list_and_a_stream_from_its_position_leave_no_gap(trunkline: Trunkline):
+async def test_a_list_and_a_stream_from_its_position_leave_no_gap(trunkline: Trunkline) -> None:
     org, account = await office(trunkline, "crm")
     await trunkline.says("Listed", account_id=account)
     headers = {"Trunkline-Min-Position": str((await org.events())[-1]["position"])}
@@ -195,7 +199,9 @@ async def test_a_list_and_a_stream_from_its_position_leave_no_gap(trunkline: Tru
 @pytest.mark.parametrize(
     "position", ["", "five", "-1", "+1", "1.0", "1e3", "0x10", "٣", "1 2", "9" * 19, "9" * 400]
 )
-async def test_a_position_that_is_none_is_refused_by_its_name(trunkline: Trunkline, position: str):
+async def test_a_position_that_is_none_is_refused_by_its_name(
+    trunkline: Trunkline, position: str
+) -> None:
     """Section 7. One that lies ahead of the log is none either: waiting would hide a gap."""
     org = await trunkline.organisation()
     await org.services("crm")
@@ -204,7 +210,7 @@ async def test_a_position_that_is_none_is_refused_by_its_name(trunkline: Trunkli
     assert_problem(response, 400, "invalid", field="Last-Event-ID")
 
 
-async def test_a_position_ahead_of_the_log_is_refused(trunkline: Trunkline):
+async def test_a_position_ahead_of_the_log_is_refused(trunkline: Trunkline) -> None:
     org = await trunkline.organisation()
     await org.services("crm")
     await org.settled()
@@ -240,7 +246,7 @@ async def replied(
 STATUS_TYPES = ("chat.reply_requested", "chat.message_sent", "chat.receipt_received")
 
 
-async def test_nothing_of_what_is_masked_is_in_the_bytes_of_a_stream(trunkline: Trunkline):
+async def test_nothing_of_what_is_masked_is_in_the_bytes_of_a_stream(trunkline: Trunkline) -> None:
     """Spec S4: no content, reaction, edit, author, owner; nor that there was any of it."""
     org, account = await office(trunkline, "crm", "desk")
     writer = await org.user("agent", {"crm": "reply"}, name=f"{CANARY} Writer")
@@ -288,7 +294,9 @@ async def test_nothing_of_what_is_masked_is_in_the_bytes_of_a_stream(trunkline: 
     assert len(seen) == len(events) + 5  # Assigned and closed; reaction, edit, unsending.
 
 
-async def test_a_policy_holds_for_everything_that_is_told_from_then_on(trunkline: Trunkline):
+async def test_a_policy_holds_for_everything_that_is_told_from_then_on(
+    trunkline: Trunkline,
+) -> None:
     """Spec S4: also for what an open stream tells of the past."""
     org, account = await office(trunkline, "crm", "desk")
     await trunkline.says("Hello", account_id=account)
@@ -311,7 +319,7 @@ async def test_a_policy_holds_for_everything_that_is_told_from_then_on(trunkline
     assert CANARY.encode() not in stream.raw + later.raw
 
 
-async def test_unread_counters_are_each_users_own(trunkline: Trunkline):
+async def test_unread_counters_are_each_users_own(trunkline: Trunkline) -> None:
     """Spec C6. Looked up for all who look on at once."""
     org, account = await office(trunkline, "crm")
     ren = await org.user("agent", {"crm": "reply"}, name="Ren")
@@ -334,7 +342,7 @@ async def test_unread_counters_are_each_users_own(trunkline: Trunkline):
 
 async def test_what_a_blocked_customer_writes_is_told_to_nobody_who_blocked_them(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec C7."""
     org, account = await office(trunkline, "crm", "desk")
     await trunkline.says("Hello", account_id=account)
@@ -356,7 +364,7 @@ async def test_what_a_blocked_customer_writes_is_told_to_nobody_who_blocked_them
 
 async def test_a_service_that_leaves_is_told_so_and_then_nothing_of_the_channel(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec S16."""
     org, account = await office(trunkline, "crm", "desk")
     (channel,) = (await org.get("/v1/channels"))["items"]
@@ -386,7 +394,7 @@ async def test_a_service_that_leaves_is_told_so_and_then_nothing_of_the_channel(
     assert texts_of(events) == ["Back again"]
 
 
-async def test_who_becomes_parent_is_told_to_those_who_share(trunkline: Trunkline):
+async def test_who_becomes_parent_is_told_to_those_who_share(trunkline: Trunkline) -> None:
     """Spec S8."""
     org, _ = await office(trunkline, "crm", "desk")
     (channel,) = (await org.get("/v1/channels"))["items"]
@@ -397,7 +405,7 @@ async def test_who_becomes_parent_is_told_to_those_who_share(trunkline: Trunklin
     assert {event.data["channel"]["parent"] for event in events} == {"desk"}
 
 
-async def test_a_separate_channel_hears_nothing_of_others_replies(trunkline: Trunkline):
+async def test_a_separate_channel_hears_nothing_of_others_replies(trunkline: Trunkline) -> None:
     """Spec S2, S3: for it they do not exist. An echo is everybody's."""
     org, account = await office(trunkline, "crm")
     await org.services("bigin", subscription="standalone")
@@ -415,7 +423,7 @@ async def test_a_separate_channel_hears_nothing_of_others_replies(trunkline: Tru
     assert texts_of([first, *events]) == ["Hello", "By phone"]
 
 
-async def test_a_customers_new_wish_is_told_with_their_chat(trunkline: Trunkline):
+async def test_a_customers_new_wish_is_told_with_their_chat(trunkline: Trunkline) -> None:
     """Spec N5: nothing was written, so no message shows it."""
     org, account = await office(trunkline, "crm")
     await trunkline.says("Hello", account_id=account)
@@ -440,7 +448,7 @@ async def test_a_customers_new_wish_is_told_with_their_chat(trunkline: Trunkline
     assert (event.name, event.data["chat"]["marketing_opt_out"]) == ("chat", True)
 
 
-async def test_a_stream_holds_nothing_of_another_organisation(trunkline: Trunkline):
+async def test_a_stream_holds_nothing_of_another_organisation(trunkline: Trunkline) -> None:
     """Invariant I7."""
     acme, account = await office(trunkline, "crm")
     other, _ = await office(trunkline, "crm")
@@ -452,7 +460,7 @@ async def test_a_stream_holds_nothing_of_another_organisation(trunkline: Trunkli
     assert CANARY.encode() not in theirs.raw
 
 
-async def test_what_the_document_says_of_a_stream_is_true(trunkline: Trunkline):
+async def test_what_the_document_says_of_a_stream_is_true(trunkline: Trunkline) -> None:
     document = (await trunkline.http.get("/openapi.json")).json()
     operation = document["paths"]["/v1/services/{service}/stream"]["get"]
     assert set(operation["responses"]["200"]["content"]) == {"text/event-stream"}

@@ -34,7 +34,7 @@ async def many(client: Client, service: str, count: int) -> AsyncIterator[list[L
         yield [await stack.enter_async_context(live(client, service)) for _ in range(count)]
 
 
-async def test_an_eleventh_stream_of_a_key_is_refused_until_one_ends(trunkline: Trunkline):
+async def test_an_eleventh_stream_of_a_key_is_refused_until_one_ends(trunkline: Trunkline) -> None:
     """Contract: 10 streams a key. Another key of the same user has its own ten."""
     org, account = await office(trunkline, "crm")
     made = await org.post("/v1/api-keys", {"user_id": org.user_id, "name": "Two"}, expect=201)
@@ -55,7 +55,7 @@ async def test_an_eleventh_stream_of_a_key_is_refused_until_one_ends(trunkline: 
         await eventually(status, 200)
 
 
-async def test_many_that_come_at_once_get_ten_places(trunkline: Trunkline):
+async def test_many_that_come_at_once_get_ten_places(trunkline: Trunkline) -> None:
     org, _ = await office(trunkline, "crm")
     async with AsyncExitStack() as stack:
         streams = [stack.enter_async_context(live(org, "crm")) for _ in range(30)]
@@ -67,7 +67,7 @@ async def test_many_that_come_at_once_get_ten_places(trunkline: Trunkline):
 # Rights.
 
 
-async def test_a_stream_ends_when_its_key_is_revoked(trunkline: Trunkline):
+async def test_a_stream_ends_when_its_key_is_revoked(trunkline: Trunkline) -> None:
     """What was written after the key was revoked is not told any more."""
     org, account = await office(trunkline, "crm")
     ren = await org.user("agent", {"crm": "view"}, name="Ren")
@@ -88,7 +88,7 @@ async def test_a_stream_ends_when_its_key_is_revoked(trunkline: Trunkline):
 )
 async def test_a_stream_ends_when_its_users_rights_change(
     trunkline: Trunkline, change: dict[str, object]
-):
+) -> None:
     """Who may still look on comes back, and is asked anew."""
     org, account = await office(trunkline, "crm")
     ren = await org.user("agent", {"crm": "view"}, name="Ren")
@@ -104,7 +104,7 @@ async def test_a_stream_ends_when_its_users_rights_change(
     assert (await ren.call("GET", PATH)).status_code == status
 
 
-async def test_a_stream_ends_when_its_key_expires(trunkline: Trunkline):
+async def test_a_stream_ends_when_its_key_expires(trunkline: Trunkline) -> None:
     org, _ = await office(trunkline, "crm")
     soon = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
     body = {"user_id": org.user_id, "name": "Short", "expires_at": soon}
@@ -117,7 +117,7 @@ async def test_a_stream_ends_when_its_key_expires(trunkline: Trunkline):
 
 async def test_a_key_that_is_closed_behind_our_back_is_noticed_at_the_next_heartbeat(
     trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Its event may be missing: the row is closed first."""
     monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0.3)
     org, _ = await office(trunkline, "crm")
@@ -137,7 +137,7 @@ async def test_a_key_that_is_closed_behind_our_back_is_noticed_at_the_next_heart
 
 async def test_a_quiet_stream_is_kept_alive_and_moves_on(
     trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """A client that comes back later need not be told what passed without concerning it."""
     monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0.2)
     org, account = await office(trunkline, "crm")
@@ -151,7 +151,7 @@ async def test_a_quiet_stream_is_kept_alive_and_moves_on(
         assert open_stream.last_id >= org.position > began
 
 
-async def test_many_streams_read_the_log_once(trunkline: Trunkline):
+async def test_many_streams_read_the_log_once(trunkline: Trunkline) -> None:
     """The log, the rows, the counters: per batch and service, not per stream."""
     org, account = await office(trunkline, "crm")
     clients = [org, *[await org.user("agent", {"crm": "view"}, name=f"{n}") for n in range(9)]]
@@ -209,7 +209,7 @@ async def served(
         await serving
 
 
-async def test_a_server_that_stops_ends_its_streams_at_once(trunkline: Trunkline):
+async def test_a_server_that_stops_ends_its_streams_at_once(trunkline: Trunkline) -> None:
     """SIGTERM drains within ten seconds; a client goes on where it was, with another server."""
     org, account = await office(trunkline, "crm")
     await org.settled()
@@ -229,7 +229,7 @@ async def test_a_server_that_stops_ends_its_streams_at_once(trunkline: Trunkline
 
 async def test_a_client_that_reads_nothing_is_dropped_and_costs_nothing_meanwhile(
     trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """What is kept for it is bounded; others are not held up; its place is free afterwards."""
     monkeypatch.setattr(server, "SLOW_READER_SECONDS", 1.0)
     org, account = await office(trunkline, "crm")
@@ -271,7 +271,7 @@ def deaf_client(url: str, api_key: str) -> socket.socket:
 
 async def test_a_database_that_goes_away_ends_streams_and_no_event_is_lost(
     trunkline: Trunkline,
-):
+) -> None:
     """Clients come back until it answers again, and go on where they were."""
     org, account = await office(trunkline, "crm")
     await org.settled()
@@ -308,7 +308,7 @@ def assert_problem_of_outage(response: httpx.Response) -> None:
     assert int(response.headers["retry-after"]) > 0
 
 
-async def test_what_a_stream_tells_is_never_ahead_of_what_can_be_read(trunkline: Trunkline):
+async def test_what_a_stream_tells_is_never_ahead_of_what_can_be_read(trunkline: Trunkline) -> None:
     """Contract: the id is a position at which the projections are already."""
     org, account = await office(trunkline, "crm")
     async with live(org, "crm") as stream:

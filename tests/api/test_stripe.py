@@ -36,7 +36,7 @@ async def bank(
         yield opened
 
 
-async def test_a_purchase_is_pending_then_paid_once_by_answer_and_webhook(bank: Bank):
+async def test_a_purchase_is_pending_then_paid_once_by_answer_and_webhook(bank: Bank) -> None:
     """Contract: 201 with state pending; the request carries what Stripe needs."""
     here = await bank.shop()
     bought = await here.buy(25)
@@ -54,7 +54,7 @@ async def test_a_purchase_is_pending_then_paid_once_by_answer_and_webhook(bank: 
 
 async def test_a_webhook_that_comes_before_the_answer_books_and_the_answer_changes_nothing(
     bank: Bank,
-):
+) -> None:
     here = await bank.shop()
     bank.stripe.next_requests(accepts_late(1.0))
     bought = await here.buy(2)
@@ -65,7 +65,7 @@ async def test_a_webhook_that_comes_before_the_answer_books_and_the_answer_chang
     assert [len(await here.ledger(kind)) for kind in ("purchased", "purchase_failed")] == [1, 0]
 
 
-async def test_without_any_webhook_the_answer_books(bank: Bank):
+async def test_without_any_webhook_the_answer_books(bank: Bank) -> None:
     here = await bank.shop()
     bank.stripe.deliver_to(None)
     bought = await here.buy(2)
@@ -86,7 +86,7 @@ async def test_without_any_webhook_the_answer_books(bank: Bank):
 @pytest.mark.parametrize("with_webhooks", [True, False])
 async def test_what_stripe_declines_has_failed_with_the_reason_shown(
     bank: Bank, card: str, reason: str, with_webhooks: bool
-):
+) -> None:
     here = await bank.shop()
     if not with_webhooks:
         bank.stripe.deliver_to(None)
@@ -115,7 +115,7 @@ TROUBLES: dict[str, Any] = {
 @pytest.mark.parametrize("trouble", TROUBLES)
 async def test_after_trouble_it_is_tried_again_with_the_same_key_and_taken_once(
     bank: Bank, trouble: str
-):
+) -> None:
     """Spec L5: never double-charged, whatever became of the first try."""
     here = await bank.shop()
     bank.stripe.deliver_to(None)
@@ -138,7 +138,7 @@ def keys_of(bank: Bank) -> list[str | None]:
     return [each.headers.get("idempotency-key") for each in bank.stripe.requests]
 
 
-async def test_while_it_waits_the_list_says_why(bank: Bank):
+async def test_while_it_waits_the_list_says_why(bank: Bank) -> None:
     here = await bank.shop()
     bank.stripe.next_requests(answers(429))
     bought = await here.buy(2)
@@ -148,7 +148,7 @@ async def test_while_it_waits_the_list_says_why(bank: Bank):
     await becomes(here, bought["id"], "paid")
 
 
-async def test_after_eight_tries_it_has_failed_and_late_money_is_still_booked(bank: Bank):
+async def test_after_eight_tries_it_has_failed_and_late_money_is_still_booked(bank: Bank) -> None:
     """The last try took the money, and nobody learnt so until the webhook came."""
     here = await bank.shop()
     bank.stripe.deliver_to(None)
@@ -171,7 +171,9 @@ async def test_after_eight_tries_it_has_failed_and_late_money_is_still_booked(ba
     assert bank.charged(bought["id"]) == [400]
 
 
-async def test_a_purchase_whose_key_may_be_forgotten_is_given_up_and_not_asked_for(bank: Bank):
+async def test_a_purchase_whose_key_may_be_forgotten_is_given_up_and_not_asked_for(
+    bank: Bank,
+) -> None:
     """Stripe forgets keys after a day: then a repetition would be a second payment."""
     here = await bank.shop()
     bank.stripe.deliver_to(None)
@@ -184,7 +186,7 @@ async def test_a_purchase_whose_key_may_be_forgotten_is_given_up_and_not_asked_f
     assert bank.charged(bought["id"]) == [400]
 
 
-async def test_a_payment_that_takes_its_time_is_only_looked_at(bank: Bank):
+async def test_a_payment_that_takes_its_time_is_only_looked_at(bank: Bank) -> None:
     here = await bank.shop()
     bank.stripe.deliver_to(None)
     bank.stripe.cards[CARD] = "processing"
@@ -198,13 +200,13 @@ async def test_a_payment_that_takes_its_time_is_only_looked_at(bank: Bank):
     assert keys_of(bank).count(bought["id"]) == 1
 
 
-async def test_more_than_stripe_takes_at_once_has_failed_with_its_word(bank: Bank):
+async def test_more_than_stripe_takes_at_once_has_failed_with_its_word(bank: Bank) -> None:
     here = await bank.shop()
     bought = await here.buy(1_000_000)
     await becomes(here, bought["id"], "failed", "amount_too_large")
 
 
-async def test_webhooks_twice_and_out_of_order_change_no_balance(bank: Bank):
+async def test_webhooks_twice_and_out_of_order_change_no_balance(bank: Bank) -> None:
     """Seeded: the same course of events every time."""
     here = await bank.shop()
     bank.stripe.plan = WebhookPlan(twice=0.7, out_of_order=0.7, delay_seconds=0.02)
@@ -255,7 +257,7 @@ async def recharges(here: Shop) -> list[tuple[str, str | None]]:
     return [(each["state"], each["reason"]) for each in reversed(listed)]
 
 
-async def test_one_recharge_however_many_sends_race(bank: Bank):
+async def test_one_recharge_however_many_sends_race(bank: Bank) -> None:
     """Spec L5: one for each crossing."""
     here = await bank.shop()
     await low(bank, here)
@@ -266,7 +268,7 @@ async def test_one_recharge_however_many_sends_race(bank: Bank):
     assert bank.charged((await purchases(here))[0]["id"]) == [1_000]
 
 
-async def test_a_failed_recharge_is_shown_and_asked_for_again_with_limits(bank: Bank):
+async def test_a_failed_recharge_is_shown_and_asked_for_again_with_limits(bank: Bank) -> None:
     """In the credits, the metrics and the history; four times for one crossing."""
     here = await bank.shop()
     before = await bank.metrics("trunkline_recharges_failed")
@@ -292,7 +294,7 @@ async def test_a_failed_recharge_is_shown_and_asked_for_again_with_limits(bank: 
     assert history.count("credits.purchase_failed") == 4
 
 
-async def test_a_recharge_that_works_the_second_time_is_shown_no_more(bank: Bank):
+async def test_a_recharge_that_works_the_second_time_is_shown_no_more(bank: Bank) -> None:
     here = await bank.shop()
     before = await bank.metrics("trunkline_recharges_failed")
     await low(bank, here, card="insufficient_funds")
@@ -306,7 +308,7 @@ async def test_a_recharge_that_works_the_second_time_is_shown_no_more(bank: Bank
     assert await here.balance() == 11_500_000
 
 
-async def test_a_recharge_that_is_no_longer_needed_lapses(bank: Bank):
+async def test_a_recharge_that_is_no_longer_needed_lapses(bank: Bank) -> None:
     here = await bank.shop()
     await low(bank, here, card="insufficient_funds")
     await asyncio.gather(*(here.start(number) for number in range(5)))
@@ -323,7 +325,7 @@ async def test_a_recharge_that_is_no_longer_needed_lapses(bank: Bank):
     assert await recharges(here) == [("failed", "insufficient_funds")]
 
 
-async def test_a_recharge_for_a_price_alone_is_asked_for_again(bank: Bank):
+async def test_a_recharge_for_a_price_alone_is_asked_for_again(bank: Bank) -> None:
     """Spec L5: the balance stays above the threshold, and no answer is covered."""
     here = await bank.shop()
     bought = await here.buy(2)
@@ -361,7 +363,7 @@ async def kept(bank: Bank) -> int:
     return len(await parts.context.log.read_stream(system, "unrouted:stripe:none"))
 
 
-async def test_what_is_not_authentic_is_refused_alike_and_leaves_a_counter(bank: Bank):
+async def test_what_is_not_authentic_is_refused_alike_and_leaves_a_counter(bank: Bank) -> None:
     here = await bank.shop()
     bank.stripe.deliver_to(None)
     bank.stripe.next_requests(WAIT)
@@ -415,7 +417,7 @@ async def test_what_is_not_authentic_is_refused_alike_and_leaves_a_counter(bank:
 )
 async def test_what_is_authentic_and_not_ours_is_acknowledged_and_kept_once(
     bank: Bank, body: bytes
-):
+) -> None:
     await bank.shop()
     noted, now = await kept(bank), int(bank.clock.now().timestamp())
     answered = [(await bank.notify(body, at=now + each)).status_code for each in (0, 0, 1)]
@@ -423,11 +425,12 @@ async def test_what_is_authentic_and_not_ours_is_acknowledged_and_kept_once(
     assert await kept(bank) == noted + 1
 
 
-async def test_money_of_another_amount_or_currency_books_nothing(bank: Bank):
+async def test_money_of_another_amount_or_currency_books_nothing(bank: Bank) -> None:
     here = await bank.shop()
     bank.stripe.deliver_to(None)
     now = int(bank.clock.now().timestamp())
-    for number, other in enumerate([{"amount_received": 399}, {"currency": "eur"}]):
+    others: list[dict[str, Any]] = [{"amount_received": 399}, {"currency": "eur"}]
+    for number, other in enumerate(others):
         bank.stripe.next_requests(WAIT)
         bought = await here.buy(2)
         await eventually(lambda: tried(here), number + 1)
@@ -443,7 +446,7 @@ async def test_money_of_another_amount_or_currency_books_nothing(bank: Bank):
     assert await here.balance() == 0
 
 
-async def test_another_orgs_purchase_is_not_found_through_ones_own_metadata(bank: Bank):
+async def test_another_orgs_purchase_is_not_found_through_ones_own_metadata(bank: Bank) -> None:
     here, there = await bank.shop(), await bank.shop()
     bank.stripe.deliver_to(None)
     bank.stripe.next_requests(WAIT)
@@ -461,12 +464,12 @@ async def test_another_orgs_purchase_is_not_found_through_ones_own_metadata(bank
     assert (await here.balance(), await there.balance()) == (0, 0)
 
 
-async def test_a_body_that_is_too_large_is_refused(bank: Bank):
+async def test_a_body_that_is_too_large_is_refused(bank: Bank) -> None:
     told = await bank.notify(b"x" * (4 * 1024 * 1024 + 1))
     assert told.status_code == 413
 
 
-async def test_a_server_that_is_down_while_stripe_calls_hears_it_later(bank: Bank):
+async def test_a_server_that_is_down_while_stripe_calls_hears_it_later(bank: Bank) -> None:
     """Stripe tries again; and a try of ours that finds nobody charges nothing."""
     here = await bank.shop()
     bank.stripe.next_requests(behaves())

@@ -107,14 +107,14 @@ async def killed_while_paying(
 
 async def test_a_server_killed_after_stripe_took_the_money_takes_it_once(
     installation: Installation,
-):
+) -> None:
     """Spec L5: the call is repeated with the purchase's own key."""
     assert await killed_while_paying(installation, "710000000000001") == (400, 4_000_000)
 
 
 async def test_with_a_fresh_key_for_every_try_the_same_kill_charges_again(
     installation: Installation,
-):
+) -> None:
     """The control: without the cure this must go wrong, or the test above proves nothing."""
     taken, balance = await killed_while_paying(installation, "710000000000002", "fresh-keys")
     assert (taken, balance) == (3 * 400, 4_000_000)

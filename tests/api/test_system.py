@@ -7,10 +7,12 @@ import pytest
 from api import system
 
 
-async def test_work_ends_also_where_its_cancellation_was_lost(monkeypatch: pytest.MonkeyPatch):
+async def test_work_ends_also_where_its_cancellation_was_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """As psycopg loses it now and then: what waits for a connection sees an error instead."""
     monkeypatch.setattr(system, "CANCELLED_AGAIN_SECONDS", 0.01)
-    lost = []
+    lost: list[asyncio.CancelledError] = []
 
     async def work() -> None:
         while len(lost) < 3:

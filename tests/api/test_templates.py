@@ -58,7 +58,9 @@ async def told(
     await trunkline.deliver(body)
 
 
-async def test_a_template_goes_in_the_nearest_language_and_says_in_which(trunkline: Trunkline):
+async def test_a_template_goes_in_the_nearest_language_and_says_in_which(
+    trunkline: Trunkline,
+) -> None:
     """Spec C8."""
     inbox = await paying(trunkline)
     await define(inbox.org, inbox.account, "ja", body="{{name}}様")
@@ -75,7 +77,9 @@ async def test_a_template_goes_in_the_nearest_language_and_says_in_which(trunkli
     await eventually(languages, ["ja", "en_US"])
 
 
-async def test_the_platforms_word_concerns_every_account_of_its_business(trunkline: Trunkline):
+async def test_the_platforms_word_concerns_every_account_of_its_business(
+    trunkline: Trunkline,
+) -> None:
     """Spec C8: and no other, nor another organisation's of another business."""
     org, other = await trunkline.organisation(), await trunkline.organisation("Other")
     accounts = [trunkline.account() for _ in range(4)]
@@ -99,7 +103,7 @@ async def test_the_platforms_word_concerns_every_account_of_its_business(trunkli
         assert len(await client.events(stream=f"account:whatsapp:{BUSINESS}")) == 1
 
 
-async def test_late_and_repeated_words_undo_nothing(trunkline: Trunkline):
+async def test_late_and_repeated_words_undo_nothing(trunkline: Trunkline) -> None:
     """Spec C8: the platform's time decides, and neither the order nor the number of deliveries."""
     org, account = await trunkline.organisation(), trunkline.account()
     await org.services("crm")
@@ -118,14 +122,14 @@ async def test_late_and_repeated_words_undo_nothing(trunkline: Trunkline):
     assert [each["data"]["state"] for each in changes] == ["approved", "paused", "approved"]
 
 
-async def test_the_platform_moves_a_template_into_another_category(trunkline: Trunkline):
+async def test_the_platform_moves_a_template_into_another_category(trunkline: Trunkline) -> None:
     """Spec C8, L2: later answers are priced by it."""
     org, account = await trunkline.organisation(), trunkline.account()
     await org.services("crm")
     await org.connect("crm", account, business_account_id=account)
     await define(org, account)
     field = "template_category_update"
-    moved = {"new_category": "MARKETING", "event": None}
+    moved: dict[str, Any] = {"new_category": "MARKETING", "event": None}
     await told(trunkline, at=now() + 5, business=account, field=field, **moved)
     template = await org.get(f"/v1/accounts/{account}/templates/hi/ja")
     assert (template["category"], template["state"]) == ("marketing", "approved")
@@ -134,7 +138,7 @@ async def test_the_platform_moves_a_template_into_another_category(trunkline: Tr
 @pytest.mark.parametrize("code", [132015, 132016])
 async def test_a_template_that_is_refused_as_paused_is_not_sent_again(
     trunkline: Trunkline, code: int
-):
+) -> None:
     """Spec C8: what the platform says when it is asked to send is its word as well."""
     inbox = await paying(trunkline)
     await define(inbox.org, inbox.account)
@@ -172,7 +176,9 @@ async def opted_out(inbox: Inbox) -> bool:
     return bool(chat["marketing_opt_out"])
 
 
-async def test_who_opted_out_gets_no_marketing_until_they_opt_in_again(trunkline: Trunkline):
+async def test_who_opted_out_gets_no_marketing_until_they_opt_in_again(
+    trunkline: Trunkline,
+) -> None:
     """Spec N5: and everything that is no marketing."""
     inbox = await paying(trunkline)
     await define(inbox.org, inbox.account, category="marketing")
@@ -193,7 +199,7 @@ async def test_who_opted_out_gets_no_marketing_until_they_opt_in_again(trunkline
 @pytest.mark.parametrize("told_by", ["answer", "status"])
 async def test_one_who_is_refused_for_it_is_recorded_as_opted_out(
     trunkline: Trunkline, told_by: str
-):
+) -> None:
     """Spec N5: whether the platform says so at once or later."""
     inbox = await paying(trunkline)
     await define(inbox.org, inbox.account, category="marketing")
@@ -214,7 +220,9 @@ async def test_one_who_is_refused_for_it_is_recorded_as_opted_out(
     await send(inbox)
 
 
-async def test_what_is_sent_again_is_marketing_once_the_platform_says_so(trunkline: Trunkline):
+async def test_what_is_sent_again_is_marketing_once_the_platform_says_so(
+    trunkline: Trunkline,
+) -> None:
     """Spec N5, L2: the category is the template's present one, for the wish as for the price."""
     inbox = await paying(trunkline)
     await define(inbox.org, inbox.account)
@@ -231,7 +239,7 @@ async def test_what_is_sent_again_is_marketing_once_the_platform_says_so(trunkli
     assert_problem(refused, 409, "opted_out")
 
 
-async def test_who_opts_out_is_not_sent_the_marketing_that_waits(trunkline: Trunkline):
+async def test_who_opts_out_is_not_sent_the_marketing_that_waits(trunkline: Trunkline) -> None:
     """Spec N5: it fails before it is sent, and what was charged for it is given back (L4)."""
     inbox = await paying(trunkline)
     await define(inbox.org, inbox.account, category="marketing")
@@ -253,7 +261,7 @@ async def types(inbox: Inbox, stored_type: str) -> int:
 # The list.
 
 
-async def test_an_accounts_templates_are_listed_page_by_page(trunkline: Trunkline):
+async def test_an_accounts_templates_are_listed_page_by_page(trunkline: Trunkline) -> None:
     """Contract, conventions."""
     org, account = await trunkline.organisation(), trunkline.account()
     await org.services("crm")
@@ -269,7 +277,7 @@ async def test_an_accounts_templates_are_listed_page_by_page(trunkline: Trunklin
     assert rest["items"][0] == await org.get(f"{path}/hi/ja")
 
 
-async def test_what_a_put_leaves_out_keeps_its_value(trunkline: Trunkline):
+async def test_what_a_put_leaves_out_keeps_its_value(trunkline: Trunkline) -> None:
     """Contract, conventions."""
     org, account = await trunkline.organisation(), trunkline.account()
     await org.services("crm")

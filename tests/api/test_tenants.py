@@ -94,7 +94,7 @@ async def ask(office: Office, operation: Operation, where: str, **others: str) -
     return await office.admin.call(method, path, json=body)
 
 
-async def test_anothers_id_is_answered_like_nobodys(acme: Office, other: Office):
+async def test_anothers_id_is_answered_like_nobodys(acme: Office, other: Office) -> None:
     """Section 7: unknown ids and other orgs' ids look the same, and are 404 in a path."""
     tried = await places(other.admin.http)
     assert len(tried) > 40
@@ -111,7 +111,9 @@ async def test_anothers_id_is_answered_like_nobodys(acme: Office, other: Office)
         assert set(answer.headers) == set(expected.headers), told
 
 
-async def test_all_of_anothers_ids_together_are_answered_like_nobodys(acme: Office, other: Office):
+async def test_all_of_anothers_ids_together_are_answered_like_nobodys(
+    acme: Office, other: Office
+) -> None:
     for method, template in await operations(other.admin.http):
         if is_public(template) or not any(f"{{{name}}}" in template for name in NOBODYS):
             continue
@@ -131,7 +133,7 @@ async def test_all_of_anothers_ids_together_are_answered_like_nobodys(acme: Offi
         assert (answer.status_code, theirs) == (404, nobodys), (method, template)
 
 
-async def test_who_holds_an_account_is_not_told(acme: Office, other: Office):
+async def test_who_holds_an_account_is_not_told(acme: Office, other: Office) -> None:
     """Spec S15."""
     answer = await ask(other, ("POST", "/v1/channels"), "body", account_id=acme.names["account_id"])
     assert answer.json() == {
@@ -143,7 +145,7 @@ async def test_who_holds_an_account_is_not_told(acme: Office, other: Office):
     }
 
 
-async def test_a_filter_that_names_anothers_finds_nothing(acme: Office, other: Office):
+async def test_a_filter_that_names_anothers_finds_nothing(acme: Office, other: Office) -> None:
     chats = other.path("/v1/services/{service}/chats")
     for query, mine in (
         ("channel={channel_id}", 1),
@@ -160,7 +162,7 @@ async def test_a_filter_that_names_anothers_finds_nothing(acme: Office, other: O
         assert (bool(mine_), theirs) == (True, [])
 
 
-async def test_anothers_cursor_shows_only_what_is_ones_own(acme: Office, other: Office):
+async def test_anothers_cursor_shows_only_what_is_ones_own(acme: Office, other: Office) -> None:
     async def ids(office: Office, path: str, cursor: str = "") -> list[str]:
         query = f"?limit=1&cursor={cursor}" if cursor else "?limit=200"
         page = await office.admin.get(f"{office.path(path)}{query}")
@@ -178,7 +180,7 @@ async def test_anothers_cursor_shows_only_what_is_ones_own(acme: Office, other: 
         assert not mine & set(await ids(acme, path))
 
 
-async def test_lists_and_logs_hold_nothing_of_another(acme: Office, other: Office):
+async def test_lists_and_logs_hold_nothing_of_another(acme: Office, other: Office) -> None:
     """Every list, with the ids and names of the other office searched in its bytes."""
     theirs = {acme.names[name] for name in NOBODYS} | {acme.admin.user_id}
     for method, template in await operations(other.admin.http):
@@ -190,7 +192,7 @@ async def test_lists_and_logs_hold_nothing_of_another(acme: Office, other: Offic
         assert not [each for each in theirs if each in answer.text], template
 
 
-async def test_a_key_belongs_to_its_organisation_alone(acme: Office, other: Office):
+async def test_a_key_belongs_to_its_organisation_alone(acme: Office, other: Office) -> None:
     """Contract: revoking or listing is of one's own keys; making one is for one's own users."""
     shown = (await other.admin.get("/v1/api-keys"))["items"]
     assert acme.names["key_id"] not in [key["id"] for key in shown]

@@ -1,5 +1,7 @@
 """Unread counters per user, and customers nobody wants to hear (C6, C7)."""
 
+from typing import Any
+
 from tests.api.conftest import Trunkline
 from tests.api.deliveries import echo_delivery, eventually, now
 from tests.api.test_inbox import Inbox, inbox_of
@@ -8,7 +10,7 @@ from tests.api.test_sharing import texts
 NOTHING: tuple[int, dict[str, int]] = (0, {})
 
 
-async def test_each_user_has_counters_of_their_own(trunkline: Trunkline):
+async def test_each_user_has_counters_of_their_own(trunkline: Trunkline) -> None:
     """Spec C6. A visit of the service has seen everything, one of a chat that chat."""
     inbox = await inbox_of(trunkline)
     yui = await inbox.org.user("agent", {"crm": "reply"})
@@ -30,7 +32,7 @@ async def test_each_user_has_counters_of_their_own(trunkline: Trunkline):
 
 async def test_reading_is_no_visit_and_a_reply_visits_its_chat_for_its_author(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec C6."""
     inbox = await inbox_of(trunkline)
     yui = await inbox.org.user("agent", {"crm": "reply"})
@@ -47,7 +49,7 @@ async def test_reading_is_no_visit_and_a_reply_visits_its_chat_for_its_author(
     assert await inbox.unread() == (2, {"A": 1, "B": 1})
 
 
-async def test_the_list_and_the_chat_show_the_same_counters(trunkline: Trunkline):
+async def test_the_list_and_the_chat_show_the_same_counters(trunkline: Trunkline) -> None:
     """Spec C6."""
     inbox = await inbox_of(trunkline)
     for customer in "ABA":
@@ -59,7 +61,7 @@ async def test_the_list_and_the_chat_show_the_same_counters(trunkline: Trunkline
     assert visited["unread"] == 0
 
 
-async def test_a_user_starts_where_they_got_access_to_the_service(trunkline: Trunkline):
+async def test_a_user_starts_where_they_got_access_to_the_service(trunkline: Trunkline) -> None:
     """Spec C6."""
     inbox = await inbox_of(trunkline, "crm", "desk")
     late = await inbox.org.user("agent", {"desk": "reply"})
@@ -73,7 +75,7 @@ async def test_a_user_starts_where_they_got_access_to_the_service(trunkline: Tru
     assert await inbox.unread() == (2, {"A": 2})
 
 
-async def test_services_count_for_themselves(trunkline: Trunkline):
+async def test_services_count_for_themselves(trunkline: Trunkline) -> None:
     """Spec C6."""
     inbox = await inbox_of(trunkline, "crm", "desk")
     await inbox.hear("A")
@@ -84,7 +86,7 @@ async def test_services_count_for_themselves(trunkline: Trunkline):
 
 async def test_messages_that_came_while_the_service_was_away_count_on_its_return(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec C6."""
     inbox = await inbox_of(trunkline, "crm", "desk")
     await inbox.hear("A")
@@ -98,7 +100,7 @@ async def test_messages_that_came_while_the_service_was_away_count_on_its_return
     assert await inbox.unread(service="desk") == (2, {"A": 1, "B": 1})
 
 
-async def test_echoes_replies_and_receipts_are_not_counted(trunkline: Trunkline):
+async def test_echoes_replies_and_receipts_are_not_counted(trunkline: Trunkline) -> None:
     """Spec C6: only what customers write."""
     inbox = await inbox_of(trunkline, "crm", "desk")
     await inbox.hear("A", hours_ago=1)
@@ -109,7 +111,7 @@ async def test_echoes_replies_and_receipts_are_not_counted(trunkline: Trunkline)
         return str((await inbox.org.messages("desk", inbox.chats["A"]))[-1]["status"])
 
     await eventually(fate, "read")
-    echo = {"account_id": inbox.account, "phone": "12025551065", "timestamp": now()}
+    echo: dict[str, Any] = {"account_id": inbox.account, "phone": "12025551065", "timestamp": now()}
     await trunkline.deliver(echo_delivery("from the phone", wamid="wamid.echo", **echo))
     assert await inbox.unread() == NOTHING
 
@@ -119,7 +121,7 @@ async def test_echoes_replies_and_receipts_are_not_counted(trunkline: Trunkline)
 
 async def test_a_blocked_customer_is_recorded_but_shown_only_under_blocked(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec C7. Per service, like owner and status."""
     inbox = await inbox_of(trunkline, "crm", "desk")
     await inbox.hear("A", hours_ago=1)
@@ -136,7 +138,7 @@ async def test_a_blocked_customer_is_recorded_but_shown_only_under_blocked(
 
 async def test_what_a_blocked_customer_wrote_counts_neither_then_nor_later(
     trunkline: Trunkline,
-):
+) -> None:
     """Spec C6, C7."""
     inbox = await inbox_of(trunkline)
     await inbox.hear("A", hours_ago=3)
@@ -150,7 +152,7 @@ async def test_what_a_blocked_customer_wrote_counts_neither_then_nor_later(
     assert await inbox.unread() == (1, {"A": 1})
 
 
-async def test_writing_to_a_customer_one_has_blocked_is_refused(trunkline: Trunkline):
+async def test_writing_to_a_customer_one_has_blocked_is_refused(trunkline: Trunkline) -> None:
     """Spec C7. Another service may write."""
     inbox = await inbox_of(trunkline, "crm", "desk")
     await inbox.hear("A", hours_ago=1)

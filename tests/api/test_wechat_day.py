@@ -103,7 +103,9 @@ async def world(
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_conversation_that_two_services_see_and_one_answers(world: World, mode: str):
+async def test_a_conversation_that_two_services_see_and_one_answers(
+    world: World, mode: str
+) -> None:
     """Spec S3, S4, C15. WeChat tells nothing of what became of an answer."""
     account = next(each for each in world.accounts if each.mode == mode)
     acme = await world.business(account)
@@ -119,7 +121,7 @@ async def test_a_conversation_that_two_services_see_and_one_answers(world: World
         assert ("今天已经发货。" in str(answer)) == (service == "crm")
 
 
-async def test_the_address_can_be_registered_in_the_console(world: World):
+async def test_the_address_can_be_registered_in_the_console(world: World) -> None:
     """Spec P1."""
     account = next(world.accounts)
     acme = await world.business(account)
@@ -127,7 +129,7 @@ async def test_the_address_can_be_registered_in_the_console(world: World):
     assert await world.fake.register_webhook(base, account_id=acme.account_id)
 
 
-async def test_two_answers_of_the_same_words_are_two_messages(world: World):
+async def test_two_answers_of_the_same_words_are_two_messages(world: World) -> None:
     """WeChat gives no id that could tell them apart; ours does."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
@@ -143,7 +145,7 @@ async def test_two_answers_of_the_same_words_are_two_messages(world: World):
 @pytest.mark.parametrize("is_handed_out", [False, True])
 async def test_a_token_that_ends_in_the_middle_loses_and_doubles_nothing(
     world: World, is_handed_out: bool
-):
+) -> None:
     """Spec N3. Another one is demanded only where the endpoint goes on giving out the dead one."""
     account = next(world.accounts)
     acme = await world.business(account)
@@ -159,7 +161,7 @@ async def test_a_token_that_ends_in_the_middle_loses_and_doubles_nothing(
     assert await acme.deferred() == set()
 
 
-async def test_several_dispatchers_share_one_token(world: World):
+async def test_several_dispatchers_share_one_token(world: World) -> None:
     """One of them asks for it, whenever it ends."""
     account = next(world.accounts)
     acme = await world.business(account)
@@ -184,7 +186,7 @@ async def test_several_dispatchers_share_one_token(world: World):
         assert await acme.sent_texts(customer) == ["first", "second"]
 
 
-async def test_no_token_stands_in_the_log_or_in_the_database(world: World):
+async def test_no_token_stands_in_the_log_or_in_the_database(world: World) -> None:
     """P4."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
@@ -203,7 +205,7 @@ async def test_no_token_stands_in_the_log_or_in_the_database(world: World):
 # Trouble.
 
 
-async def test_an_outage_loses_nothing_doubles_nothing_and_keeps_the_order(world: World):
+async def test_an_outage_loses_nothing_doubles_nothing_and_keeps_the_order(world: World) -> None:
     """Spec N3, N4. What customers write meanwhile arrives."""
     acme = await world.business()
     kim, lee = await world.hear(acme, KIM, "hello"), await world.hear(acme, LEE, "hello")
@@ -223,7 +225,7 @@ async def test_an_outage_loses_nothing_doubles_nothing_and_keeps_the_order(world
     assert await acme.sent_texts(LEE) == ["lee 0", "lee 1", "lee 2"]
 
 
-async def test_a_lost_answer_leaves_a_message_uncertain(world: World):
+async def test_a_lost_answer_leaves_a_message_uncertain(world: World) -> None:
     """Spec N3: there is no key and no echo, so only a person may send it again."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
@@ -237,7 +239,7 @@ async def test_a_lost_answer_leaves_a_message_uncertain(world: World):
     await eventually(acme.sent_texts, ["first", "lost", "lost"])
 
 
-async def test_the_sixth_message_is_refused_until_the_customer_writes_again(world: World):
+async def test_the_sixth_message_is_refused_until_the_customer_writes_again(world: World) -> None:
     """Spec N1: WeChat's own counting has the last word."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
@@ -256,7 +258,7 @@ async def test_the_sixth_message_is_refused_until_the_customer_writes_again(worl
 )
 async def test_a_refusal_stands_at_the_message_and_the_next_goes_out(
     world: World, code: int, reason: str
-):
+) -> None:
     """Spec N1, N3."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
@@ -271,7 +273,7 @@ async def test_a_refusal_stands_at_the_message_and_the_next_goes_out(
     assert await acme.health() == ("ok", None)
 
 
-async def test_a_limit_is_waited_for_and_nothing_overtakes(world: World):
+async def test_a_limit_is_waited_for_and_nothing_overtakes(world: World) -> None:
     """Spec N3, N4."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
@@ -285,7 +287,7 @@ async def test_a_limit_is_waited_for_and_nothing_overtakes(world: World):
 # Accounts.
 
 
-async def test_an_address_that_is_not_in_the_accounts_list_is_named(world: World):
+async def test_an_address_that_is_not_in_the_accounts_list_is_named(world: World) -> None:
     """Spec S15: the missing prerequisite."""
     account = next(world.accounts)
     org = await organisation(world.parts, world.http)
@@ -312,7 +314,9 @@ async def test_an_address_that_is_not_in_the_accounts_list_is_named(world: World
     await eventually(acme.sent_texts, ["hi"])
 
 
-async def test_a_secret_that_was_reset_stops_the_account_until_there_is_another(world: World):
+async def test_a_secret_that_was_reset_stops_the_account_until_there_is_another(
+    world: World,
+) -> None:
     """Spec N3, S12."""
     account = next(world.accounts)
     acme = await world.business(account)

@@ -42,7 +42,7 @@ async def messenger(trunkline: Trunkline) -> tuple[Client, list[str]]:
     return org, pages
 
 
-async def test_a_chats_window_follows_the_chosen_rule(trunkline: Trunkline):
+async def test_a_chats_window_follows_the_chosen_rule(trunkline: Trunkline) -> None:
     """Spec N1, N2: for one account, or for all of a platform; what was chosen is an event."""
     org, pages = await messenger(trunkline)
     assert await days_open(org) == [1, 1]
@@ -57,7 +57,7 @@ async def test_a_chats_window_follows_the_chosen_rule(trunkline: Trunkline):
     assert rules == [HUMAN, HUMAN, "messenger/1"]
 
 
-async def test_a_rule_holds_from_its_date_on(trunkline: Trunkline):
+async def test_a_rule_holds_from_its_date_on(trunkline: Trunkline) -> None:
     """Spec N1."""
     org, _ = await messenger(trunkline)
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).timestamp()
@@ -67,7 +67,7 @@ async def test_a_rule_holds_from_its_date_on(trunkline: Trunkline):
     assert await days_open(org) == [7, 7]
 
 
-async def test_what_can_be_chosen_and_what_was(trunkline: Trunkline):
+async def test_what_can_be_chosen_and_what_was(trunkline: Trunkline) -> None:
     org = await organisation(trunkline)
     page = new_account("messenger")
     await connect(org, "messenger", page)
@@ -97,7 +97,7 @@ async def test_what_can_be_chosen_and_what_was(trunkline: Trunkline):
 )
 async def test_a_wrong_choice_is_refused(
     trunkline: Trunkline, body: dict[str, Any], status: int, field: str | None
-):
+) -> None:
     org, page = await organisation(trunkline), new_account("messenger")
     await connect(org, "messenger", page)
     body = {name: page if value == "PAGE" else value for name, value in body.items()}
@@ -105,7 +105,7 @@ async def test_a_wrong_choice_is_refused(
     assert await org.events(stream="rules") == []
 
 
-async def test_only_an_admin_chooses(trunkline: Trunkline):
+async def test_only_an_admin_chooses(trunkline: Trunkline) -> None:
     """Contract, Authentication."""
     org = await organisation(trunkline)
     for role in ("supervisor", "agent", "auditor"):

@@ -52,7 +52,7 @@ class Till(Shop):
         """A customer writes; their chat."""
         at = int(self.clock.now().timestamp()) - seconds_ago
         item = text_item("Hi", wamid=new_wamid(), phone=phone, timestamp=at)
-        whole = {
+        whole: dict[str, Any] = {
             "contacts": [{"profile": {"name": "Kim"}, "wa_id": phone, **contact}],
             "messages": [item],
         }
@@ -75,7 +75,7 @@ class Till(Shop):
             "type": "text",
             "text": {"body": "Hi"},
         }
-        whole = {"contacts": [{"user_id": user_id}], "messages": [item]}
+        whole: dict[str, Any] = {"contacts": [{"user_id": user_id}], "messages": [item]}
         await self.trunkline.deliver(delivery(account_id=self.account, **whole))
         await self.admin.settled()
         (chat,) = await self.admin.chats("crm")

@@ -15,13 +15,15 @@ STREAMS = ("text/event-stream", "application/x-ndjson")
 _FORMATS = FormatChecker(formats=())
 
 
-@_FORMATS.checks("date-time", raises=ValueError)
 def _is_utc(value: object) -> bool:
     """Contract: times are RFC 3339 in UTC, with a Z."""
     if not isinstance(value, str):
         return True
     datetime.fromisoformat(value)
     return re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", value) is not None
+
+
+_FORMATS.checks("date-time", raises=ValueError)(_is_utc)
 
 
 @dataclass

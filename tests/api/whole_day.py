@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import httpx
 from msgspec.structs import replace
@@ -234,7 +235,7 @@ async def whole_day(
         await day.come_back()
         stack.push_async_callback(day.go_down)
         await client.services(SERVICE)
-        account = {
+        account: dict[str, Any] = {
             "business_account_id": None,
             "platform": platform,
             "credentials": dict(one.credentials),

@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from domain import chain
 
-FIRST = {
+FIRST: dict[str, Any] = {
     "org_id": b"org_7f3a",
     "position": 1,
     "stream": "chat:花子".encode(),
@@ -37,12 +38,12 @@ FIRST_LEAF = (
 FIRST_HASH = bytes.fromhex("497c1a47f6eca526f0d7f76de938fef7947e593b2c85577b6956b1979a099256")
 
 
-def test_the_first_event_of_a_log():
+def test_the_first_event_of_a_log() -> None:
     assert chain.link(bytes(32), **FIRST) == FIRST_HASH
     assert hashlib.sha256(bytes(32) + hashlib.sha256(FIRST_LEAF).digest()).digest() == FIRST_HASH
 
 
-def test_an_event_on_top_of_another():
+def test_an_event_on_top_of_another() -> None:
     second = FIRST | {"position": 2, "version": 2, "data": b""}
     leaf = FIRST_LEAF[:13] + b"\x00\x00\x00\x00\x00\x00\x00\x02" + FIRST_LEAF[21:36]
     leaf += b"\x00\x00\x00\x02" + FIRST_LEAF[40:-20] + b"\x00\x00\x00\x00"
@@ -51,17 +52,17 @@ def test_an_event_on_top_of_another():
 
 
 @pytest.mark.parametrize("field", FIRST)
-def test_every_field_counts(field: str):
+def test_every_field_counts(field: str) -> None:
     value = FIRST[field]
     changed = FIRST | {field: value + 1 if isinstance(value, int) else value + b"x"}
     assert chain.link(bytes(32), **changed) != FIRST_HASH
 
 
-def test_nothing_moves_from_one_field_to_the_next():
+def test_nothing_moves_from_one_field_to_the_next() -> None:
     moved = FIRST | {"org_id": b"org_7f3", "stream": b"a" + FIRST["stream"]}
     assert chain.link(bytes(32), **moved) != FIRST_HASH
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
-def test_a_time_survives_as_microseconds(time: datetime):
+def test_a_time_survives_as_microseconds(time: datetime) -> None:
     assert chain.moment(chain.microseconds(time)) == time

@@ -28,7 +28,7 @@ OWN = replace(
 )
 
 
-def rule_for(account: str, at: object, *chosen: PricingChosen) -> str:
+def rule_for(account: str, at: datetime, *chosen: PricingChosen) -> str:
     return pricing_for(fold(ChosenRules, *chosen), account, at=at).rule
 
 
@@ -48,7 +48,7 @@ def test_l7_without_a_choice_it_is_the_default_whatever_the_calendar_says() -> N
 )
 @pytest.mark.parametrize("chosen", [(GENERAL, OWN), (OWN, GENERAL)])
 def test_l7_an_accounts_own_choice_comes_before_the_organisations(
-    account: str, at: object, rule: str, chosen: tuple[PricingChosen, ...]
+    account: str, at: datetime, rule: str, chosen: tuple[PricingChosen, ...]
 ) -> None:
     assert rule_for(account, at, *chosen) == rule
 

@@ -91,10 +91,11 @@ def test_what_is_made_has_the_form_that_the_platform_wants() -> None:
 
 
 def test_seeds_that_differ_make_secrets_that_differ() -> None:
-    keys = {
-        made("wechat", {"mode": "secure"}, lambda _, n=n: bytes([n] * 32))["encoding_aes_key"]  # type: ignore[misc]
-        for n in range(256)
-    }
+    def key(number: int) -> str:
+        secrets = made("wechat", {"mode": "secure"}, lambda _: bytes([number] * 32))
+        return secrets["encoding_aes_key"]
+
+    keys = {key(number) for number in range(256)}
     assert len(keys) == 256
 
 

@@ -36,7 +36,7 @@ THREE_GP = b"\x00\x00\x00\x18ftyp3gp4" + bytes(20)
         (b"RIFF\x00\x00\x00\x00AVI ", None),
     ],
 )
-def test_its_beginning_tells_what_it_is(head: bytes, mime_type: str | None):
+def test_its_beginning_tells_what_it_is(head: bytes, mime_type: str | None) -> None:
     assert detect(head) == mime_type
 
 
@@ -59,17 +59,17 @@ def test_its_beginning_tells_what_it_is(head: bytes, mime_type: str | None):
 )
 def test_what_it_is_called_counts_only_where_it_fits(
     called: str | None, head: bytes, mime_type: str | None
-):
+) -> None:
     assert agreed(called, head) == mime_type
 
 
-def test_how_it_is_shown_follows_from_its_type():
+def test_how_it_is_shown_follows_from_its_type() -> None:
     types = ("image/png", "audio/ogg", "video/mp4", "application/pdf", "text/plain")
     assert [kind_of(each) for each in types] == ["image", "audio", "video", "document", "document"]
 
 
 @pytest.mark.parametrize("pieces", [[], [b"a"], [b"a"] * 100, [b"a" * 1000, b"b"]])
-async def test_the_head_is_looked_at_and_nothing_is_lost(pieces: list[bytes]):
+async def test_the_head_is_looked_at_and_nothing_is_lost(pieces: list[bytes]) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for piece in pieces:
             yield piece

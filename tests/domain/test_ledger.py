@@ -1,7 +1,7 @@
 """The prepaid ledger: bought, charged, given back, corrected, recharged (L2–L5)."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
@@ -23,7 +23,16 @@ from domain.refusal import Invalid
 from tests.scenario import fold, given
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
-WHEN = {"at": AT, "month": "2026-11"}
+
+
+class When(TypedDict):
+    """The moment of a booking, and the month in whose books it stands."""
+
+    at: datetime
+    month: str
+
+
+WHEN: When = {"at": AT, "month": "2026-11"}
 MANUAL = ProviderTerms(name="manual", confirms_at_once=True)
 BANK = ProviderTerms(name="bank", confirms_at_once=False)
 
@@ -158,7 +167,7 @@ def test_the_allowances_of_old_months_are_forgotten() -> None:
 
 def test_l3_a_correction_has_a_reason_and_leaves_nothing_below_zero() -> None:
     minus = BalanceAdjusted(micro_usd=-500, reason="Goodwill", user_id="ada", **WHEN)
-    asked = {"micro_usd": -500, "user_id": "ada", **WHEN}
+    asked: dict[str, Any] = {"micro_usd": -500, "user_id": "ada", **WHEN}
     given(bought(1)).when(ledger.adjust, reason=" Goodwill ", **asked).then(minus)
     given().when(ledger.adjust, reason="Goodwill", **asked).then_refused(
         InsufficientCredits, needed_micro_usd=500, balance_micro_usd=0
@@ -168,7 +177,7 @@ def test_l3_a_correction_has_a_reason_and_leaves_nothing_below_zero() -> None:
 
 
 def test_l3_no_correction_makes_the_balance_larger_than_can_be_kept() -> None:
-    asked = {"reason": "Goodwill", "user_id": None, **WHEN}
+    asked: dict[str, Any] = {"reason": "Goodwill", "user_id": None, **WHEN}
     room = ledger.BALANCE_MICRO_USD_MAX - 2_000_000
     rest = BalanceAdjusted(micro_usd=room, reason="Goodwill", **WHEN)
     story = given(bought(1)).when(ledger.adjust, micro_usd=room, **asked).then(rest)

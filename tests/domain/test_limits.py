@@ -18,19 +18,21 @@ from domain.windows import DEFAULT_WINDOW_RULES
         ("wechat", "猫" * 682 + "ab"),  # Three bytes each.
     ],
 )
-def test_the_longest_text_passes_and_one_more_character_does_not(platform: str, longest: str):
+def test_the_longest_text_passes_and_one_more_character_does_not(
+    platform: str, longest: str
+) -> None:
     require_text(platform, longest)
     with pytest.raises(Invalid) as refused:
         require_text(platform, longest + "a")
     assert platform in str(refused.value.facts)
 
 
-def test_half_a_character_is_measured_and_breaks_nothing():
+def test_half_a_character_is_measured_and_breaks_nothing() -> None:
     require_text("line", "\ud800")
     require_text("wechat", "\ud800")
 
 
-def test_every_platform_has_its_limits():
+def test_every_platform_has_its_limits() -> None:
     assert set(LIMITS) == set(DEFAULT_WINDOW_RULES)
 
 
@@ -38,7 +40,7 @@ def test_every_platform_has_its_limits():
 
 
 @pytest.mark.parametrize("platform", LIMITS)
-def test_a_file_is_taken_up_to_its_limit_and_no_further(platform: str):
+def test_a_file_is_taken_up_to_its_limit_and_no_further(platform: str) -> None:
     for kind, limit in LIMITS[platform].files.items():
         mime_type = limit.types[0] if limit.types else "application/pdf"
         require_file(platform, kind, mime_type=mime_type, byte_count=limit.bytes_max)
@@ -50,7 +52,7 @@ def test_a_file_is_taken_up_to_its_limit_and_no_further(platform: str):
                 require_file(platform, kind, mime_type="text/html", byte_count=1)
 
 
-def test_what_a_platform_does_not_know_is_refused_by_its_name():
+def test_what_a_platform_does_not_know_is_refused_by_its_name() -> None:
     with pytest.raises(Invalid, match="sticker on line"):
         require_file("line", "sticker", mime_type="image/webp", byte_count=1)
     with pytest.raises(Invalid, match="location cannot be sent on wechat"):
@@ -72,7 +74,7 @@ def test_what_a_platform_does_not_know_is_refused_by_its_name():
 )
 def test_a_caption_goes_where_there_are_captions(
     platform: str, kind: str, length: int, is_taken: bool
-):
+) -> None:
     if is_taken:
         require_caption(platform, kind, "x" * length)
         return

@@ -26,11 +26,11 @@ from domain.purchase import (
     PurchaseRequested,
     RechargeLapsed,
 )
-from tests.domain.test_ledger import charged, configured
+from tests.domain.test_ledger import When, charged, configured
 from tests.scenario import fold, given
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
-WHEN = {"at": AT, "month": "2026-11"}
+WHEN: When = {"at": AT, "month": "2026-11"}
 STRIPE = ProviderTerms(name="stripe", confirms_at_once=False)
 TAKEN = PaymentTaken(micro_usd=4_000_000)
 DECLINED = PaymentRefused(reason="insufficient_funds", may_ask_anew=True)
@@ -91,8 +91,8 @@ def test_l5_an_unknown_purchase_is_nothing() -> None:
 
 def test_l5_another_amount_than_was_asked_for_is_not_booked() -> None:
     other = PaymentTaken(micro_usd=3_990_000)
-    story = given(requested()).when(payment.record_answer, **answered(other))
-    story = story.then(failed("amount_differs"))
+    decided = given(requested()).when(payment.record_answer, **answered(other))
+    story = decided.then(failed("amount_differs"))
     story.when(payment.record_answer, **answered(other)).then_nothing()
 
 
@@ -107,8 +107,8 @@ def test_l5_what_is_not_settled_is_tried_eight_times_with_longer_and_longer_paus
 
 
 def test_l5_two_processes_that_ask_at_once_count_one_try() -> None:
-    story = given(requested()).when(payment.record_answer, **answered(LOST, tries=0))
-    story = story.then(deferred(1, TRY_PAUSES[0]))
+    decided = given(requested()).when(payment.record_answer, **answered(LOST, tries=0))
+    story = decided.then(deferred(1, TRY_PAUSES[0]))
     story.when(payment.record_answer, **answered(LOST, tries=0)).then_nothing()
 
 
@@ -177,9 +177,9 @@ def anew(**more: Any) -> dict[str, Any]:
 
 
 def test_l5_a_declined_recharge_is_asked_for_anew_later_and_not_by_the_next_answer() -> None:
-    story = given(*LOW).when(payment.record_answer, **answered(DECLINED))
+    decided = given(*LOW).when(payment.record_answer, **answered(DECLINED))
     retry_at = AT + RECHARGE_PAUSES[0]
-    story = story.then(failed(retry_at=retry_at))
+    story = decided.then(failed(retry_at=retry_at))
     recharged = {"purchase_id": "r", "provider": STRIPE, **WHEN}
     story.when(ledger.recharge, **recharged).then_nothing()
     story.when(payment.recharge_anew, **anew(at=retry_at - timedelta(seconds=1))).then_nothing()
@@ -202,6 +202,7 @@ def test_l5_a_recharge_is_asked_for_four_times_for_one_crossing() -> None:
         events.append(event)
     assert pauses == [*RECHARGE_PAUSES, None]
     above = fold(Credits, *events, requested("x"), paid("x"))  # 2 credits: above.
+    assert above.purchases.failed_recharge is not None
     assert above.purchases.failed_recharge.tries == 0
     assert not above.recharged
 
@@ -227,8 +228,8 @@ def test_l5_what_an_admin_buys_is_not_asked_for_anew() -> None:
     ],
 )
 def test_l5_a_recharge_that_is_no_longer_needed_lapses(between: tuple[Event, ...]) -> None:
-    story = given(*LOW, failed(retry_at=AT), *between).when(payment.recharge_anew, **anew())
-    story = story.then(RechargeLapsed(purchase_id="p", at=AT))
+    decided = given(*LOW, failed(retry_at=AT), *between).when(payment.recharge_anew, **anew())
+    story = decided.then(RechargeLapsed(purchase_id="p", at=AT))
     story.when(payment.recharge_anew, **anew()).then_nothing()
 
 
@@ -238,10 +239,10 @@ SHORT = {"purchase_id": "p", "provider": STRIPE, "needed_micro_usd": 6_000_000}
 def test_l5_a_recharge_for_a_price_is_asked_for_anew_until_the_price_is_covered() -> None:
     """Above the threshold all the while: the price alone is why."""
     asked = requested(recharge=True, user_id=None, needed_micro_usd=6_000_000)
-    story = given(paid("first"), configured(1, 2)).when(ledger.recharge, **SHORT, **WHEN)
-    story = story.then(asked).when(payment.record_answer, **answered(DECLINED))
+    decided = given(paid("first"), configured(1, 2)).when(ledger.recharge, **SHORT, **WHEN)
+    declined = decided.then(asked).when(payment.record_answer, **answered(DECLINED))
     retry_at = AT + RECHARGE_PAUSES[0]
-    story = story.then(failed(retry_at=retry_at))
+    story = declined.then(failed(retry_at=retry_at))
     again = requested("q", recharge=True, user_id=None, at=retry_at, needed_micro_usd=6_000_000)
     retried = story.when(payment.recharge_anew, **anew(at=retry_at)).then(again)
     retried.when(payment.recharge_anew, **anew(at=retry_at)).then_nothing()

@@ -136,7 +136,7 @@ def test_n3_an_attempt_of_before_there_were_keys_is_uncertain() -> None:
     "answer", [Deferred(reason="not_reached"), AccountStopped(reason="credentials", code=401)]
 )
 def test_n3_that_it_may_have_been_taken_is_not_forgotten_by_later_attempts(
-    answer: SendAnswer,
+    answer: Deferred | AccountStopped,
 ) -> None:
     """The lifetime counts from the first attempt that was not answered."""
     later = NOON + HOUR

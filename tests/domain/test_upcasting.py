@@ -12,20 +12,20 @@ from domain.event import EVENT_CLASSES, Event, decode, decode_as_stored, encode,
 from tests.domain.every_event import EVERY_EVENT, any_event
 
 
-class NameV1(Event):
+class NameV1(Event, frozen=True):
     """As it was written first."""
 
     name: str
 
 
-class NameV2(Event):
+class NameV2(Event, frozen=True):
     """Then there were two parts."""
 
     given: str
     family: str
 
 
-class NameV3(Event):
+class NameV3(Event, frozen=True):
     """And then a language."""
 
     given: str
@@ -47,7 +47,7 @@ def in_english(event: NameV2) -> NameV3:
 @pytest.fixture(scope="module", autouse=True)
 def three_versions() -> Iterator[None]:
     """An event that has had three versions, known to this module alone."""
-    versions = (NameV1, NameV2, NameV3)
+    versions: tuple[type[Event], ...] = (NameV1, NameV2, NameV3)
     for version, event_class in enumerate(versions, start=1):
         stored_as("person.named", version=version)(event_class)
     upcast(NameV1)(split)

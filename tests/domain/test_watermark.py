@@ -1,6 +1,7 @@
 """Receipts that name no message: whatever the order, the same is read (C11, C15)."""
 
 from datetime import datetime
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,9 +80,13 @@ RAISED = st.lists(st.tuples(st.sampled_from(["delivered", "read"]), TIMES), max_
 
 
 @given(SENT, RAISED, st.randoms(use_true_random=False))
-def test_in_whatever_order_they_come_the_same_is_known(sent, raised, random) -> None:  # type: ignore[no-untyped-def]
+def test_in_whatever_order_they_come_the_same_is_known(
+    sent: list[datetime], raised: list[tuple[str, datetime]], random: Random
+) -> None:
     """Which messages have which status, and when the customer last read."""
-    said = [("sent", bytes([number]), at) for number, at in enumerate(sent)]
+    said: list[tuple[str, bytes | str, datetime]] = [
+        ("sent", bytes([number]), at) for number, at in enumerate(sent)
+    ]
     said += [("raised", status, at) for status, at in raised]
     in_order = outcome(said)
     random.shuffle(said)

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import uvloop
 
-import api.main
 from api.main import Database, core, found
 from api.server import serve
 from api.settings import Settings, load
+from api.system import SystemClock
 from tests.failures.points import WITHOUT, die_at
 
 
@@ -49,7 +49,11 @@ def main(plan: Plan) -> None:
         WITHOUT[plan.without]()
     if plan.ahead_seconds:
         ahead = timedelta(seconds=plan.ahead_seconds)
-        api.main.SystemClock.now = lambda _self: datetime.now(UTC) + ahead  # type: ignore[method-assign]
+
+        def now(self: SystemClock) -> datetime:
+            return datetime.now(UTC) + ahead
+
+        SystemClock.now = now  # type: ignore[method-assign]
     settings = load()
     assert settings.database_url is not None
     where = Database(settings.database_url, settings.database_url, None, False)

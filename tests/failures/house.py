@@ -254,7 +254,8 @@ async def live_schemas(connection: AsyncConnection[Any]) -> dict[str, str]:
 
 async def assert_views_are_folds(world: World, org: Org, recorded: list[Recorded]) -> None:
     """I3: each projection's tables are those that a replay from the first event fills."""
-    async with await world.superuser() as connection, connection.transaction(force_rollback=True):
+    connection: AsyncConnection[Any] = await world.superuser()
+    async with connection, connection.transaction(force_rollback=True):
         schemas = await live_schemas(connection)
         connection.row_factory = tuple_row
         for projection in PROJECTIONS:

@@ -7,7 +7,7 @@ import inspect
 import os
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from types import ModuleType
@@ -27,7 +27,10 @@ from adapters.whatsapp.client import CloudApi
 from adapters.whatsapp.platform import WhatsApp
 from api.commands.dispatching import Dispatching
 from api.commands.inbound import Inbound
+from domain.inbound import AnyOccurrence
+from domain.ports import DueMessage
 from projections.engine import batches, runner
+from projections.engine.projection import Connection
 from projections.inbox.projection import Inbox
 from projections.unread.projection import Unread
 
@@ -113,8 +116,14 @@ def die_at(name: str, *, passing: int) -> None:
 def _acknowledge_before_it_is_durable() -> None:
     receive = Inbound.receive
 
-    async def at_once(self: Inbound, *arguments: Any) -> None:
-        asyncio.create_task(receive(self, *arguments))  # noqa: RUF006
+    async def at_once(
+        self: Inbound,
+        platform: str,
+        occurrences: Sequence[AnyOccurrence],
+        *,
+        holder: int | None = None,
+    ) -> None:
+        asyncio.create_task(receive(self, platform, occurrences, holder=holder))  # noqa: RUF006
 
     Inbound.receive = at_once  # type: ignore[method-assign]
 
@@ -122,11 +131,13 @@ def _acknowledge_before_it_is_durable() -> None:
 def _move_the_checkpoint_by_itself() -> None:
     move = batches._move
 
-    async def elsewhere(_connection: Any, *arguments: Any) -> bool:
+    async def elsewhere(
+        connection: Connection, named: dict[str, Any], position: int, next_position: int
+    ) -> bool:
         url = os.environ["TRUNKLINE_DATABASE_URL"]
         async with await AsyncConnection.connect(url, autocommit=True) as another:
             await assume(another, "trunkline_project")
-            return await move(another, *arguments)
+            return await move(another, named, position, next_position)
 
     batches._move = elsewhere
 
@@ -143,7 +154,7 @@ def _forget_what_was_received() -> None:
 
 
 def _send_without_a_claim() -> None:
-    async def granted(_self: Dispatching, _due: Any, *, dispatcher: str) -> bool:
+    async def granted(self: Dispatching, due: DueMessage, *, dispatcher: str) -> bool:
         return True
 
     Dispatching.start_sending = granted  # type: ignore[method-assign]

@@ -26,7 +26,9 @@ def passing_of(point: str, seed: int) -> int:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("place", ["webhook", "append", "dispatcher", "projection"])
-async def test_whoever_dies_there_has_lost_and_doubled_nothing(house: House, place: str, seed: int):
+async def test_whoever_dies_there_has_lost_and_doubled_nothing(
+    house: House, place: str, seed: int
+) -> None:
     """One after the other dies, each while it serves another organisation; the last one lives."""
     lives: list[tuple[Tenant, Load]] = []
     for point in (each for each in POINTS if each.startswith(place)):
@@ -47,7 +49,7 @@ async def test_whoever_dies_there_has_lost_and_doubled_nothing(house: House, pla
 @pytest.mark.parametrize("point", ["connect: account claimed", "connect: credentials stored"])
 async def test_an_account_that_was_claimed_before_its_first_event_is_connected_by_the_next_try(
     house: House, point: str
-):
+) -> None:
     """Spec S15: meanwhile it is nobody else's."""
     tenant, rival = await house.tenant(connected=False), await house.tenant(connected=False)
     rival.account_id = tenant.account_id
@@ -78,7 +80,7 @@ async def test_an_account_that_was_claimed_before_its_first_event_is_connected_b
 @pytest.mark.parametrize(
     "point", ["found: organisation entered", "found: before the key is stored"]
 )
-async def test_an_organisation_that_was_begun_is_in_nobodys_way(house: House, point: str):
+async def test_an_organisation_that_was_begun_is_in_nobodys_way(house: House, point: str) -> None:
     """It has no key that opens it; the next try makes one that has."""
     async with house.process(Plan(founds="Acme", dies_at=point)) as (process, _):
         await process.wait()
@@ -108,7 +110,7 @@ async def test_an_organisation_that_was_begun_is_in_nobodys_way(house: House, po
 )
 async def test_control_without_it_the_law_is_found_broken(
     house: House, without: str, point: str, passing: int, law: str
-):
+) -> None:
     tenant = await house.tenant()
     load = Load(None, tenant.account_id)
     await tenant.lives_through(load, dies_at=point, passing=passing, without=without)

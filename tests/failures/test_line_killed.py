@@ -87,7 +87,7 @@ async def attempts_until_it_is_sent(line: Line) -> list[int]:
         return [each["data"]["attempt"] for each in started]
 
 
-async def test_line_delivers_once_what_two_processes_have_sent(house: House):
+async def test_line_delivers_once_what_two_processes_have_sent(house: House) -> None:
     async with line_of(house) as line:
         assert await attempts_until_it_is_sent(line) == [1, 2]
         assert len(line.fake.accepted) == 1
@@ -95,7 +95,7 @@ async def test_line_delivers_once_what_two_processes_have_sent(house: House):
 
 async def test_control_without_its_keys_line_delivers_twice(
     house: House, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(RetryKeys, "check", lambda *_: None)
     async with line_of(house) as line:
         assert await attempts_until_it_is_sent(line) == [1, 2]

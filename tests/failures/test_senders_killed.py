@@ -49,7 +49,7 @@ async def dead(process: Any) -> None:
         await process.wait()
 
 
-async def test_messengers_echo_settles_what_a_dead_server_has_sent(house: House):
+async def test_messengers_echo_settles_what_a_dead_server_has_sent(house: House) -> None:
     """It gives our mark back to whoever serves then."""
     page = FakePage(page_id=str(secrets.randbelow(10**15)))
     async with FakeSendApi(
@@ -82,7 +82,7 @@ async def test_messengers_echo_settles_what_a_dead_server_has_sent(house: House)
         assert len(fake.accepted) == 1
 
 
-async def test_a_token_that_a_dead_server_was_to_renew_is_renewed_by_another(house: House):
+async def test_a_token_that_a_dead_server_was_to_renew_is_renewed_by_another(house: House) -> None:
     """Its claim ends by itself; the message that it had taken is for a person to look at."""
     number = secrets.token_hex(6)
     account = FakeOfficialAccount(account_id=f"gh_{number}", app_id=f"wx{number}")

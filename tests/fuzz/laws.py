@@ -12,7 +12,7 @@ from adapters import meta, tolerant
 from adapters.whatsapp import webhook as whatsapp
 from adapters.whatsapp.items import READERS as READERS_OF_ITEMS
 from domain.inbound import AnyOccurrence
-from domain.webhook import Delivery
+from domain.webhook import Credentials, Delivery
 from tests.adapters.recorded import ACCOUNTS, CREDENTIALS, META_SECRET, read, signed
 from tests.adapters.test_platforms import storable
 from tests.adapters.test_wechat_webhook import SECURE, enveloped, sealed
@@ -88,7 +88,8 @@ def refuse_as_signature(platform: str, given: bytes) -> None:
     query = [(name, text) for name in ("signature", "timestamp", "nonce", "msg_signature")]
     forged: Delivery = replace(good, headers=headers, query=query)
     live = SECURE if platform == "wechat" else CREDENTIALS[platform]
-    for credentials in ([live], [{}], []):
+    wrong: tuple[list[Credentials], ...] = ([live], [{}], [])
+    for credentials in wrong:
         if given != live.get("secret_token", "").encode():
             assert read(platform, replace(forged, credentials=credentials)) is None
 

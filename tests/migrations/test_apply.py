@@ -12,6 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from migrations import apply
 from migrations.apply import MigrationError, migrate
+from migrations.builds import OWNER
 
 FILES = sorted(path.name for path in apply.FOLDER.glob("[0-9]*.sql"))
 
@@ -54,13 +55,13 @@ def applied(url: str) -> list[str]:
         return [name for (name,) in rows.fetchall()]
 
 
-def test_every_file_is_applied_once(empty: str):
+def test_every_file_is_applied_once(empty: str) -> None:
     assert migrate(empty, login="trunkline", projections=[SHELF]) == FILES
     assert migrate(empty, login="trunkline", projections=[SHELF]) == []
     assert applied(empty) == FILES
 
 
-def test_a_projection_added_later_is_guarded_like_the_others(empty: str):
+def test_a_projection_added_later_is_guarded_like_the_others(empty: str) -> None:
     migrate(empty, login="trunkline", projections=[])
     migrate(empty, login="trunkline", projections=[SHELF])
     with psycopg.connect(empty) as connection:
@@ -72,7 +73,7 @@ def test_a_projection_added_later_is_guarded_like_the_others(empty: str):
         assert connection.execute(query).fetchall() == [("two",)]
 
 
-def test_at_once_from_several_processes(empty: str):
+def test_at_once_from_several_processes(empty: str) -> None:
     with ProcessPoolExecutor(4) as processes:
         started = [
             processes.submit(migrate, empty, login="trunkline", projections=[SHELF])
@@ -84,7 +85,7 @@ def test_at_once_from_several_processes(empty: str):
 
 def test_roles_that_are_made_at_once_from_several_databases(
     server: str, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Each database has its own lock; roles are the server's."""
     names = [f"test_{secrets.token_hex(6)}" for _ in range(4)]
     monkeypatch.setattr(apply, "OWNER", names[0])
@@ -109,7 +110,7 @@ def test_roles_that_are_made_at_once_from_several_databases(
 
 def test_a_file_that_was_changed_after_it_ran_is_refused(
     empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     for name in FILES:
         (tmp_path / name).write_text((apply.FOLDER / name).read_text())
     monkeypatch.setattr(apply, "FOLDER", tmp_path)
@@ -122,7 +123,7 @@ def test_a_file_that_was_changed_after_it_ran_is_refused(
 
 def test_a_file_that_fails_leaves_nothing_behind(
     empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     for name in FILES:
         (tmp_path / name).write_text((apply.FOLDER / name).read_text())
     (tmp_path / "9999_fails.sql").write_text("CREATE TABLE half (); SELECT 1 / 0;")
@@ -134,7 +135,9 @@ def test_a_file_that_fails_leaves_nothing_behind(
     assert migrate(empty, login="trunkline", projections=[]) == ["9999_fails.sql"]
 
 
-def test_a_user_who_may_not_make_roles_is_told_what_to_have_run(empty: str, plain_user: str):
+def test_a_user_who_may_not_make_roles_is_told_what_to_have_run(
+    empty: str, plain_user: str
+) -> None:
     """And what is said suffices."""
     url = make_conninfo(empty, user=plain_user)
     with pytest.raises(MigrationError, match="Have an administrator run this") as error:
@@ -147,12 +150,12 @@ def test_a_user_who_may_not_make_roles_is_told_what_to_have_run(empty: str, plai
     assert migrate(url, login="trunkline", projections=[SHELF]) == []
 
 
-def test_a_login_takes_on_every_role_but_the_owners(empty: str):
+def test_a_login_takes_on_every_role_but_the_owners(empty: str) -> None:
     migrate(empty, login="trunkline", projections=[])
-    for role in (*apply.ROLES, apply.OWNER):
+    for role in (*apply.ROLES, OWNER):
         with psycopg.connect(make_conninfo(empty, user="trunkline")) as connection:
             taking = sql.SQL("SET ROLE {}").format(sql.Identifier(role))
-            if role == apply.OWNER:
+            if role == OWNER:
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     connection.execute(taking)
             else:

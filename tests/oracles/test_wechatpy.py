@@ -120,7 +120,7 @@ def test_it_reads_what_our_fake_sends(text: str) -> None:
     account = FakeOfficialAccount(
         app_id=APP_ID, token=SECURE["token"], encoding_aes_key=KEY, mode="secure"
     )
-    fields = {
+    fields: dict[str, str | int] = {
         "ToUserName": account.account_id,
         "FromUserName": "oQk8R6Zl2mXv0sYtB4nPaE7wJcDg",
         "CreateTime": 1795228801,

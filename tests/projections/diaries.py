@@ -12,7 +12,7 @@ from adapters.postgres.bell import Listener
 from adapters.postgres.connections import Pool
 from domain.event import Event, Recorded, encode
 from domain.reader import ServiceVisited
-from projections.engine.projection import Connection
+from projections.engine.projection import Connection, Projection
 from projections.engine.runner import ProjectionRunner
 
 ORGS = count(1)
@@ -99,7 +99,7 @@ class Log:
 
 @asynccontextmanager
 async def running(
-    projectors: Pool, log: Log, *projections: Diary
+    projectors: Pool, log: Log, *projections: Projection
 ) -> AsyncIterator[ProjectionRunner]:
     a_runner = ProjectionRunner(projectors, projections, log.ear)
     task = asyncio.create_task(a_runner.run())

@@ -134,5 +134,5 @@ def on_guard(path: str) -> None:
 TABLES = ("library", "library_volumes", "library_totals")
 
 
-def shelves(log: Log, build: int, org: int) -> list[object]:
+def shelves(log: Log, build: int, org: int) -> list[list[tuple[Any, ...]]]:
     return [log.rows(f"library_1_{build}.{table}", org) for table in TABLES]

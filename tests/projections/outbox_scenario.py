@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any
 
 import psycopg
 
@@ -28,7 +29,7 @@ def started(chat: str, *, contact: str = "kim", account: str = "1", group: bool 
     )
 
 
-def requested(message: str, *, chat: str = "a", service: str = "crm", **more: object) -> Step:
+def requested(message: str, *, chat: str = "a", service: str = "crm", **more: Any) -> Step:
     return f"chat:{chat}", chats.ReplyRequested(
         message_id=message,
         channel_id="shared",

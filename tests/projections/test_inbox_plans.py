@@ -96,7 +96,8 @@ async def plan(
     row = await cursor.fetchone()
     await reader.execute("DEALLOCATE page")
     assert row is not None
-    return row[0][0]["Plan"]  # type: ignore[no-any-return]
+    root: dict[str, Any] = row[0][0]["Plan"]
+    return root
 
 
 def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -136,7 +137,13 @@ async def test_a_page_reads_as_much_as_it_shows(
     reader: psycopg.AsyncConnection, org: int, view: View, filters: ChatFilters, generic: bool
 ) -> None:
     await reader.execute("SELECT set_config('app.org', %s, false)", [str(org)])
-    asked = {"org": org, "service": "crm", "view": view, "viewer": "user3", "filters": filters}
+    asked: dict[str, Any] = {
+        "org": org,
+        "service": "crm",
+        "view": view,
+        "viewer": "user3",
+        "filters": filters,
+    }
     first = await chats_page(reader, **asked, limit=LIMIT)
     assert len(first) == LIMIT
     second = await chats_page(reader, **asked, limit=LIMIT, after=first[-1].cursor)
@@ -163,7 +170,7 @@ async def test_a_timeline_page_reads_as_much_as_it_shows(
 ) -> None:
     await reader.execute("SELECT set_config('app.org', %s, false)", [str(org)])
     view = ChannelView("channel1", 0)
-    asked = {"org": org, "chat_id": "chat1", "view": view, "limit": LIMIT}
+    asked: dict[str, Any] = {"org": org, "chat_id": "chat1", "view": view, "limit": LIMIT}
     first = await messages_page(reader, **asked)
     second = await messages_page(reader, **asked, after=first[-1].cursor)
     positions = [row.position for row in [*first, *second]]

@@ -1,5 +1,6 @@
 """The rules of a chat's timeline, one by one (S2, S3, S13, C0, C15, C17, C19)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -112,14 +113,15 @@ async def test_a_status_only_grows_c15(timelines: Timelines) -> None:
     history.reply("r", "crm")
     lost = chats.SendUncertain(message_id="r", reason="timeout")
     seen = []
-    for tell in (
+    steps: tuple[Callable[[], object], ...] = (
         lambda: history.on_chat(lost),
         lambda: history.sent("r"),
         lambda: history.receipt("r", "read", 1),
         lambda: history.receipt("r", "delivered", 2),
         lambda: history.receipt("r", "what is this", 3),
         lambda: history.receipt("r", "played", 4),
-    ):
+    )
+    for tell in steps:
         tell()
         await timelines.project(history)
         seen.append((await timelines.of())[0].status)
@@ -222,7 +224,10 @@ async def test_an_echo_of_our_own_message_is_no_second_copy_c17(
 ) -> None:
     history = shared_by("crm")
     history.reply("r", "crm")
-    first = (lambda: history.echo("echo", of="r"), lambda: history.sent("r"))
+    first: tuple[Callable[[], object], ...] = (
+        lambda: history.echo("echo", of="r"),
+        lambda: history.sent("r"),
+    )
     for tell in first if echo_first else reversed(first):
         tell()
         if not at_once:
@@ -260,7 +265,7 @@ async def test_the_latest_edit_holds_also_when_it_comes_first_c17(
 ) -> None:
     history = shared_by("crm")
     history.customer("anchor")
-    written = [
+    written: list[Callable[[], object]] = [
         lambda: history.edited("m", "third", 3),
         lambda: history.edited("m", "second", 2),
         lambda: history.customer("m", 1),
@@ -284,7 +289,7 @@ async def test_an_unsent_message_shows_as_such_and_leaves_nothing_c17(
 ) -> None:
     history = shared_by("crm")
     history.customer("anchor")
-    written = [
+    written: list[Callable[[], object]] = [
         lambda: history.unsent("m", 4),
         lambda: history.edited("m", "changed", 2),
         lambda: history.reacted("m", "+", 2),

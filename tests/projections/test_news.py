@@ -1,5 +1,7 @@
 """What of the log is told to those who look on: every type of event was thought about (E1)."""
 
+from typing import Any
+
 from domain.chat import ReceiptReceived
 from domain.event import EVENT_CLASSES, Recorded
 from projections.news import TYPES, OfMessage, news_of
@@ -40,15 +42,15 @@ NO_NEWS = {
 }
 
 
-def test_every_event_is_news_or_is_known_to_be_none():
+def test_every_event_is_news_or_is_known_to_be_none() -> None:
     shown = {name for name, _ in EVERY_EVENT if name.partition(".")[0] in SHOWN}
     assert set(TYPES) == shown - NO_NEWS
     assert {name for name, _ in EVENT_CLASSES} >= NO_NEWS
 
 
-def test_a_receipt_names_its_message_by_our_mark_or_by_its_key():
-    def told(**more: object) -> object:
-        event = ReceiptReceived(key=b"key", at=NOON, **more)  # type: ignore[arg-type]
+def test_a_receipt_names_its_message_by_our_mark_or_by_its_key() -> None:
+    def told(**more: Any) -> object:
+        event = ReceiptReceived(key=b"key", at=NOON, **more)
         return news_of(Recorded(7, "chat:a", 3, NOON, event))
 
     by_key = OfMessage(position=7, chat_id="a", change="status", key=b"key")

@@ -1,6 +1,7 @@
 """The laws of the outbox: it agrees with the domain, and its queries are look-ups."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import psycopg
 import pytest
@@ -108,7 +109,7 @@ def with_fresh_ids(steps: list[Step]) -> list[Step]:
     for number, (stream, event) in enumerate(steps):
         name = getattr(event, "message_id", None)
         if isinstance(event, chats.ReplyRequested):
-            newest[stream, name] = f"{name}{number}"
+            newest[stream, event.message_id] = f"{name}{number}"
         if name is not None:
             message_id = newest.get((stream, name), "unknown")
             event = type(event)(
@@ -157,7 +158,7 @@ PASSED_OVER = {
     "chat_orgs": [2000],
     "chat_ids": ["chat1000000"],
 }
-QUERIES = {
+QUERIES: dict[str, tuple[Mapping[str, str], dict[str, Any]]] = {
     "due": (
         {"due": outbox.DUE},
         {"now": NOON, "limit": 100, "limit_per_account": 10, **PASSED_OVER},

@@ -41,7 +41,7 @@ async def states(where: Where, projection: Diary | Library) -> dict[int, str]:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-async def test_a_projection_is_rebuilt_event_by_event(where: Where, log: Log, workers: int):
+async def test_a_projection_is_rebuilt_event_by_event(where: Where, log: Log, workers: int) -> None:
     for org in (1, 2, 3):
         log.append(org, 100 * org)
     steps: list[Report] = []
@@ -57,7 +57,7 @@ async def test_a_projection_is_rebuilt_event_by_event(where: Where, log: Log, wo
 @pytest.mark.parametrize("workers", [1, 3])
 async def test_a_projection_is_rebuilt_from_whole_streams(
     where: Where, log: Log, projectors: Pool, workers: int, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """And both builds are followed from where each is."""
     monkeypatch.setattr(pieces, "SLICE_EVENTS", 100)
     for org in (1, 2):
@@ -74,14 +74,14 @@ async def test_a_projection_is_rebuilt_from_whole_streams(
         assert shelves(log, 2, org) == shelves(log, 1, org)
 
 
-async def test_streams_are_whole_however_small_the_batches_are(where: Where, log: Log):
+async def test_streams_are_whole_however_small_the_batches_are(where: Where, log: Log) -> None:
     """A stream that is longer than a batch comes alone."""
     log.append(1, 700, streams=13)  # 53 or 54 events each.
     await rebuild(where, Prepared(Library(), in_batches, 40), workers=2, report=quietly)
     await assert_whole(log, Library(), 1, 700)
 
 
-async def test_what_a_rebuild_made_is_guarded_like_the_live_build(where: Where, log: Log):
+async def test_what_a_rebuild_made_is_guarded_like_the_live_build(where: Where, log: Log) -> None:
     log.append(1, 5)
     log.append(2, 5)
     await rebuild(where, Library(), workers=1, report=quietly)
@@ -92,7 +92,7 @@ async def test_what_a_rebuild_made_is_guarded_like_the_live_build(where: Where, 
     assert rows == [(2,)]
 
 
-async def test_another_rebuild_makes_room(where: Where, log: Log):
+async def test_another_rebuild_makes_room(where: Where, log: Log) -> None:
     log.append(1, 5)
     for number in (2, 2, 2):
         build = await rebuild(where, Diary(), workers=1, report=quietly)
@@ -100,7 +100,7 @@ async def test_another_rebuild_makes_room(where: Where, log: Log):
         assert await states(where, Diary()) == {1: "live", 2: "ready"}
 
 
-async def test_a_log_that_is_empty_is_soon_rebuilt(where: Where):
+async def test_a_log_that_is_empty_is_soon_rebuilt(where: Where) -> None:
     for projection in (Diary(), Library()):
         assert (await rebuild(where, projection, workers=2, report=quietly)).number == 2
 
@@ -108,7 +108,7 @@ async def test_a_log_that_is_empty_is_soon_rebuilt(where: Where):
 # What goes wrong is said, and mended by the same command.
 
 
-async def test_one_rebuild_runs_at_a_time(where: Where, log: Log):
+async def test_one_rebuild_runs_at_a_time(where: Where, log: Log) -> None:
     log.append(1, 5)
     async with as_projector(where) as connection:
         await take_turn(connection, Diary())
@@ -120,7 +120,7 @@ async def test_one_rebuild_runs_at_a_time(where: Where, log: Log):
 
 async def test_an_event_that_cannot_be_taken_stops_a_rebuild(
     where: Where, log: Log, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     log.append(1, 9)
     with pytest.raises(
         JobError, match=r"organisation 1: the event at position 6 .* \(ValueError\)"
@@ -133,7 +133,7 @@ async def test_an_event_that_cannot_be_taken_stops_a_rebuild(
     assert log.diary(1, build=2) == list(range(1, 10))
 
 
-async def test_what_was_begun_can_be_begun_afresh(where: Where, log: Log):
+async def test_what_was_begun_can_be_begun_afresh(where: Where, log: Log) -> None:
     """For a fold that was mended: what it has written so far was wrong."""
     log.append(1, 9)
     with pytest.raises(JobError, match="--afresh"):
@@ -146,7 +146,7 @@ async def test_what_was_begun_can_be_begun_afresh(where: Where, log: Log):
 @pytest.mark.parametrize("projection", [Diary(), Library()])
 async def test_a_type_that_is_not_known_stops_a_rebuild(
     where: Where, log: Log, projection: Diary | Library
-):
+) -> None:
     """E5."""
     log.append(1, 9, streams=3)
     change(log, "UPDATE events SET type = 'x.y' WHERE position = 5")
@@ -159,7 +159,7 @@ async def test_a_type_that_is_not_known_stops_a_rebuild(
 @pytest.mark.parametrize("projection", [Diary(), Library()])
 async def test_a_gap_in_the_log_stops_a_rebuild(
     where: Where, log: Log, projection: Diary | Library, missing: int
-):
+) -> None:
     log.append(1, 9, streams=3)
     change(log, f"DELETE FROM events WHERE position = {missing}")
     with pytest.raises(JobError, match=r"organisation 1: the log has a gap \(org 1"):
@@ -167,7 +167,7 @@ async def test_a_gap_in_the_log_stops_a_rebuild(
     assert await states(where, projection) == {1: "live", 2: "building"}
 
 
-async def test_a_log_that_lost_its_end_stops_a_rebuild(where: Where, log: Log):
+async def test_a_log_that_lost_its_end_stops_a_rebuild(where: Where, log: Log) -> None:
     log.append(1, 9)
     await rebuild(where, Diary(), workers=1, report=quietly)
     change(log, "UPDATE builds SET state = 'building' WHERE projection = 'diary' AND build = 2")
@@ -187,7 +187,7 @@ def change(log: Log, statement: str) -> None:
 @pytest.mark.parametrize("projection", [Diary(), Library()])
 async def test_a_database_that_goes_away_ends_a_rebuild_that_can_be_gone_on_with(
     where: Where, log: Log, projection: Diary | Library
-):
+) -> None:
     log.append(1, 3_000, streams=50)
     async with proxy_to(where.url) as proxy:
         through = Where(proxy.url, where.migration_url, None, False)
@@ -256,7 +256,7 @@ def kill_at_random(
 )
 async def test_a_rebuild_that_was_killed_is_gone_on_with(
     where: Where, log: Log, projection: Diary | Library, seed: int, tmp_path: Path
-):
+) -> None:
     chance = random.Random(seed)
     for org in (1, 2):
         log.append(org, 1_500, streams=chance.randrange(1, 100))
@@ -270,7 +270,9 @@ async def test_a_rebuild_that_was_killed_is_gone_on_with(
 # Nothing happens again (I8).
 
 
-async def test_a_rebuild_reaches_nothing_but_the_database(where: Where, log: Log, tmp_path: Path):
+async def test_a_rebuild_reaches_nothing_but_the_database(
+    where: Where, log: Log, tmp_path: Path
+) -> None:
     log.append(1, 9)
     path = tmp_path / "tried"
     await rebuild(where, Prepared(Diary(), on_guard, str(path)), workers=2, report=quietly)
@@ -278,7 +280,7 @@ async def test_a_rebuild_reaches_nothing_but_the_database(where: Where, log: Log
     assert log.diary(1, build=2) == list(range(1, 10))
 
 
-async def test_control_the_guard_sees_who_goes_out(where: Where, log: Log, tmp_path: Path):
+async def test_control_the_guard_sees_who_goes_out(where: Where, log: Log, tmp_path: Path) -> None:
     log.append(1, 9)
     path = tmp_path / "tried"
     with pytest.raises(JobError, match="PermissionError"):

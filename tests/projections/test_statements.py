@@ -17,7 +17,7 @@ from domain.ledger import InsufficientCredits
 from domain.payment import PaymentAnswer, PaymentRefused, PaymentTaken, PaymentUnsettled
 from domain.rate_card import ANY, Rate, RateCard
 from projections.statements import queries
-from projections.statements.projection import Statements
+from projections.statements.projection import SQL, Statements
 from tests.api.billing_audit import Audit
 from tests.api.billing_world import LEDGER, WABA, World
 from tests.conftest import BUILDS, Database
@@ -179,7 +179,7 @@ async def test_l5_a_purchase_keeps_its_place_when_it_is_paid_or_fails(
         "three": PaymentUnsettled(reason="rate_limited"),
     }
     for name, answer in answers.items():
-        told = {"at": world.now, "month": "2026-10", "tries": 0}
+        told: dict[str, Any] = {"at": world.now, "month": "2026-10", "tries": 0}
         world.record(LEDGER, *payment.record_answer(world.ledger, name, answer, **told))
     async with connection.transaction(force_rollback=True):
         await project(connection, world, size=1)
@@ -206,7 +206,7 @@ async def test_what_answers_a_statement_is_the_index_of_the_month(
             {"waba": WABA},
         )
         await connection.execute("ANALYZE statements_lines")
-        query = queries.SQL["statement"].format(opening=queries.SQL["opening_now"])
+        query = SQL["statement"].format(opening=SQL["opening_now"])
         cursor = await connection.execute(
             f"EXPLAIN {query}",
             {"org": 1, "business_account": WABA, "month": "2026-05", "as_of": queries.NOW},
@@ -224,10 +224,14 @@ async def test_what_is_priced_again_is_read_as_a_stream(
     async with connection.transaction(force_rollback=True):
         await fill_with_messages(connection, 20_000, days=days, per_conversation=per_conversation)
         start = datetime(2026, 1, 1, tzinfo=UTC)
-        month = {"business_account": WABA, "start": start, "end": start + timedelta(days=2)}
+        month: dict[str, Any] = {
+            "business_account": WABA,
+            "start": start,
+            "end": start + timedelta(days=2),
+        }
         cursor = psycopg.AsyncClientCursor(connection)
         await cursor.execute(
-            f"EXPLAIN (ANALYZE, TIMING OFF) {queries.SQL['billable']}", {"org": 1, **month}
+            f"EXPLAIN (ANALYZE, TIMING OFF) {SQL['billable']}", {"org": 1, **month}
         )
         plan = "\n".join(row[0] for row in await cursor.fetchall())
         assert "statements_messages_in_order" in plan

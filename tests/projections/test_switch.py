@@ -1,8 +1,9 @@
 """Comparing, switching and going back, while readers read and the log grows (E3)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import psycopg
 import pytest
@@ -11,10 +12,11 @@ from adapters.postgres.connections import Pool, pool
 from api.main import Database as Where
 from api.main import as_projector, compare, rebuild
 from projections.engine import switch as switching
-from projections.engine.builds import LiveBuilds
+from projections.engine.builds import Build, LiveBuilds
 from projections.engine.checkpoints import caught_up, position
 from projections.engine.comparison import TableComparison
 from projections.engine.jobs import JobError
+from projections.engine.projection import Connection, Projection
 from projections.engine.switch import roll_back, switch
 from tests.projections.diaries import Diary, Log, running, until
 from tests.projections.library import Library, shelves
@@ -30,9 +32,12 @@ async def live(where: Where) -> AsyncIterator[LiveBuilds]:
         yield LiveBuilds(readers, [Diary(), Library()])
 
 
-async def exchange(where: Where, what: object, projection: Diary | Library) -> str:
+Exchange = Callable[[Connection, Projection], Awaitable[Build]]
+
+
+async def exchange(where: Where, what: Exchange, projection: Projection) -> str:
     async with as_projector(where) as connection:
-        return (await what(connection, projection)).schema  # type: ignore[operator]
+        return (await what(connection, projection)).schema
 
 
 async def pages(live: LiveBuilds) -> int:
@@ -44,7 +49,10 @@ async def pages(live: LiveBuilds) -> int:
 
 async def test_a_switch_changes_what_is_read_and_a_rollback_takes_it_back(
     where: Where, log: Log, live: LiveBuilds, projectors: Pool
-):
+) -> None:
+    def has(table: str) -> bool:
+        return (10, "reader:0:crm") in log.rows(table, ORG)
+
     log.append(ORG, 9)
     async with running(projectors, log, Library()):
         await rebuild(where, Library(), workers=1, report=quietly)
@@ -60,14 +68,13 @@ async def test_a_switch_changes_what_is_read_and_a_rollback_takes_it_back(
         assert await exchange(where, switch, Library()) == "library_1_2"
         # All of them are followed.
         log.append(ORG, 1)
-        for build in (1, 2):
-            table = f"library_1_{build}.library"
-            await until(lambda table=table: (10, "reader:0:crm") in log.rows(table, ORG))
+        for table in ("library_1_1.library", "library_1_2.library"):
+            await until(partial(has, table))
 
 
 async def test_a_transaction_goes_on_reading_what_it_began_with(
     where: Where, log: Log, live: LiveBuilds, projectors: Pool
-):
+) -> None:
     log.append(ORG, 9)
     async with running(projectors, log, Library()):
         await rebuild(where, Library(), workers=1, report=quietly)
@@ -81,7 +88,9 @@ async def test_a_transaction_goes_on_reading_what_it_began_with(
             assert await position(connection, Library(), org=ORG) == 9
 
 
-async def test_there_must_be_something_to_switch_to_and_to_go_back_to(where: Where, log: Log):
+async def test_there_must_be_something_to_switch_to_and_to_go_back_to(
+    where: Where, log: Log
+) -> None:
     log.append(ORG, 9)
     with pytest.raises(JobError, match="nothing to switch to: no build is ready"):
         await exchange(where, switch, Library())
@@ -97,7 +106,7 @@ async def test_there_must_be_something_to_switch_to_and_to_go_back_to(where: Whe
 
 async def test_a_build_that_is_behind_is_not_switched_to(
     where: Where, log: Log, projectors: Pool, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(switching, "WAIT_SECONDS_MAX", 0.2)
     await behind(where, log, projectors)
     with pytest.raises(JobError, match="library_1_2 is 5 events behind library_1_1 in 1 org"):
@@ -183,7 +192,7 @@ async def grow(log: Log) -> None:
 
 async def test_readers_get_no_wrong_answer_while_builds_come_and_go(
     where: Where, log: Log, live: LiveBuilds, projectors: Pool
-):
+) -> None:
     log.append(ORG, 500, streams=7)
     async with running(projectors, log, Library()), reading(live, log) as readers:
         growing = asyncio.create_task(grow(log))
@@ -201,7 +210,7 @@ async def test_readers_get_no_wrong_answer_while_builds_come_and_go(
 
 async def test_control_a_switch_that_does_not_look_takes_readers_back_in_time(
     where: Where, log: Log, live: LiveBuilds, projectors: Pool, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setitem(switching.SQL, "behind", "SELECT 0, 0")
     await behind(where, log, projectors)
     reader = Reader(live)
@@ -220,7 +229,7 @@ async def compared(where: Where) -> list[TableComparison]:
 
 async def test_nothing_differs_and_what_lags_is_brought_level(
     where: Where, log: Log, projectors: Pool
-):
+) -> None:
     log.append(2, 30, streams=3)
     await behind(where, log, projectors)
     tables = await compared(where)
@@ -236,7 +245,7 @@ async def test_nothing_differs_and_what_lags_is_brought_level(
 
 async def test_rows_that_differ_are_named_with_what_explains_them(
     where: Where, log: Log, projectors: Pool
-):
+) -> None:
     log.append(ORG, 9, streams=3)
     async with running(projectors, log, Library()):
         await until(lambda: len(log.rows("library_1_1.library", ORG)) == 9)
@@ -255,7 +264,7 @@ async def test_rows_that_differ_are_named_with_what_explains_them(
     assert "secret" not in str(page)
 
 
-async def test_there_may_be_more_that_differ_than_are_shown(where: Where, log: Log):
+async def test_there_may_be_more_that_differ_than_are_shown(where: Where, log: Log) -> None:
     log.append(ORG, 500)
     await rebuild(where, Library(), workers=1, report=quietly)
     change(log, "DELETE FROM library_1_2.library WHERE position <> 7")
@@ -263,7 +272,7 @@ async def test_there_may_be_more_that_differ_than_are_shown(where: Where, log: L
     assert (page.differing_rows, len(page.differences)) == (499, 20)
 
 
-async def test_an_org_that_cannot_be_brought_level_is_said(where: Where, log: Log):
+async def test_an_org_that_cannot_be_brought_level_is_said(where: Where, log: Log) -> None:
     log.append(ORG, 5)
     await rebuild(where, Library(), workers=1, report=quietly)
     change(log, "UPDATE events SET type = 'x.y' WHERE position = 3")

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from domain import chat as chats
+from domain.organisation import Role
 from projections.unread.projection import CHAT_COUNT_MAX
 from tests.conftest import BUILDS, Database
 from tests.projections.unread_scenario import (
@@ -150,7 +151,7 @@ async def test_c6_counting_starts_where_the_user_was_added(counters: Counters) -
 
 
 @pytest.mark.parametrize("role", ["admin", "supervisor", "auditor"])
-async def test_c6_these_roles_have_access_to_all_services(counters: Counters, role: str) -> None:
+async def test_c6_these_roles_have_access_to_all_services(counters: Counters, role: Role) -> None:
     await counters.happened(message("a"), user_added("ben", role, services=""), message("b"))
     assert await counters.of("ben", "desk") == (1, {"b": 1})
 

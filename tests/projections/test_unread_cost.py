@@ -1,6 +1,7 @@
 """What the unread counters cost: rows per message, and look-ups instead of scans (C6)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import psycopg
 import pytest
@@ -112,7 +113,7 @@ async def filled(
 
 READER = {"user_id": "user0", "service": "crm"}
 SOME = ["chat5", "chat105"]
-QUERIES = {
+QUERIES: dict[str, tuple[Mapping[str, str], dict[str, Any]]] = {
     "unread": (unread.SQL, {**READER, "chat_count_max": 200}),
     "unread_of_chats": (
         unread.SQL,

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import psycopg
 import pytest
@@ -122,7 +123,7 @@ def begin() -> History:
     return history
 
 
-def take(history: History, step: Sequence) -> None:
+def take(history: History, step: Sequence[Any]) -> None:
     match step:
         case "message", chat:
             at = history.add(message(chat))
@@ -178,7 +179,7 @@ def url(database: Database) -> str:
 )
 @given(batches=st.lists(st.lists(STEPS, min_size=5, max_size=25), min_size=2, max_size=6))
 async def test_c6_numbers_are_those_of_counting_every_message(
-    url: str, batches: list[list[tuple]]
+    url: str, batches: list[list[tuple[Any, ...]]]
 ) -> None:
     history, done = begin(), 0
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:

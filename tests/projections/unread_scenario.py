@@ -10,6 +10,7 @@ from domain import chat as chats
 from domain import organisation as organisations
 from domain import reader as readers
 from domain.event import Event, Recorded, Sealed
+from domain.organisation import Permission, Role
 from projections.unread.projection import Unread, unread, unread_of_chats
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -19,20 +20,20 @@ ORGS = count(1)
 Step = tuple[str, Event]
 
 
-def user_added(user: str, role: str = "agent", services: str = "crm desk") -> Step:
-    permissions = dict.fromkeys(services.split(), "reply")
+def user_added(user: str, role: Role = "agent", services: str = "crm desk") -> Step:
+    permissions: dict[str, Permission] = dict.fromkeys(services.split(), "reply")
     return organisations.STREAM, organisations.UserAdded(
         added_user_id=user, role=role, services=permissions, profile=SEALED
     )
 
 
-def role_changed(user: str, role: str) -> Step:
+def role_changed(user: str, role: Role) -> Step:
     event = organisations.UserRoleChanged(changed_user_id=user, role=role)
     return organisations.STREAM, event
 
 
 def services_changed(user: str, services: str) -> Step:
-    permissions = dict.fromkeys(services.split(), "reply")
+    permissions: dict[str, Permission] = dict.fromkeys(services.split(), "reply")
     event = organisations.UserServicesChanged(changed_user_id=user, services=permissions)
     return organisations.STREAM, event
 

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import psycopg
 
 from adapters.postgres.appender import CHANGES_EVENTS_MAX, Change, Findings
-from adapters.postgres.batch import Batch, Head
+from adapters.postgres.batch import Batch, Entry, Head
 from adapters.postgres.ticket import Sorting, Stream, Ticket
 from domain import chain
 from domain.event import Event, Recorded, decode
@@ -65,7 +65,8 @@ class Statement:
         links = iter(batch.links)
         self.written = [self._written(entry, links) for entry in batch.entries]
 
-    def _written(self, ticket: Ticket, links: Iterable[bytes]) -> Written:
+    def _written(self, ticket: Entry, links: Iterator[bytes]) -> Written:
+        assert isinstance(ticket, Ticket)
         rows = []
         moment = chain.moment(ticket.recorded_at)
         for position, packed in enumerate(ticket.events, ticket.first):

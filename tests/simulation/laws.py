@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import TypeVar
 
 from api.commands.marks import mark_of, message_key
 from domain import channel as channels
@@ -10,12 +11,15 @@ from domain.account import ChannelOpened
 from domain.aggregates import aggregate_of
 from domain.channel import Channel, ParentChosen, replay_choice
 from domain.chat import ChatAssigned, ChatUnassigned, MessageReceived, ReplyRequested, SendUncertain
+from domain.event import Event
 from domain.inbound import AnyOccurrence, MessageOccurred
 from domain.sending import KNOWN_AGAIN
 from tests.adapters.log_scenario import link_by_hand
 from tests.simulation.database import Row
 from tests.simulation.story import HELD, WAITING, Story
 from tests.simulation.unread import require_same_unread
+
+Fact = TypeVar("Fact", bound=Event)
 
 
 class Broken(AssertionError):
@@ -48,7 +52,7 @@ def _columns(row: Row) -> dict[str, object]:
 
 def acknowledged_is_there_once(story: Story) -> None:
     """I1, P2: each message of an acknowledged delivery is one event; nothing is there twice."""
-    there = Counter((org, row.event.key) for org, row in _all(story, MessageReceived))
+    there = Counter((org, event.key) for org, _, event in _all(story, MessageReceived))
     require(set(there.values()) <= {1}, "a message was received twice")
     kept = sum(
         row.type == "unrouted.delivery_kept" for row in story.database.events[story.system.number]
@@ -61,11 +65,11 @@ def acknowledged_is_there_once(story: Story) -> None:
                 require(found == 1 or still_waits, f"{occurrence.platform_id}: {found} times")
 
 
-def _all(story: Story, kind: type) -> Iterator[tuple[int, Row]]:
+def _all(story: Story, kind: type[Fact]) -> Iterator[tuple[int, Row, Fact]]:
     for org, rows in story.database.events.items():
         for row in rows:
             if isinstance(row.event, kind):
-                yield org, row
+                yield org, row, row.event
 
 
 def _keys(story: Story, occurrence: MessageOccurred) -> list[tuple[int, bytes]]:
@@ -87,7 +91,7 @@ def _holder(story: Story, occurrence: AnyOccurrence) -> int | None:
 
 def what_came_later_stands_later(story: Story) -> None:
     """Of one customer: in the order of a delivery, and behind what was acknowledged before."""
-    places = {(org, row.event.key): row.position for org, row in _all(story, MessageReceived)}
+    places = {(org, event.key): row.position for org, row, event in _all(story, MessageReceived)}
     lanes: defaultdict[object, list[tuple[float, float, int]]] = defaultdict(list)
     for webhook in story.platform.webhooks:
         before: dict[object, int] = {}
@@ -111,10 +115,10 @@ def what_came_later_stands_later(story: Story) -> None:
 
 def one_request_is_done_once(story: Story) -> None:
     """Contract: the same Idempotency-Key again changes nothing, and what is answered is so."""
-    requested = Counter(row.event.message_id for _, row in _all(story, ReplyRequested))
-    answered = [asked for asked in story.asked if asked.name == "reply" and asked.outcome]
-    for asked in answered:
-        require(requested[asked.outcome.ids["message"]] == 1, asked.name)
+    requested = Counter(event.message_id for _, _, event in _all(story, ReplyRequested))
+    answered = [asked.outcome for asked in story.asked if asked.name == "reply" and asked.outcome]
+    for outcome in answered:
+        require(requested[outcome.ids["message"]] == 1, outcome)
     require(len(answered) == len(requested), "a reply was queued that nobody was told of")
     require(set(requested.values()) <= {1}, "a reply was queued twice")
 
@@ -138,17 +142,17 @@ def sent_at_most_once_and_in_order(story: Story) -> None:
 def a_platform_with_keys_leaves_nothing_uncertain(story: Story) -> None:
     """N3: it is asked again until it answers, unless nobody may send the message any more."""
     if story.platform.name in KNOWN_AGAIN:
-        for _, row in _all(story, SendUncertain):
-            require(row.event.reason == "service_left", row.event)
+        for _, _, event in _all(story, SendUncertain):
+            require(event.reason == "service_left", event)
 
 
 def a_channel_has_one_parent(story: Story) -> None:
     """S1, S8, S9: at every version, and each choice is what its rule answers again."""
     for account_id in (HELD, WAITING):
         opened = [
-            (org, row.event.channel_id)
-            for org, row in _all(story, ChannelOpened)
-            if row.stream.endswith(f":{account_id}") and row.event.shared
+            (org, event.channel_id)
+            for org, row, event in _all(story, ChannelOpened)
+            if row.stream.endswith(f":{account_id}") and event.shared
         ]
         require(len(opened) <= 1, f"shared channels of {account_id}: {opened}")
     for (_, stream), rows in story.database.streams.items():

@@ -4,15 +4,16 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 
 from adapters.postgres.appender import Appender, Change, Findings
 from adapters.postgres.batch import Batch
+from adapters.postgres.connections import Pool
 from adapters.postgres.log import PostgresLog
 from adapters.postgres.ticket import Sorting, Stream, Ticket
-from adapters.postgres.wire import Answer, Lost
+from adapters.postgres.wire import Answer, Lost, Wire
 from domain.event import Recorded
 from domain.ports import Clock, Org
 from tests.simulation.database import MemoryDatabase, Statement
@@ -106,6 +107,11 @@ def _tell(answer: Answer, outcome: Any) -> None:
         answer.set_result(outcome)
 
 
+def _session(wire: Wire | None) -> Session:
+    """Here what looks like a wire to the real appender is always a session."""
+    return cast("Session", wire)
+
+
 class MemoryAppender(Appender):
     """As the real one, but for what goes over the wire."""
 
@@ -115,12 +121,12 @@ class MemoryAppender(Appender):
         self._database = database
         self._flush_seconds = flush_seconds
 
-    async def _connect(self) -> Session:
+    async def _connect(self) -> Wire:
         await self._machine.travel()
         if self._machine.weather.is_database_away:
             raise psycopg.OperationalError("connection refused")
         self.flush_seconds = self._flush_seconds
-        return Session(self._machine, self._database)
+        return cast("Wire", Session(self._machine, self._database))
 
     def append(self, batch: Batch, sorting: Sorting) -> Answer:
         statement = Statement(batch, sorting)
@@ -132,7 +138,7 @@ class MemoryAppender(Appender):
             finally:
                 session.unlock()
 
-        return self._wire.ask(work)
+        return _session(self._wire).ask(work)
 
     async def look(
         self, positions: Mapping[int, int], tickets: Sequence[Ticket], streams: Sequence[Stream]
@@ -141,10 +147,10 @@ class MemoryAppender(Appender):
             session.locked = await self._database.lock(positions)
             return self._database.findings(positions, tickets, streams)
 
-        session = await self.connect()
+        session = _session(await self.connect())
         self._is_in_transaction = True
         (findings,) = await self.answers(session.ask(work))
-        return findings
+        return cast("Findings", findings)
 
     async def commit(self, batch: Batch, sorting: Sorting) -> None:
         statement = Statement(batch, sorting)
@@ -157,7 +163,7 @@ class MemoryAppender(Appender):
             finally:
                 session.unlock()
 
-        session = await self.connect()
+        session = _session(await self.connect())
         self._is_in_transaction = False
         await self.answers(session.ask(work))
 
@@ -173,7 +179,7 @@ class MemoryLog(PostgresLog):
         *,
         flush_seconds: float = 0.0,
     ) -> None:
-        super().__init__("", readers=None, clock=clock)
+        super().__init__("", readers=cast("Pool", None), clock=clock)  # It reads from memory.
         self._machine = machine
         self._database = database
         appender = MemoryAppender(machine, database, flush_seconds=flush_seconds)

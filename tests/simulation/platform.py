@@ -2,7 +2,7 @@
 acknowledged."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -46,6 +46,10 @@ class Taken:
     platform_id: str
 
 
+async def _nowhere(_occurrences: Sequence[AnyOccurrence]) -> None:
+    """Until somebody says who answers."""
+
+
 @dataclass
 class Platform:
     """Everybody's platform. `send_to` delivers one webhook to whatever machine answers there."""
@@ -55,9 +59,9 @@ class Platform:
     clock: Clock
     webhooks: list[Webhook] = field(default_factory=list)
     taken: list[Taken] = field(default_factory=list)
-    send_to: Callable[[Sequence[AnyOccurrence]], object] = field(default=lambda _: None)
+    send_to: Callable[[Sequence[AnyOccurrence]], Awaitable[None]] = _nowhere
     deliveries: set["asyncio.Task[None]"] = field(default_factory=set)
-    _numbers: count = field(default_factory=lambda: count(1))
+    _numbers: "count[int]" = field(default_factory=lambda: count(1))
 
     # Its customers.
 

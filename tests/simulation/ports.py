@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -24,6 +24,7 @@ from domain.ports import (
     AccountHolder,
     ApiKey,
     Clock,
+    Directory,
     DueMessage,
     Org,
     PassedOver,
@@ -57,8 +58,8 @@ class MemoryDirectory:
         await self._machine.ask_database()
         if org_id not in self._tables.organisations:
             org = Org(len(self._tables.organisations) + 1, org_id)
-            keys = [self._tables.chance.randbytes(KEY_BYTES) for _ in range(2)]
-            self._tables.organisations[org_id] = (org, *keys)
+            wrapping, identity = [self._tables.chance.randbytes(KEY_BYTES) for _ in range(2)]
+            self._tables.organisations[org_id] = (org, wrapping, identity)
             self._database.heads[org.number] = Head(0, bytes(32), 0)
         return self._tables.organisations[org_id][0]
 
@@ -173,6 +174,9 @@ class Bell:
     def ring(self, _orgs: Collection[int] | None = None) -> None:
         self._rung.set()
         self._rung = asyncio.Event()
+
+    def grown(self) -> frozenset[int] | None:
+        return None
 
     async def wait(self, timeout: float) -> bool:
         try:
@@ -310,7 +314,7 @@ class MemoryOutbox:
         return [each for each in found if each not in left_alone]
 
     async def credentials(self, org: int, platform: str, account_id: str) -> Credentials:
-        credentials = AccountCredentials(self._directory, self._clock)
+        credentials = AccountCredentials(cast("Directory", self._directory), self._clock)
         return await credentials.current(org, platform, account_id)
 
 

@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 from adapters import lanes
@@ -25,11 +25,12 @@ from api.commands.organisations import Organisations, UserProfile
 from api.commands.people import People
 from api.commands.replies import Replies, TextReply, Write
 from api.commands.states import States
+from domain.account import ChannelOpened
 from domain.identifiers import identifier
 from domain.inbound import AnyOccurrence
-from domain.organisation import ConfigureService
+from domain.organisation import ConfigureService, Permission
 from domain.ownership import Assign
-from domain.ports import Org, Unavailable
+from domain.ports import Directory, Org, Unavailable
 from domain.refusal import Refusal
 from tests.simulation.database import MemoryDatabase, Rules
 from tests.simulation.machine import Gone, Machine, Weather
@@ -67,6 +68,7 @@ class Process:
         self.log = MemoryLog(machine, database, clock, flush_seconds=flush_seconds)
         self.log.on_appended = story.bell.ring
         self.directory = MemoryDirectory(machine, database, story.tables)
+        directory = cast("Directory", self.directory)  # As far as it is asked here.
         self.states = States(self.log)
         executor = Executor(self.log, self.states, MemoryRequests(machine, database))
         known_people = People(MemoryAddresses(machine, database), story.new_id)
@@ -74,14 +76,14 @@ class Process:
             log=self.log,
             executor=executor,
             people=known_people,
-            directory=self.directory,
-            credentials=AccountCredentials(self.directory, clock),
+            directory=directory,
+            credentials=AccountCredentials(directory, clock),
             clock=clock,
             new_id=story.new_id,
             billing=Billing(story.new_id, enabled=True, provider=MANUAL),
         )
         self.inbound = Inbound(
-            executor, known_people, self.directory, clock, story.new_id, system=system
+            executor, known_people, directory, clock, story.new_id, system=system
         )
         self.organisations = Organisations(context)
         self.channels = Channels(context)
@@ -111,6 +113,17 @@ class Process:
             asyncio.create_task(dispatcher.look_over()),
             asyncio.create_task(verifier.run()),
         ]
+
+
+Ask = Callable[[Process, Actor], Awaitable[Outcome[Any]]]
+
+
+def _writing(command: Write) -> Ask:
+    return lambda process, actor: process.replies.write(actor, command)
+
+
+def _connecting(command: ConnectService) -> Ask:
+    return lambda process, actor: process.channels.connect(actor, command)
 
 
 @dataclass
@@ -192,7 +205,7 @@ class Story:
         self.agents = [self.admin]
         for name in ("ann", "ben"):
             profile = UserProfile(name, "")
-            rights = dict.fromkeys(SERVICES, "reply")
+            rights: dict[str, Permission] = dict.fromkeys(SERVICES, "reply")
             added = await process.organisations.add_user(
                 await self.actor(process, self.org, self.admin), profile, "agent", rights
             )
@@ -252,7 +265,7 @@ class Story:
             await asyncio.sleep(self.chance.random() * 5)
             await self.start()
 
-    async def serve(self, ask: Callable[[Process], Awaitable[Any]]) -> Any:
+    async def serve(self, ask: Callable[[Process], Coroutine[Any, Any, Any]]) -> Any:
         """Whatever machine answers. Raises what it answers, and Gone."""
         if not self.processes:
             await asyncio.sleep(0.5)
@@ -267,7 +280,7 @@ class Story:
         self,
         name: str,
         user_id: str,
-        do: Callable[[Process, Actor], Awaitable[Outcome[Any]]],
+        do: Ask,
         org: Org | None = None,
     ) -> Asked:
         """Ask with an Idempotency-Key until there is an answer."""
@@ -354,7 +367,7 @@ class Story:
             await self.ask(
                 "reply",
                 self.chance.choice(self.agents),
-                lambda process, actor, command=command: process.replies.write(actor, command),
+                _writing(command),
             )
 
     async def _agents_race(self) -> None:
@@ -419,7 +432,7 @@ class Story:
         account = self.database.streams[
             self.org.number, f"account:{self.platform.name}:{account_id}"
         ]
-        return [row.event.channel_id for row in account if row.type == "account.channel_opened"]
+        return [row.event.channel_id for row in account if isinstance(row.event, ChannelOpened)]
 
     async def _somebody_connects(self) -> None:
         """Two services of one organisation, and another organisation, want the same account."""
@@ -429,9 +442,7 @@ class Story:
                 self.ask(
                     "connect",
                     self.admin,
-                    lambda process, actor, service=service: process.channels.connect(
-                        actor, command(service, WAITING)
-                    ),
+                    _connecting(command(service, WAITING)),
                 )
                 for service in SERVICES
             ),

@@ -63,7 +63,7 @@ async def logs(request: Any, world: World) -> AsyncIterator[Logs]:
         yield started
 
 
-async def test_whole_commands_are_written_in_order_and_read_back(logs: Logs):
+async def test_whole_commands_are_written_in_order_and_read_back(logs: Logs) -> None:
     org, log = logs.org, logs.one.log
     written = [log.submit(command(org, ("chat:a", 1, "x"), ("chat:b", 1, "y")))]
     written += [log.submit(command(org, ("chat:a", n))) for n in range(2, 5)]
@@ -78,7 +78,7 @@ async def test_whole_commands_are_written_in_order_and_read_back(logs: Logs):
     assert [await log.recorded_at(org, position=n) for n in (0, 6)] == [None, None]
 
 
-async def test_every_stream_that_was_read_must_be_as_it_was_read(logs: Logs):
+async def test_every_stream_that_was_read_must_be_as_it_was_read(logs: Logs) -> None:
     org, one = logs.org, logs.one
     await one.write(org, "channel:a")
     await logs.other.write(org, "channel:a")
@@ -90,7 +90,7 @@ async def test_every_stream_that_was_read_must_be_as_it_was_read(logs: Logs):
     assert one.changed[0] == (org.number, {"channel:a", "chat:a", "chat:d"})
 
 
-async def test_a_command_is_written_once_by_however_many_processes(logs: Logs):
+async def test_a_command_is_written_once_by_however_many_processes(logs: Logs) -> None:
     same = secrets.token_bytes(32)
     results = await asyncio.gather(
         *(
@@ -114,13 +114,13 @@ async def test_a_command_is_written_once_by_however_many_processes(logs: Logs):
 )
 async def test_what_only_one_may_take_is_taken_once(
     logs: Logs, claim: dict[str, Any], refused: str
-):
+) -> None:
     for each, expected in ((logs.one, (1, 1)), (logs.other, refused)):
         writing = each.log.submit(command(logs.org, (f"contact:{id(each)}", 1), **claim))
         assert await outcomes(writing) == [expected]
 
 
-async def test_whether_others_have_written_is_known(logs: Logs):
+async def test_whether_others_have_written_is_known(logs: Logs) -> None:
     org, one = logs.org, logs.one
     assert not await one.log.is_current(org)  # Nothing was known of it.
     assert await one.log.is_current(org)

@@ -47,7 +47,7 @@ def quiet() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS) if ALONE is None else [])
-def test_laws_hold_whatever_goes_wrong(chunk: int):
+def test_laws_hold_whatever_goes_wrong(chunk: int) -> None:
     for seed in range(chunk * CHUNK, (chunk + 1) * CHUNK):
         try:
             check(Story(seed).run())
@@ -57,11 +57,11 @@ def test_laws_hold_whatever_goes_wrong(chunk: int):
 
 
 @pytest.mark.skipif(ALONE is None, reason="TRUNKLINE_SIMULATION_SEED names none")
-def test_laws_hold_for_one_seed():
+def test_laws_hold_for_one_seed() -> None:
     check(Story(int(ALONE or 0)).run())
 
 
-def test_one_seed_is_one_course_of_events(repository: Path):
+def test_one_seed_is_one_course_of_events(repository: Path) -> None:
     """Also in another process, where sets and dictionaries of texts have another order."""
     program = f"from {__name__} import digest; print(digest(7))"
     other = subprocess.run(
@@ -89,11 +89,11 @@ def is_found(rules: Rules | None = None) -> bool:
     return False
 
 
-def test_control_a_database_that_does_not_compare_versions_is_found():
+def test_control_a_database_that_does_not_compare_versions_is_found() -> None:
     assert is_found(Rules(versions=False))
 
 
-def test_control_a_database_that_forgets_command_ids_is_found():
+def test_control_a_database_that_forgets_command_ids_is_found() -> None:
     assert is_found(Rules(commands=False))
 
 
@@ -132,12 +132,12 @@ def send_nobody_back(self: Pending, losers: object, news: object, *, spared: obj
 )
 def test_control_a_mistake_in_the_program_is_found(
     monkeypatch: pytest.MonkeyPatch, part: type, name: str, mistake: Callable[..., Any]
-):
+) -> None:
     monkeypatch.setattr(part, name, mistake)
     assert is_found()
 
 
-async def test_the_bell_rings_when_the_log_says_whose_it_has_grown():
+async def test_the_bell_rings_when_the_log_says_whose_it_has_grown() -> None:
     bell = Bell()
     waiting = asyncio.create_task(bell.wait(10.0))
     await asyncio.sleep(0)
