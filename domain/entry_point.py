@@ -2,8 +2,9 @@
 
 Whoever answers such a message within 24 hours opens one: from the answer, which is part of it,
 everything is free for 72 hours. Both spans are half open. A second message of the kind has an entry
-point of its own, which may lengthen the first. An answer that the platform refused opens none, nor
-does one that was written outside (as with L1); what was decided before it was known stays as it is.
+point of its own, which may last longer than the first. As with conversations (L1, L4), what was
+written outside is no answer, and neither is what the platform refused. Whatever was decided before
+any of this was known stays as it is.
 """
 
 from collections.abc import Iterable, Mapping
