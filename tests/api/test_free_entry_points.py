@@ -43,7 +43,9 @@ async def marketing(till: Till, chat: str) -> int:
 
 
 @pytest.mark.parametrize("rule", [BY_TEMPLATE, BY_MESSAGE])
-async def test_whoever_answers_an_ad_is_free_for_72_hours_from_the_answer(till: Till, rule: str):
+async def test_whoever_answers_an_ad_is_free_for_72_hours_from_the_answer(
+    till: Till, rule: str
+) -> None:
     await till.price(rule)
     chat = await till.hears(by_ad=True)
     await till.waits(DAY - A_SECOND)
@@ -55,21 +57,21 @@ async def test_whoever_answers_an_ad_is_free_for_72_hours_from_the_answer(till: 
 
 
 @pytest.mark.parametrize("rule", [BY_TEMPLATE, BY_MESSAGE])
-async def test_an_answer_at_exactly_24_hours_is_too_late(till: Till, rule: str):
+async def test_an_answer_at_exactly_24_hours_is_too_late(till: Till, rule: str) -> None:
     await till.price(rule)
     chat = await till.hears(by_ad=True)
     await till.waits(DAY)
     assert await marketing(till, chat) == PAID
 
 
-async def test_c0_a_late_webhook_counts_from_the_platforms_time(till: Till):
+async def test_c0_a_late_webhook_counts_from_the_platforms_time(till: Till) -> None:
     await till.price(BY_TEMPLATE)
     chat = await till.hears(by_ad=True, seconds_ago=23 * 3_600)
     await till.waits(timedelta(hours=1))
     assert await marketing(till, chat) == PAID
 
 
-async def test_c0_an_ad_that_is_told_after_its_answer_opens_from_that_answer(till: Till):
+async def test_c0_an_ad_that_is_told_after_its_answer_opens_from_that_answer(till: Till) -> None:
     """What was charged before it was known stays charged."""
     await till.price(BY_TEMPLATE)
     chat = (await till.begin(KIM))["chat_id"]
@@ -82,7 +84,7 @@ async def test_c0_an_ad_that_is_told_after_its_answer_opens_from_that_answer(til
     assert await marketing(till, chat) == PAID
 
 
-async def test_a_second_ad_has_an_entry_point_of_its_own(till: Till):
+async def test_a_second_ad_has_an_entry_point_of_its_own(till: Till) -> None:
     await till.price(BY_TEMPLATE)
     chat = await till.hears(by_ad=True)
     assert await marketing(till, chat) == FREE
@@ -95,7 +97,7 @@ async def test_a_second_ad_has_an_entry_point_of_its_own(till: Till):
     assert await marketing(till, chat) == PAID
 
 
-async def test_l4_an_answer_that_the_platform_refused_opened_none(till: Till):
+async def test_l4_an_answer_that_the_platform_refused_opened_none(till: Till) -> None:
     await till.price(BY_TEMPLATE)
     chat = await till.hears(by_ad=True)
     till.trunkline.fake.next_requests(fails(131026))
@@ -104,7 +106,7 @@ async def test_l4_an_answer_that_the_platform_refused_opened_none(till: Till):
     assert await marketing(till, chat) == PAID
 
 
-async def test_l1_conversations_know_no_entry_points(till: Till):
+async def test_l1_conversations_know_no_entry_points(till: Till) -> None:
     chat = await till.hears(by_ad=True)
     quoted = await till.quote(chat_id=chat, kind="template", category="marketing")
     assert (quoted["micro_usd"], quoted["reason"]) == (PAID, None)
@@ -112,7 +114,7 @@ async def test_l1_conversations_know_no_entry_points(till: Till):
     assert await till.charges() == [("2026-11", "marketing", PAID, False)]
 
 
-async def test_a_question_may_say_that_it_is_asked_for_one(till: Till):
+async def test_a_question_may_say_that_it_is_asked_for_one(till: Till) -> None:
     await till.price(BY_MESSAGE)
     asked = {"kind": "template", "category": "marketing", "country": "JP"}
     free = await till.quote(**asked, in_entry_point=True)
@@ -125,7 +127,7 @@ async def test_a_question_may_say_that_it_is_asked_for_one(till: Till):
     assert (text["unit"], text["free"], text["reason"]) == (None, False, "rule")
 
 
-async def test_l6_a_bill_and_its_proofs_say_why_it_was_free(till: Till):
+async def test_l6_a_bill_and_its_proofs_say_why_it_was_free(till: Till) -> None:
     """And what was free so is not counted against the allowance."""
     await till.price(BY_MESSAGE)
     chat = await till.hears(by_ad=True)
@@ -154,7 +156,9 @@ async def test_l6_a_bill_and_its_proofs_say_why_it_was_free(till: Till):
     assert charges[0]["proof"]["inputs"]["in_entry_point"] is True
 
 
-async def test_l7_what_if_knows_the_entry_points_of_answers_that_were_charged_otherwise(till: Till):
+async def test_l7_what_if_knows_the_entry_points_of_answers_that_were_charged_otherwise(
+    till: Till,
+) -> None:
     chat = await till.hears(by_ad=True)
     await till.write(chat)
     for _ in range(3):

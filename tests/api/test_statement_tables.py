@@ -91,7 +91,7 @@ def test_l7_a_month_has_the_hours_of_its_zone(
     assert month_bounds(month, zone) == (datetime(*start, tzinfo=UTC), datetime(*end, tzinfo=UTC))
 
 
-def test_a_statement_says_what_was_free_and_why():
+def test_a_statement_says_what_was_free_and_why() -> None:
     none = {"free": 0, "refunded": 0, "micro_usd": 0}
     sums = [
         Part(part="opening", name="", count=0, **none),
@@ -107,7 +107,7 @@ def test_a_statement_says_what_was_free_and_why():
     )
 
 
-def test_the_history_says_why_something_was_free():
+def test_the_history_says_why_something_was_free() -> None:
     told = [
         sentence(each)
         for each in (
