@@ -93,6 +93,7 @@ class QuoteBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     country: Country | None = None
     in_conversation: bool = False
     in_window: bool = True
+    in_entry_point: bool = False
 
     def question(self) -> Question:
         """As it is answered. Raises Invalid."""
@@ -111,6 +112,7 @@ class QuoteBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             country=country,
             in_conversation=self.in_conversation,
             in_window=self.in_window,
+            in_entry_point=self.in_entry_point,
         )
 
 

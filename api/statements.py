@@ -22,6 +22,7 @@ from api.reading import Reading
 from api.spreadsheets import csv_row
 from api.views import Author
 from domain.organisation import Role, require_role
+from domain.pricing import FreeBecause
 from domain.refusal import Invalid, NotFound
 from projections.engine.projection import Connection
 from projections.statements.projection import Proof
@@ -53,6 +54,7 @@ CSV_COLUMNS = (
     "kind",
     "micro_usd",
     "free",
+    "free_because",
     "refunded",
     "unit",
     "category",
@@ -99,6 +101,13 @@ class AgentTotal(msgspec.Struct, kw_only=True):
     micro_usd: int
 
 
+class FreeCount(msgspec.Struct, kw_only=True):
+    """How much was free for this reason: `allowance`, or `entry_point` (wire 1.12)."""
+
+    name: str
+    count: int
+
+
 @dataclass(kw_only=True)
 class StatementView:
     """A month: `closing` is `opening` and all movements."""
@@ -111,6 +120,7 @@ class StatementView:
     movements: list[Movement]
     conversations: Total
     messages: Total
+    free: list[FreeCount]
     by_category: list[Total]
     by_country: list[Total]
     by_service: list[Total]
@@ -126,6 +136,7 @@ class LineView:
     kind: str
     micro_usd: int
     free: bool
+    free_because: FreeBecause | None
     refunded: bool
     subject: str
     unit: str | None
@@ -314,6 +325,7 @@ def statement_view(bill: Bill, sums: list[Sum], agents: dict[str, str]) -> State
         ],
         conversations=total("conversations", "conversation"),
         messages=total("messages", "message"),
+        free=[FreeCount(name=each.name, count=each.count) for each in of("free") if each.count],
         by_category=[_total(each) for each in of("category")],
         by_country=[_total(each) for each in of("country")],
         by_service=[_total(each) for each in of("service")],
@@ -350,6 +362,7 @@ def _line_view(row: Line, *, as_of: int) -> LineView:
         kind=row.kind,
         micro_usd=row.micro_usd,
         free=row.free,
+        free_because=row.free_because,
         refunded=row.refunded_position is not None and row.refunded_position <= as_of,
         subject=row.subject,
         unit=row.unit,

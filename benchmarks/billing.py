@@ -135,10 +135,10 @@ async def fill_a_month(superuser: str, count: int = MESSAGES) -> None:
         await connection.execute(
             """INSERT INTO statements_messages (org, message_id, business_account, at, position,
                       conversation_id, chat_id, service, user_id, category, is_template,
-                      in_window, refused_position)
+                      in_window, in_entry_point, refused_position)
                SELECT 998, n::text, 'waba', %(start)s + interval '1 second' * n, 2 * n,
                       (n - n %% 5)::text, 'chat' || n / 50, 'crm', 'user' || n %% 50, 'service',
-                      false, true, CASE WHEN n %% 50 = 0 THEN 2 * n + 501 END
+                      false, true, false, CASE WHEN n %% 50 = 0 THEN 2 * n + 501 END
                  FROM generate_series(0, %(count)s - 1) AS n""",
             {"count": count, "start": MONTH_BEGAN},
         )

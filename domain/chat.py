@@ -45,6 +45,7 @@ class MessageReceived(Event, frozen=True, kw_only=True):
     quotes: bytes | None = None  # Key of the message it answers.
     member: str | None = None  # In a group: the contact who wrote (C19).
     files: int = 0  # How many the platform keeps for us to fetch (C9).
+    referred: bool = False  # The customer came by an ad or a Page's button (wire 1.12).
 
 
 @stored_as("chat.echo_received")
@@ -107,6 +108,7 @@ class ReplyRequested(Event, frozen=True, kw_only=True):
     retry_of: str | None = None
     conversation: str | None = None  # Where it is billed (L1): named after its opening answer.
     in_window: bool | None = None  # Whether free text was possible; some pricing rules ask.
+    in_entry_point: bool = False  # Whether it fell into a free one (wire 1.12); as above.
     tag: str | None = None  # By which the platform takes it after its window (N1).
     media_id: str | None = None  # The upload that goes with it (C9).
 
@@ -277,6 +279,7 @@ def evolve(chat: Chat, event: Event) -> Chat:
                 heard=version if newest_at == event.at else chat.heard,
                 closed=frozenset(),
                 counted=quota.after_customer(chat.counted, wrote_at=event.at),
+                billing=conversation.after_customer(chat.billing, event, chat.outbound, version),
             )
         case ChatStarted():
             return replace(
@@ -354,7 +357,7 @@ def _with_reply(chat: Chat, version: int, event: ReplyRequested) -> Chat:
     )
     forget_oldest(outbound)
     heard_at = chat.last_customer_message_at
-    billing = conversation.with_message(chat.billing, charge)
+    billing = conversation.with_message(chat.billing, charge, event)
     known = (message.charge for message in outbound.values())
     return replace(
         chat,
@@ -388,12 +391,14 @@ def _with_status(
     if message is None:
         return replace(chat, version=version)
     known = greatest(message.status, status)
+    sending = message.sending and known == "queued"
+    changes = {"status": known, "sending": sending, "key": message.key or key}
     if refused and known == "failed" != message.status:
-        billing = conversation.with_refusal(chat.billing, message.charge)
+        billing = conversation.with_refusal(chat.billing, message_id, chat.outbound)
         counted = quota.without_message(chat.counted, message_id)
         chat = replace(chat, billing=billing, counted=counted)
-    changes = {"status": known, "sending": message.sending and known == "queued"}
-    return _with_outbound(chat, version, message_id, key=message.key or key, **changes)
+        changes["refused"] = True
+    return _with_outbound(chat, version, message_id, **changes)
 
 
 def _with_sent(chat: Chat, version: int, event: MessageSent) -> Chat:

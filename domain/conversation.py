@@ -4,14 +4,18 @@ A chat knows whether a conversation is open, so that an answer inside one touche
 which of its charges may still have to be given back.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
 
+from domain import entry_point
+from domain.entry_point import EntryPoint, EntryPoints
 from domain.event import Event, stored_as
 from domain.ledger import Charge
+from domain.outgoing import Outbound
 from domain.pricing import CONVERSATION_LENGTH
 
 # So many are kept whatever became of their messages; of older ones those whose fate is open.
@@ -50,6 +54,30 @@ class ChargeVoided(Event, frozen=True, kw_only=True):
     charge_id: str
 
 
+class Heard(Protocol):
+    """A customer's message, as far as bills look at it."""
+
+    @property
+    def at(self) -> datetime:
+        """The platform's time."""
+
+    @property
+    def referred(self) -> bool:
+        """Whether it came by an ad or a Page's button."""
+
+
+class Answer(Protocol):
+    """A message to the customer, as far as bills look at it."""
+
+    @property
+    def message_id(self) -> str:
+        """Our id."""
+
+    @property
+    def at(self) -> datetime:
+        """When it was asked for."""
+
+
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     """The newest conversation of a chat."""
 
@@ -71,6 +99,7 @@ class Billing(msgspec.Struct, frozen=True, kw_only=True):
 
     conversation: Conversation | None = None
     charges: dict[str, OpenCharge] = {}  # By the message that caused each, oldest first.
+    entry_points: EntryPoints = ()
 
     def at(self, moment: datetime) -> Conversation | None:
         """The conversation that is open at a moment; at exactly its end it is not. Spec C0, L1."""
@@ -140,14 +169,27 @@ def charge_for(billing: Billing, *, message_id: str, conversation_id: str | None
     return conversation_id if conversation_id in billing.charges else None
 
 
-def with_message(billing: Billing, charge_id: str | None) -> Billing:
-    """One more message falls under this charge."""
-    return _counted(billing, charge_id, messages=1)
+def after_customer(
+    billing: Billing, heard: Heard, outbound: Mapping[str, Outbound], version: int
+) -> Billing:
+    """The customer wrote; that alone costs nothing, but may make free what follows."""
+    if not heard.referred:
+        return billing
+    came = EntryPoint(came_at=heard.at, known_since=version)
+    points = entry_point.after_customer(billing.entry_points, came, outbound=outbound)
+    return replace(billing, entry_points=points)
 
 
-def with_refusal(billing: Billing, charge_id: str | None) -> Billing:
-    """The platform refused one of a charge's messages."""
-    return _counted(billing, charge_id, refused=1)
+def with_message(billing: Billing, charge_id: str | None, answer: Answer) -> Billing:
+    """One more message, under this charge."""
+    points = entry_point.with_answer(billing.entry_points, answer.message_id, at=answer.at)
+    return _counted(replace(billing, entry_points=points), charge_id, messages=1)
+
+
+def with_refusal(billing: Billing, message_id: str, outbound: Mapping[str, Outbound]) -> Billing:
+    """The platform refused one of the messages, which falls under a charge or none."""
+    points = entry_point.without_answer(billing.entry_points, message_id, outbound=outbound)
+    return _counted(replace(billing, entry_points=points), outbound[message_id].charge, refused=1)
 
 
 def _counted(

@@ -84,6 +84,7 @@ class MessageOccurred(Occurrence, frozen=True, kw_only=True, tag="message"):
     quotes: str | None = None  # The platform's id of the message it answers.
     echo: bool = False
     sent_by_us: str | None = None  # Our own mark, where the platform gives it back.
+    referred: bool = False  # By an ad or a Page's button that opens a free entry point.
 
 
 class MessageChanged(Occurrence, frozen=True, kw_only=True, tag="message_change"):

@@ -31,6 +31,7 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
     category: str | None = None  # Of the template.
     tag: str | None = None
     status: str = "queued"
+    refused: bool = False  # By the platform; not where a person gave it up (C15).
     sending: bool = False
     attempt: int = 0
     started_at: datetime | None = None  # The newest attempt, where the platform has keys.

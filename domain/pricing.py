@@ -19,9 +19,10 @@ FREE_PER_MONTH = 1_000
 
 Unit = Literal["conversation", "message"]
 Allowance = Literal["business", "account"]
+FreeBecause = Literal["allowance", "entry_point"]
 
 
-class Inputs(msgspec.Struct, frozen=True, kw_only=True):
+class Inputs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that a pricing rule may look at."""
 
     category: str  # Of the template; what is no template is `service`.
@@ -31,6 +32,7 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     rate_micro_usd: int  # Of the card, for the customer's country and this category.
     used_by_business: int  # Of the month's free allowance, so far.
     used_by_account: int
+    in_entry_point: bool = False  # Whether the customer came by an ad lately (entry_point.py).
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -51,19 +53,34 @@ def conversation(inputs: Inputs) -> Price | None:
 
 
 def per_message(inputs: Inputs) -> Price | None:
-    """Each template; about utility it is free while the customer's window is open."""
+    """Each template, but in a free entry point; about utility also in the customer's window."""
     if not inputs.is_template:
         return None
     if inputs.category == "utility" and inputs.in_window:
         return None
+    if inputs.in_entry_point:
+        return Price("message", 0)
     return Price("message", inputs.rate_micro_usd)
 
 
 def service_message(inputs: Inputs) -> Price | None:
-    """Each message: templates always, others behind a number's first 1,000 of the month."""
+    """Each message: templates always, others behind a number's first 1,000 of the month.
+
+    In a free entry point all are free, and none is counted among those.
+    """
+    if inputs.in_entry_point:
+        return Price("message", 0)
     if not inputs.is_template and inputs.used_by_account < FREE_PER_MONTH:
         return Price("message", 0, "account")
     return Price("message", inputs.rate_micro_usd)
+
+
+def free_because(inputs: Inputs, price: Price) -> FreeBecause | None:
+    """Why a charge is free. What the card prices at zero is not free, but costs nothing."""
+    if price.allowance is not None:
+        return "allowance"
+    # Conversations know no entry points (L1).
+    return "entry_point" if inputs.in_entry_point and price.unit == "message" else None
 
 
 def free_conversations_left(rule: str, *, used: int) -> int | None:

@@ -29,6 +29,7 @@ class Billable(msgspec.Struct, frozen=True, kw_only=True):
     category: str
     is_template: bool
     in_window: bool
+    in_entry_point: bool
     message_void: int | None = None  # Where the platform had refused this message,
     conversation_void: int | None = None  # and where all of the conversation that it opens.
 
@@ -65,6 +66,7 @@ class Recount:
             rate_micro_usd=self._rate(answer),
             used_by_business=self._used[month],
             used_by_account=self._used[by_account or ""],
+            in_entry_point=answer.in_entry_point,
         )
         price: Price | None = self._rule(inputs)
         if price is None:

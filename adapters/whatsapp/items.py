@@ -151,6 +151,8 @@ def _read_message(source: Source, item: Item, *, customer: Person, echo: bool) -
         quotes=quoted(item),
         echo=echo,
         sent_by_us=text(item.get("biz_opaque_callback_data")),
+        # An ad, or a button on a Page: what it shows stays in the raw message.
+        referred=isinstance(item.get("referral"), dict) and not echo,
     )
 
 

@@ -14,6 +14,11 @@ MOVEMENTS = {
     "adjustment": "Corrections",
 }
 
+FREE = {
+    "allowance": "Within the month's allowance",
+    "entry_point": "After an ad or a Page's button",
+}
+
 
 @dataclass(frozen=True)
 class StatementTable:
@@ -37,7 +42,9 @@ def tables_of(bill: StatementView) -> list[StatementTable]:
         "By who answered first": _agents(bill),
     }
     charged = [_charged(title, rows) for title, rows in totals.items() if rows]
-    return [_balance(bill), *charged]
+    free = [(FREE[each.name], f"{each.count:,}") for each in bill.free]
+    why_free = [StatementTable("What was free", ("Count",), free)] if free else []
+    return [_balance(bill), *charged[:1], *why_free, *charged[1:]]
 
 
 def _agents(bill: StatementView) -> list[Total]:

@@ -24,6 +24,7 @@ from domain import (
     watermark,
 )
 from domain.event import Event, Sealed
+from domain.pricing import free_because
 
 # A sentence for each kind of event; what a sentence does not need to say stays out of it.
 _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
@@ -81,7 +82,10 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     channel.ChannelReleased: lambda _: "The channel's account was given up.",
     channel.ChannelReclaimed: lambda _: "The channel's account was taken again.",
     chat.ChatStarted: lambda e: f"A chat on {e.platform} {e.account_id} began.",
-    chat.MessageReceived: lambda e: f"The customer sent a message ({e.kind}).",
+    chat.MessageReceived: lambda e: (
+        f"The customer sent a message ({e.kind})"
+        + (", from an ad or a Page's button." if e.referred else ".")
+    ),
     chat.EchoReceived: lambda e: f"The business wrote outside of every service ({e.kind}).",
     chat.ReactionReceived: lambda e: (
         "A reaction came." if e.content else "A reaction was taken back."
@@ -196,7 +200,13 @@ def usd_column(amounts: Sequence[int]) -> list[str]:
 
 
 def _price(charged: ledger.Charged) -> str:
-    return "was free" if charged.price.allowance else f"cost {usd(charged.price.micro_usd)}"
+    match free_because(charged.inputs, charged.price):
+        case "allowance":
+            return "was free, within the month's allowance,"
+        case "entry_point":
+            return "was free, after an ad or a Page's button,"
+        case None:
+            return f"cost {usd(charged.price.micro_usd)}"
 
 
 def _purchase(event: purchase.PurchaseRequested | purchase.CreditsPurchased) -> str:

@@ -8,7 +8,7 @@ from api.commands.unit import Unit
 from api.zones import zone_of
 from domain import account as accounts
 from domain import chat as chats
-from domain import chosen_rules, ledger, pricing
+from domain import chosen_rules, entry_point, ledger, pricing
 from domain import contact as contacts
 from domain.account import Account
 from domain.chat import Chat, ReplyRequested
@@ -52,6 +52,7 @@ def inputs_of(
     category: str,
     is_template: bool,
     in_window: bool,
+    in_entry_point: bool,
     opens: bool,
     at: datetime,
     month: str,
@@ -75,6 +76,7 @@ def inputs_of(
         rate_micro_usd=rate.micro_usd,
         used_by_business=by_business,
         used_by_account=by_account,
+        in_entry_point=in_entry_point,
     )
 
 
@@ -177,8 +179,12 @@ def business_account_of(account: Account, account_id: str) -> str:
 def _billed(chat: Chat, requested: ReplyRequested, conversation: str) -> ReplyRequested:
     """The answer with what any pricing rule, also a later one, may ask of it."""
     rule = window_rule(chat.platform)
-    in_window = is_open(rule, chat.last_customer_message_at, now=requested.at)
-    return msgspec.structs.replace(requested, conversation=conversation, in_window=in_window)
+    return msgspec.structs.replace(
+        requested,
+        conversation=conversation,
+        in_window=is_open(rule, chat.last_customer_message_at, now=requested.at),
+        in_entry_point=entry_point.is_free(chat.billing.entry_points, requested.at),
+    )
 
 
 def the_payer(unit: Unit, chat: Chat) -> str:
@@ -220,6 +226,7 @@ class _Priced:
             category=self._category,
             is_template=answer.template is not None,
             in_window=answer.in_window is True,
+            in_entry_point=answer.in_entry_point,
             opens=opens,
             at=answer.at,
             month=month,

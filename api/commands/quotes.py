@@ -1,5 +1,6 @@
 """What a message would cost now; asking writes nothing (L2, L7)."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Literal
 
@@ -13,9 +14,10 @@ from api.zones import zone_of
 from domain import contact as contacts
 from domain.contact import Contact
 from domain.conversation import Conversation
+from domain.entry_point import is_free
 from domain.inbound import Address
 from domain.ports import Keys
-from domain.pricing import Price, month_of
+from domain.pricing import FreeBecause, Inputs, Price, free_because, month_of
 from domain.refusal import NotFound
 from domain.rules import RULES
 from domain.windows import is_open, window_rule
@@ -32,6 +34,10 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     country: str | None
     in_conversation: bool
     in_window: bool
+    in_entry_point: bool
+
+
+Reason = FreeBecause | Literal["conversation", "rule", "not_billed"]
 
 
 class Quote(msgspec.Struct, kw_only=True):
@@ -39,6 +45,7 @@ class Quote(msgspec.Struct, kw_only=True):
 
     micro_usd: int
     free: bool
+    reason: Reason | None  # Why there is nothing to pay; None where the card decides.
     unit: Literal["conversation", "message"] | None  # None: nothing is charged for it.
     rule: str
     card: str
@@ -84,6 +91,8 @@ def _quote(unit: Unit, question: Question, billing: Billing, now: datetime) -> Q
     month = month_of(now, zone_of(chosen.time_zone))
     balance = credits_of(unit, business_account).balance
     price: Price | None = None
+    is_paid_for = current is not None and current.is_charged
+    reason: Reason | None = "conversation" if is_paid_for else "not_billed"
     rate = 0
     is_priced = billing.prices(current, chosen, platform)
     if is_priced:
@@ -97,16 +106,20 @@ def _quote(unit: Unit, question: Question, billing: Billing, now: datetime) -> Q
             category=asked.category,
             is_template=asked.is_template,
             in_window=asked.in_window,
+            in_entry_point=asked.in_entry_point,
             opens=not asked.in_conversation,
             at=now,
             month=month,
         )
         rate = inputs.rate_micro_usd
-        price = RULES["pricing"][chosen.rule](inputs)
+        rule = RULES["pricing"][chosen.rule]
+        price = rule(inputs)
+        reason = free_because(inputs, price) if price else _left_out(rule, inputs)
     micro_usd = price.micro_usd if price else 0
     return Quote(
         micro_usd=micro_usd,
-        free=price is not None and price.allowance is not None,
+        free=price is not None and reason is not None,
+        reason=reason,
         unit=price.unit if price else None,
         rule=chosen.rule,
         card=chosen.card.name,
@@ -116,6 +129,12 @@ def _quote(unit: Unit, question: Question, billing: Billing, now: datetime) -> Q
         balance_micro_usd=balance,
         covered=micro_usd <= balance,
     )
+
+
+def _left_out(rule: Callable[[Inputs], Price | None], inputs: Inputs) -> Reason:
+    """Why the rule charges nothing: for such messages it never does, or one is inside already."""
+    opening = msgspec.structs.replace(inputs, opens_conversation=True)
+    return "rule" if rule(opening) is None else "conversation"
 
 
 def _as_the_chat_is(
@@ -135,5 +154,6 @@ def _as_the_chat_is(
         country=known,
         in_conversation=current is not None,
         in_window=is_open(window, chat.last_customer_message_at, now=now),
+        in_entry_point=is_free(chat.billing.entry_points, now),
     )
     return asked, chat.platform, current

@@ -148,6 +148,7 @@ class Reception:
             quotes=self._key(message.quotes) if message.quotes else None,
             member=author if message.group else None,
             files=len(files_of(message.content)),
+            referred=message.referred,
         )
         unit.record(stream, [received])
 

@@ -12,7 +12,7 @@ from domain.chat import MessageFailed, ReceiptReceived, ReplyRequested
 from domain.conversation import ChargeVoided, ConversationStarted
 from domain.event import Event, Recorded
 from domain.ledger import BalanceAdjusted, Charged, ChargeRefunded
-from domain.pricing import Inputs, Price
+from domain.pricing import FreeBecause, Inputs, Price, free_because
 from domain.purchase import (
     CreditsPurchased,
     PurchaseDeferred,
@@ -71,6 +71,7 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True):
     country: str | None = None
     service: str | None = None
     free: bool = False
+    free_because: FreeBecause | None = None
     proof: bytes | None = None
 
 
@@ -161,6 +162,7 @@ def _line(
 
 
 def _parts_of(event: Charged) -> dict[str, Any]:
+    because = free_because(event.inputs, event.price)
     proof = Proof(
         kind=event.kind,
         rule=event.rule,
@@ -178,7 +180,8 @@ def _parts_of(event: Charged) -> dict[str, Any]:
         "category": event.inputs.category,
         "country": event.country or "unknown",
         "service": event.service,
-        "free": event.price.allowance is not None,
+        "free": because is not None,
+        "free_because": because,
         "proof": msgspec.json.encode(proof),
     }
 
@@ -195,6 +198,7 @@ def _message(position: int, chat_id: str, event: ReplyRequested) -> tuple[Any, .
         event.category or "service",
         event.template is not None,
         event.in_window is True,
+        event.in_entry_point,
     )
 
 
@@ -224,7 +228,7 @@ class Statements:
     """The projection."""
 
     name = "statements"
-    version = 1
+    version = 2
     tables = SQL["tables"]
 
     async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:

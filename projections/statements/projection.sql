@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS statements_lines (
     country           text,
     service           text,
     free              boolean     NOT NULL,
+    free_because      text,                  -- Of a free charge: allowance, entry_point
     proof             bytea,                 -- JSON: rule, card, inputs, price.
     refunded_position bigint,                -- Of a charge that was given back.
     PRIMARY KEY (org, business_account, position)
@@ -84,6 +85,7 @@ CREATE TABLE IF NOT EXISTS statements_messages (
     category         text        NOT NULL,
     is_template      boolean     NOT NULL,
     in_window        boolean     NOT NULL,
+    in_entry_point   boolean     NOT NULL,
     discarded        boolean     NOT NULL DEFAULT false,
     refused_position bigint,
     PRIMARY KEY (org, message_id)
@@ -96,14 +98,14 @@ CREATE INDEX IF NOT EXISTS statements_messages_by_conversation
 -- add_lines --
 INSERT INTO statements_lines (org, business_account, position, month, kind, at, recorded_at,
        micro_usd, subject, user_id, note, chat_id, conversation_id, platform, account_id, unit,
-       category, country, service, free, proof)
+       category, country, service, free, free_because, proof)
 SELECT %(org)s, * FROM unnest(
        %(business_accounts)s::text[], %(positions)s::bigint[], %(months)s::text[],
        %(kinds)s::text[], %(times)s::timestamptz[], %(recorded)s::timestamptz[],
        %(amounts)s::bigint[], %(subjects)s::text[], %(user_ids)s::text[], %(notes)s::text[],
        %(chat_ids)s::text[], %(conversation_ids)s::text[], %(platforms)s::text[],
        %(account_ids)s::text[], %(units)s::text[], %(categories)s::text[], %(countries)s::text[],
-       %(services)s::text[], %(free)s::bool[], %(proofs)s::bytea[])
+       %(services)s::text[], %(free)s::bool[], %(free_because)s::text[], %(proofs)s::bytea[])
 
 -- add_to_months --
 INSERT INTO statements_months (org, business_account, month, micro_usd)
@@ -139,16 +141,17 @@ SELECT %(org)s, * FROM unnest(
 
 -- add_messages --
 INSERT INTO statements_messages (org, message_id, business_account, at, position,
-       conversation_id, chat_id, service, user_id, category, is_template, in_window)
+       conversation_id, chat_id, service, user_id, category, is_template, in_window,
+       in_entry_point)
 SELECT %(org)s, message_id, conversation.business_account, at, position, conversation_id, chat_id,
-       service, user_id, category, is_template, in_window
+       service, user_id, category, is_template, in_window, in_entry_point
   FROM unnest(
        %(message_ids)s::text[], %(times)s::timestamptz[], %(positions)s::bigint[],
        %(conversation_ids)s::text[], %(chat_ids)s::text[], %(services)s::text[],
        %(user_ids)s::text[], %(categories)s::text[], %(are_templates)s::bool[],
-       %(in_window)s::bool[])
+       %(in_window)s::bool[], %(in_entry_point)s::bool[])
        AS message (message_id, at, position, conversation_id, chat_id, service, user_id, category,
-                   is_template, in_window)
+                   is_template, in_window, in_entry_point)
   JOIN statements_conversations AS conversation USING (conversation_id)
  WHERE conversation.org = %(org)s
 
@@ -175,10 +178,10 @@ UPDATE statements_conversations AS conversation SET voided_position = void.posit
 -- statement --
 -- The sums of a month by everything that it is shown by, its movements and its opening balance.
 -- Served by statements_lines_of_month.
-SELECT CASE grouping(unit, category, country, service, user_id)
-            WHEN 15 THEN 'unit' WHEN 23 THEN 'category' WHEN 27 THEN 'country'
-            WHEN 29 THEN 'service' ELSE 'agent' END AS part,
-       coalesce(unit, category, country, service, user_id) AS name,
+SELECT CASE grouping(unit, category, country, service, user_id, free_because)
+            WHEN 31 THEN 'unit' WHEN 47 THEN 'category' WHEN 55 THEN 'country'
+            WHEN 59 THEN 'service' WHEN 61 THEN 'agent' ELSE 'free' END AS part,
+       coalesce(unit, category, country, service, user_id, free_because) AS name,
        count(*) FILTER (WHERE NOT is_void) AS count,
        count(*) FILTER (WHERE NOT is_void AND free) AS free,
        count(*) FILTER (WHERE is_void) AS refunded,
@@ -187,7 +190,8 @@ SELECT CASE grouping(unit, category, country, service, user_id)
           FROM statements_lines
          WHERE org = %(org)s AND business_account = %(business_account)s AND month = %(month)s
            AND kind = 'charge' AND position <= %(as_of)s) AS charge
- GROUP BY GROUPING SETS ((unit), (category), (country), (service), (user_id))
+ GROUP BY GROUPING SETS ((unit), (category), (country), (service), (user_id), (free_because))
+HAVING grouping(free_because) = 1 OR free_because IS NOT NULL
 UNION ALL
 SELECT 'movement', kind, count(*), 0, 0, sum(micro_usd)::bigint
   FROM statements_lines
@@ -210,7 +214,7 @@ SELECT coalesce(sum(micro_usd), 0)::bigint FROM statements_lines
 -- lines --
 -- Served by statements_lines_of_month.
 SELECT position, kind, at, micro_usd, subject, user_id, note, chat_id, conversation_id, platform,
-       account_id, unit, category, country, service, free, proof, refunded_position
+       account_id, unit, category, country, service, free, free_because, proof, refunded_position
   FROM statements_lines
  WHERE org = %(org)s AND business_account = %(business_account)s AND month = %(month)s
    AND position > %(after)s AND position <= %(as_of)s
@@ -244,7 +248,7 @@ SELECT coalesce(max(position), 0) FROM statements_lines
 SELECT message.position, message.message_id, message.conversation_id, message.chat_id, message.at,
        conversation.platform, conversation.account_id, message.service, message.user_id,
        conversation.country, message.category, message.is_template, message.in_window,
-       message.refused_position AS message_void,
+       message.in_entry_point, message.refused_position AS message_void,
        CASE WHEN message.message_id = message.conversation_id
             THEN coalesce(conversation.voided_position, whole.void) END AS conversation_void,
        line.micro_usd IS NOT NULL AS is_charged,

@@ -8,6 +8,7 @@ import msgspec
 from psycopg import AsyncClientCursor
 from psycopg.rows import class_row, dict_row
 
+from domain.pricing import FreeBecause
 from domain.recount import Billable
 from projections.engine.projection import Connection
 from projections.statements.projection import SQL, Proof
@@ -53,6 +54,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     country: str | None
     service: str | None
     free: bool
+    free_because: FreeBecause | None
     proof: Proof | None
     refunded_position: int | None
 

@@ -204,6 +204,31 @@ def test_a_text_message_as_a_whole() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("referral", "is_referred"),
+    [
+        ({"source_type": "ad", "source_id": "1", "ctwa_clid": "ARAk"}, True),
+        ({"source_type": "post"}, True),
+        ({"source_type": "something new"}, True),
+        ({}, True),
+        (None, False),
+        ("ad", False),
+        ([], False),
+    ],
+)
+def test_a_message_says_whether_the_customer_came_by_an_ad(
+    referral: object, is_referred: bool
+) -> None:
+    """Wire 1.12: what opens a free entry point, whatever kind of message carries it."""
+    for name in ("whatsapp_text.json", "whatsapp_image.json", "whatsapp_unsupported.json"):
+        body = json.loads(payload(name))
+        (item,) = body["entry"][0]["changes"][0]["value"]["messages"]
+        item["referral"] = referral
+        (occurred,) = parse(json.dumps(body).encode())
+        assert isinstance(occurred, MessageOccurred)
+        assert occurred.referred == is_referred
+
+
 def test_an_echo_as_a_whole() -> None:
     item = raw_item("whatsapp_echo_app_reply.json", "message_echoes")
     assert parse(payload("whatsapp_echo_app_reply.json")) == [

@@ -1,6 +1,6 @@
 """Checks a log against the laws of section 4, event by event, with nothing but its own sums."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -22,6 +22,7 @@ from domain.purchase import (
     RechargeLapsed,
 )
 from domain.rules import RULES
+from tests.api.entrance import Entrance
 
 DAY = timedelta(hours=24)
 # The first, and three more where each was certainly refused.
@@ -39,6 +40,7 @@ class Audit:
         self.paid: Counter[str] = Counter()  # How often each purchase was booked.
         self.started: dict[str, ConversationStarted] = {}
         self.messages: dict[str, str] = {}  # The conversation of each.
+        self.entrances: defaultdict[str, Entrance] = defaultdict(Entrance)  # By chat.
         self._configured: AutoRechargeConfigured | None = None
         self._recharges = 0  # Since the balance was last enough.
         self._may_be_asked_anew = False
@@ -69,7 +71,7 @@ class Audit:
             if recorded.stream == self._ledger:
                 self._book(recorded.event)
             else:
-                self._read(recorded.event)
+                self._read(recorded)
 
     def _book(self, event: Event) -> None:
         before = self.balance
@@ -108,8 +110,9 @@ class Audit:
         self.refunded.add(event.charge_id)
         return self.charges[event.charge_id].price.micro_usd
 
-    def _read(self, event: Event) -> None:
-        match event:
+    def _read(self, recorded: Recorded) -> None:
+        entrance = self.entrances[recorded.stream]
+        match event := recorded.event:
             case ConversationStarted():
                 assert event.conversation_id not in self.started, "L1: started once"
                 self.started[event.conversation_id] = event
@@ -121,6 +124,11 @@ class Audit:
                 self.messages[event.message_id] = conversation
                 began = self.started[conversation].at
                 assert began <= event.at < began + DAY, "L1: within its 24 hours"
+                is_free = entrance.is_free(event.at)
+                assert event.in_entry_point == is_free, "L7: in a free entry point"
+                charge = self.charges.get(event.message_id)
+                assert not charge or charge.inputs.in_entry_point == is_free, "L7: as it was"
+        entrance.look(recorded)
 
     def _follow_recharges(self, before: int, event: Event) -> None:
         """L5: one for each time that the balance falls so low; again only where it was refused."""

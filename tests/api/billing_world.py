@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -112,9 +112,15 @@ class World:
 
     # What happens.
 
-    def hears(self, chat_id: str) -> None:
+    def hears(self, chat_id: str, *, late: timedelta = timedelta(), referred: bool = False) -> None:
+        """A customer's message, told so late; `referred` if they came by an ad."""
         heard = chat.MessageReceived(
-            message_id=next(self.ids), kind="text", at=self.now, content=CONTENT, key=b"k"
+            message_id=next(self.ids),
+            kind="text",
+            at=self.now - late,
+            content=CONTENT,
+            key=b"k",
+            referred=referred,
         )
         self.record(chat.stream_of(chat_id), heard)
 
@@ -194,6 +200,7 @@ class World:
                 category=each.event.category or "service",
                 is_template=each.event.template is not None,
                 in_window=each.event.in_window is True,
+                in_entry_point=each.event.in_entry_point,
                 message_void=voids.get(each.event.message_id),
                 conversation_void=self._conversation_void(each.event, voids),
             )

@@ -117,7 +117,23 @@ class Happenings(RuleBasedStateMachine):
         self.world.hears(chat)
         self.did()
 
-    @rule(minutes=st.sampled_from([0, 1, 60, 719, 1439, 1440, 1441, 3000]))
+    @rule(chat=CHATS, minutes=st.sampled_from([-4, 0, 0, 0, 1, 60, 1439, 1440, 4319]))
+    def come_by_an_ad(self, chat: str, minutes: int) -> None:
+        """Wire 1.12; told so many minutes late, or by a clock that is ahead."""
+        self.world.hears(chat, late=timedelta(minutes=minutes), referred=True)
+        self.did()
+
+    @rule(chat=CHATS, category=CATEGORIES)
+    def answer_an_ad_in_vain(self, chat: str, category: str | None) -> None:
+        """Wire 1.12: what the platform refuses opens nothing."""
+        self.come_by_an_ad(chat, 0)
+        known = self.world.messages().keys()
+        self._write((chat, category))
+        for message_id in self.world.messages().keys() - known:
+            self.world.fate(chat, message_id, "refused")
+            self.did()
+
+    @rule(minutes=st.sampled_from([0, 1, 60, 719, 1439, 1440, 1441, 3000, 4319, 4320]))
     def wait(self, minutes: int) -> None:
         self.world.now += timedelta(minutes=minutes)
         self.did()

@@ -755,11 +755,13 @@ async def test_a_quote_says_what_a_message_would_cost_and_writes_nothing(
     asked = {"account_id": here.account}
     text = await here.admin.post("/v1/quotes", asked)
     assert (text["micro_usd"], text["free"], text["unit"]) == (0, True, "conversation")
+    assert text["reason"] == "allowance"
     template = {**asked, "kind": "template", "category": "utility", "address": "+819012345678"}
     quoted = await here.admin.post("/v1/quotes", template)
     assert quoted == {
         "micro_usd": 8_000,
         "free": False,
+        "reason": None,
         "unit": "conversation",
         "rule": "conversation/1",
         "card": "default/1",
@@ -771,6 +773,7 @@ async def test_a_quote_says_what_a_message_would_cost_and_writes_nothing(
     }
     inside = await here.admin.post("/v1/quotes", {**template, "in_conversation": True})
     assert (inside["micro_usd"], inside["unit"]) == (0, None)
+    assert (inside["free"], inside["reason"]) == (False, "conversation")
     of_chat = await here.admin.post("/v1/quotes", {**asked, "chat_id": chat})
     assert (of_chat["country"], of_chat["opens_conversation"]) == ("US", True)
     assert len(await here.admin.events()) == before
@@ -801,6 +804,7 @@ async def test_a_quote_inside_a_charged_conversation_is_nothing_under_any_rule(
     asked = {"account_id": here.account, "kind": "template", "category": "marketing"}
     inside = await here.admin.post("/v1/quotes", {**asked, "chat_id": chat})
     assert (inside["micro_usd"], inside["unit"], inside["opens_conversation"]) == (0, None, False)
+    assert inside["reason"] == "conversation"
     elsewhere = await here.admin.post("/v1/quotes", asked)
     assert (elsewhere["micro_usd"], elsewhere["unit"]) == (8_000, "message")
     before = await here.balance()
@@ -819,6 +823,7 @@ async def test_with_billing_off_a_quote_is_nothing(trunkline: Trunkline) -> None
         country="JP",
         in_conversation=False,
         in_window=False,
+        in_entry_point=False,
     )
     off = replace(trunkline.settings, billing=False)
     async with core(off, trunkline.database) as parts:
@@ -827,4 +832,4 @@ async def test_with_billing_off_a_quote_is_nothing(trunkline: Trunkline) -> None
         keys = await parts.directory.keys(org.number)
         quote = await Quotes(parts.context).quote(keys, question)
     assert (quote.micro_usd, quote.unit, quote.opens_conversation) == (0, None, False)
-    assert quote.covered
+    assert (quote.covered, quote.reason) == (True, "not_billed")

@@ -52,6 +52,7 @@ async def test_a_month_in_the_terminal_and_on_paper(trunkline: Trunkline, tmp_pa
         "Given back 1 USD 0.008",
         "At the end USD 1.976",
         "conversations 4 1 3 1 USD 0.024",
+        "Within the month's allowance 1",
         "JP 3 0 3 1 USD 0.024",
         "Admin 4 1 3 1 USD 0.024",
     ):
@@ -75,7 +76,7 @@ async def test_the_history_of_a_ledger_in_words(trunkline: Trunkline) -> None:
         "cost USD 0.008 by conversation/1 and default/1.",
         "was given back: USD 0.008.",
         "A service conversation (US) in chat",
-        "was free by conversation/1 and default/1.",
+        "was free, within the month's allowance, by conversation/1 and default/1.",
     ):
         assert words in by_number, by_number
 

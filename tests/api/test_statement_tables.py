@@ -5,10 +5,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from api.cli.words import usd
+from api.cli.statement_tables import StatementTable, tables_of
+from api.cli.words import sentence, usd
 from api.credits import credits_of
 from api.recounts import month_bounds
 from api.spreadsheets import csv_row
+from api.statements import Bill, statement_view
+from projections.statements.queries import NOW, Part
+from tests.domain.stored_samples import LATER_SAMPLES, SAMPLES
 
 
 @pytest.mark.parametrize(
@@ -85,3 +89,38 @@ def test_l7_a_month_has_the_hours_of_its_zone(
     month: str, zone: tzinfo, start: Hour, end: Hour
 ) -> None:
     assert month_bounds(month, zone) == (datetime(*start, tzinfo=UTC), datetime(*end, tzinfo=UTC))
+
+
+def test_a_statement_says_what_was_free_and_why() -> None:
+    none = {"free": 0, "refunded": 0, "micro_usd": 0}
+    sums = [
+        Part(part="opening", name="", count=0, **none),
+        Part(part="unit", name="message", count=4, **{**none, "free": 3}),
+        Part(part="free", name="entry_point", count=2, **none),
+        Part(part="free", name="allowance", count=1, **none),
+    ]
+    bill = statement_view(Bill(1, "1", "waba", "2026-11", NOW), sums, {})
+    assert tables_of(bill)[2] == StatementTable(
+        "What was free",
+        ("Count",),
+        [("After an ad or a Page's button", "2"), ("Within the month's allowance", "1")],
+    )
+
+
+def test_the_history_says_why_something_was_free() -> None:
+    told = [
+        sentence(each)
+        for each in (
+            LATER_SAMPLES["chat.message_received.1.referred"],
+            LATER_SAMPLES["credits.charged.1.in_entry_point"],
+            SAMPLES["credits.charged", 1],
+        )
+    ]
+    chat = "in chat ghqg67mj724zudtmbl76dgdurq was free,"
+    assert told == [
+        "The customer sent a message (text), from an ad or a Page's button.",
+        f"A service message (JP) {chat} after an ad or a Page's button,"
+        " by service-message/2026-10 and default/1.",
+        f"A service conversation (JP) {chat} within the month's allowance,"
+        " by conversation/1 and default/1.",
+    ]

@@ -23,6 +23,16 @@ from tests.conftest import Database
 
 KIM, LEE = "819012345678", "12025550143"  # In Japan, and in the United States.
 BEGINNING = datetime(2026, 11, 21, 12, tzinfo=UTC)
+REFERRAL = {
+    "source_url": "https://fb.me/4hTq2m",
+    "source_id": "120214388290170033",
+    "source_type": "ad",
+    "headline": "Chat with us",
+    "body": "Spring sale",
+    "media_type": "image",
+    "image_url": "https://scontent.whatsapp.net/v/t45/ad.jpg",
+    "ctwa_clid": "ARAkLkA8rmlFeiCktEJQ",
+}
 CATEGORIES = ("marketing", "utility", "authentication", "service")
 
 
@@ -48,10 +58,13 @@ class Till(Shop):
         path = f"/v1/services/crm/chats/{chat}/messages"
         return await self.admin.post(path, body, expect=expect)
 
-    async def hears(self, phone: str = KIM, *, seconds_ago: int = 0, **contact: str) -> str:
-        """A customer writes; their chat."""
+    async def hears(
+        self, phone: str = KIM, *, seconds_ago: int = 0, by_ad: bool = False, **contact: str
+    ) -> str:
+        """A customer writes, perhaps by a click on an ad; their chat."""
         at = int(self.clock.now().timestamp()) - seconds_ago
-        item = text_item("Hi", wamid=new_wamid(), phone=phone, timestamp=at)
+        more = {"referral": REFERRAL} if by_ad else {}
+        item = text_item("Hi", wamid=new_wamid(), phone=phone, timestamp=at, **more)
         whole: dict[str, Any] = {
             "contacts": [{"profile": {"name": "Kim"}, "wa_id": phone, **contact}],
             "messages": [item],

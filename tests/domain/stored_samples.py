@@ -513,6 +513,47 @@ LATER_SAMPLES: dict[str, Event] = {
     "chat.message_received.1.files": MessageReceived(
         message_id=MESSAGE, kind="image", at=AT, content=OF_CONTACT, key=MESSAGE_KEY, files=1
     ),
+    "chat.message_received.1.referred": MessageReceived(
+        message_id=MESSAGE, kind="text", at=AT, content=OF_CONTACT, key=MESSAGE_KEY, referred=True
+    ),
+    "chat.reply_requested.1.in_entry_point": ReplyRequested(
+        message_id=REPLY,
+        channel_id=CHANNEL,
+        service="crm",
+        user_id=ANN,
+        kind="text",
+        at=AT,
+        content=OF_CONTACT,
+        conversation=REPLY,
+        in_window=True,
+        in_entry_point=True,
+    ),
+    "credits.charged.1.in_entry_point": Charged(
+        charge_id=REPLY,
+        chat_id=CHAT,
+        conversation_id=REPLY,
+        platform="whatsapp",
+        account_id="106540352242922",
+        service="crm",
+        user_id=ANN,
+        country="JP",
+        at=AT,
+        month="2026-03",
+        kind="pricing",
+        rule="service-message/2026-10",
+        card="default/1",
+        inputs=Inputs(
+            category="service",
+            is_template=False,
+            in_window=True,
+            opens_conversation=True,
+            rate_micro_usd=8_000,
+            used_by_business=0,
+            used_by_account=1_000,
+            in_entry_point=True,
+        ),
+        price=Price("message", 0),
+    ),
     "chat.echo_received.1.files": EchoReceived(
         message_id=ECHO, kind="image", at=AT, content=OF_CONTACT, key=REPLY_KEY, files=2
     ),

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from msgspec.structs import replace
 
-from domain.pricing import DEFAULT_RULE, Inputs, Price, allowance_key, month_of
+from domain.pricing import DEFAULT_RULE, Inputs, Price, allowance_key, free_because, month_of
 from domain.rules import RULES
 
 TEXT = Inputs(
@@ -25,6 +25,11 @@ FREE = Price("conversation", 0, "business")
 PAID = Price("conversation", 8_000)
 FREE_MESSAGE = Price("message", 0, "account")
 PAID_MESSAGE = Price("message", 8_000)
+IN_ENTRY_POINT = Price("message", 0)  # And counted against no allowance.
+
+
+def referred(inputs: Inputs) -> Inputs:
+    return replace(inputs, in_entry_point=True)
 
 
 def test_l7_without_a_choice_it_is_the_conversation() -> None:
@@ -48,6 +53,8 @@ def test_l7_without_a_choice_it_is_the_conversation() -> None:
         (replace(UTILITY, category="service"), FREE),
         (INSIDE, None),
         (replace(MARKETING, opens_conversation=False), None),
+        (referred(TEXT), FREE),
+        (referred(MARKETING), PAID),
     ],
 )
 def test_l2_conversation(inputs: Inputs, price: Price | None) -> None:
@@ -65,6 +72,10 @@ def test_l2_conversation(inputs: Inputs, price: Price | None) -> None:
         (UTILITY, None),
         (replace(UTILITY, in_window=False), PAID_MESSAGE),
         (replace(MARKETING, category="authentication"), PAID_MESSAGE),
+        (referred(TEXT), None),
+        (referred(UTILITY), None),
+        (referred(MARKETING), IN_ENTRY_POINT),
+        (referred(replace(UTILITY, in_window=False)), IN_ENTRY_POINT),
     ],
 )
 def test_l7_per_message(inputs: Inputs, price: Price | None) -> None:
@@ -81,10 +92,30 @@ def test_l7_per_message(inputs: Inputs, price: Price | None) -> None:
         (replace(INSIDE, used_by_business=1_000), FREE_MESSAGE),
         (MARKETING, PAID_MESSAGE),
         (UTILITY, PAID_MESSAGE),
+        (referred(TEXT), IN_ENTRY_POINT),
+        (referred(replace(INSIDE, used_by_account=1_000)), IN_ENTRY_POINT),
+        (referred(UTILITY), IN_ENTRY_POINT),
+        (referred(MARKETING), IN_ENTRY_POINT),
     ],
 )
 def test_l7_service_message(inputs: Inputs, price: Price | None) -> None:
     assert RULES["pricing"]["service-message/2026-10"](inputs) == price
+
+
+@pytest.mark.parametrize(
+    ("rule", "inputs", "because"),
+    [
+        ("conversation/1", TEXT, "allowance"),
+        ("conversation/1", MARKETING, None),
+        ("conversation/1", referred(replace(MARKETING, rate_micro_usd=0)), None),
+        ("service-message/2026-10", TEXT, "allowance"),
+        ("service-message/2026-10", referred(TEXT), "entry_point"),
+        ("per-message/2025-07", referred(MARKETING), "entry_point"),
+        ("per-message/2025-07", replace(MARKETING, rate_micro_usd=0), None),
+    ],
+)
+def test_l6_a_charge_says_why_it_was_free(rule: str, inputs: Inputs, because: str | None) -> None:
+    assert free_because(inputs, RULES["pricing"][rule](inputs)) == because
 
 
 @pytest.mark.parametrize(

@@ -260,10 +260,11 @@ async def fill_with_messages(
     await connection.execute(
         """INSERT INTO statements_messages (org, message_id, business_account, at, position,
                   conversation_id, chat_id, service, user_id, category, is_template, in_window,
-                  refused_position)
+                  in_entry_point, refused_position)
            SELECT 1, n::text, %(waba)s,
                   '2026-01-01Z'::timestamptz + interval '1 day' * %(days)s * n / %(count)s, n,
-                  (n - n %% %(each)s)::text, 'c', 'crm', 'ann', 'service', false, true, n + 1
+                  (n - n %% %(each)s)::text, 'c', 'crm', 'ann', 'service', false, true,
+                  false, n + 1
              FROM generate_series(0, %(count)s - 1) AS n""",
         numbers,
     )
