@@ -150,8 +150,10 @@ def decode_strictly(body: bytes) -> Any:
         raise Malformed from error
     if body.count(b"[") + body.count(b"{") > NESTING_MAX and _is_too_deep(value):
         raise Malformed
-    # A name ends with a quote and a colon: as many of those as members leave none for a twin.
-    if len(_NAME_ENDS.findall(body)) != _member_count([value]):
+    # A name ends with a quote and a colon: as many of those as members leave none for a twin. Where
+    # there are no more colons at all, as in most bodies, they need not be looked for.
+    members = _member_count([value])
+    if body.count(b":") != members and len(_NAME_ENDS.findall(body)) != members:
         _refuse_twins(body)
     return value
 

@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any, Protocol
 
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
+from litestar.response.base import ASGIResponse
 
 from api.commands.credentials import AccountCredentials, Live
 from api.commands.inbound import Inbound
@@ -99,8 +101,22 @@ class Webhooks:
     def acknowledge(self, platform: str, text: str = "") -> Response[str]:
         """What to answer: one more is durable."""
         self.accepted[platform] += 1
-        return Response(text, media_type="text/plain")
+        return _acknowledgement(text)
 
+
+class _Prepared(Response[str]):
+    """An answer that is always the same: to make one takes 5 µs, a twentieth of a reception."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, media_type="text/plain")
+        self._prepared = ASGIResponse(body=text, media_type="text/plain")
+
+    def to_asgi_response(self, *_: Any, **__: Any) -> ASGIResponse:
+        """The same for every request: nothing in it changes by being sent."""
+        return self._prepared
+
+
+_acknowledgement = cache(_Prepared)  # Each platform has one text.
 
 _HANDSHAKE: dict[str, Any] = {
     "opt": {"raw_body": True, "refusals": (403,)},
