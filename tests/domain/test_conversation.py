@@ -49,7 +49,9 @@ def test_l1_it_is_open_for_24_hours_and_at_exactly_the_end_it_is_not() -> None:
 
 
 def test_l1_a_clock_that_is_a_little_behind_begins_no_second_one() -> None:
-    assert billing(STARTED, billed()).at(NOON - HOUR) is not None
+    found = billing(STARTED, billed())
+    expected = Conversation(conversation_id="m1", ends_at=NOON + DAY, is_charged=True)
+    assert found.at(NOON - HOUR) == expected
 
 
 def test_l0_what_the_customer_writes_moves_it_by_nothing() -> None:

@@ -81,7 +81,7 @@ def charged(price: Price = PAID, *, month: str = "2026-11") -> Charged:
     )
 
 
-def buy(credits_: Credits, count: int, **more: Any) -> list[Event]:
+def buy(credits_: Credits, count: int) -> list[Event]:
     return ledger.request_purchase(
         credits_, purchase_id="p", credits_bought=count, provider=MANUAL, user_id="ada", **WHEN
     )
