@@ -12,6 +12,7 @@ from litestar import Litestar
 from adapters.fakes.control import Control
 from adapters.line.platform import Line
 from adapters.media.disk import DiskBlobs
+from adapters.media.s3 import s3_blobs
 from adapters.media.store import SealedFiles
 from adapters.messenger.platform import Messenger
 from adapters.payment_providers import TERMS
@@ -226,7 +227,7 @@ async def core(
             access_tokens=PostgresAccessTokens(lookups, master, clock),
             inbound=inbound,
             dispatching=Dispatching(context, inbound, system=system_keys),
-            media=MediaFiles(context, SealedFiles(DiskBlobs(settings.media_folder))),
+            media=MediaFiles(context, files_of(settings)),
             projectors=projectors,
             reading=reading,
             feeds=feeds,
@@ -235,6 +236,11 @@ async def core(
             clock=clock,
             metrics=metrics,
         )
+
+
+def files_of(settings: Settings) -> SealedFiles:
+    """The store of files that is configured."""
+    return SealedFiles(s3_blobs(settings) or DiskBlobs(settings.media_folder))
 
 
 async def _keys_of_the_installation(directory: Directory, system: Org) -> OrgKeys:

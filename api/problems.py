@@ -10,6 +10,7 @@ from litestar.exceptions import HTTPException
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
+from domain.media_ports import StoreAway
 from domain.ports import Unavailable
 from domain.refusal import Invalid, Refusal
 
@@ -143,6 +144,16 @@ def unavailable(request: Request[Any, Any, Any], error: Exception) -> Response[b
     )
 
 
+def store_away(request: Request[Any, Any, Any], error: StoreAway) -> Response[bytes]:
+    """The files are away; all else goes on."""
+    logger.warning("The store of files is away: %s", error, extra={"path": request.url.path})
+    return problem(
+        "unavailable",
+        "The store of files cannot be reached. Try again in a moment.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
 def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """What the framework refuses: unknown paths, methods, parameters."""
     if error.detail == HUNG_UP:
@@ -197,6 +208,7 @@ EXCEPTION_HANDLERS: dict[type[Exception] | int, Any] = {
     Unavailable: unavailable,
     OperationalError: unavailable,
     PoolTimeout: unavailable,
+    StoreAway: store_away,
     HTTPException: http_error,
     Exception: internal_error,
 }

@@ -25,8 +25,15 @@ class FileGone(Exception):
     """The store does not have the file, or not as it was put there."""
 
 
+class StoreAway(Exception):
+    """The store does not answer, or does not let us in; its text is for our own log."""
+
+
 class MediaStore(Protocol):
-    """Keeps files sealed, each with a key of its own; never holds one whole in memory."""
+    """Keeps files sealed, each with a key of its own; never holds one whole in memory.
+
+    Whatever it is asked, it may raise StoreAway.
+    """
 
     async def keep(self, org: Org, chunks: AsyncIterator[bytes]) -> KeptFile:
         """Seal and store; when it returns, the file is durable. What raises leaves nothing."""

@@ -16,7 +16,7 @@ class NewBlob(Protocol):
 
 
 class Blobs(Protocol):
-    """A place for sealed bytes, each organisation's apart."""
+    """A place for sealed bytes, each organisation's apart. Any of these may raise StoreAway."""
 
     def new(self, org_id: str) -> AbstractAsyncContextManager[NewBlob]:
         """Begin to write; what is not finished in the end is gone."""
