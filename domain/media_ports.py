@@ -38,8 +38,13 @@ class MediaStore(Protocol):
     async def keep(self, org: Org, chunks: AsyncIterator[bytes]) -> KeptFile:
         """Seal and store; when it returns, the file is durable. What raises leaves nothing."""
 
-    def read(self, org: Org, file: StoredFile) -> AsyncIterator[bytes]:
-        """The file in clear, chunk by chunk. Raises FileGone before the first or a later one."""
+    def read(
+        self, org: Org, file: StoredFile, *, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """The file in clear, chunk by chunk; or these bytes of it, which it must have.
+
+        Raises FileGone before the first or a later one.
+        """
 
     async def remove(self, org: Org, address: str) -> None:
         """Delete the sealed bytes; nothing happens if they are not there."""

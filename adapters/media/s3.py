@@ -102,11 +102,16 @@ class S3Blobs:
         finally:
             await asyncio.shield(asyncio.to_thread(file.close))
 
-    async def read(self, org_id: str, address: str, *, piece_bytes: int) -> AsyncIterator[bytes]:
-        """All bytes in pieces of this size, the last one aside. Raises FileGone, StoreAway."""
+    async def read(
+        self, org_id: str, address: str, *, start: int, end: int, piece_bytes: int
+    ) -> AsyncIterator[bytes]:
+        """These bytes, or as many of them as there are, in pieces of this size, the last one aside.
+        Raises FileGone, StoreAway."""
         gathered = bytearray()
         with _told():
-            found = await obstore.get_async(self._store, _path(org_id, address))
+            found = await obstore.get_async(
+                self._store, _path(org_id, address), options={"range": (start, end)}
+            )
             async for chunk in found.stream(min_chunk_size=piece_bytes):
                 gathered += memoryview(chunk)
                 while len(gathered) >= piece_bytes:
@@ -193,6 +198,8 @@ def _told() -> Iterator[None]:
             raise StoreAway(_short(error)) from None
         raise FileGone("It is not in the store.") from None
     except (BaseError, OSError) as error:
+        if "InvalidRange" in str(error):
+            raise FileGone("It is not as it was stored.") from None
         raise StoreAway(_short(error)) from None
 
 

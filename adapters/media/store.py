@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from adapters.media.blobs import Blobs
 from adapters.media.sealing import KEY_BYTES, PIECE_BYTES, SEALED_PIECE_BYTES, Opener, Sealer
 from domain.media import StoredFile
-from domain.media_ports import KeptFile
+from domain.media_ports import FileGone, KeptFile
 from domain.ports import Org
 
 
@@ -34,16 +34,33 @@ class SealedFiles:
             sha256=work.clear.hexdigest(),
         )
 
-    async def read(self, org: Org, file: StoredFile) -> AsyncIterator[bytes]:
-        """The file in clear, chunk by chunk. Raises FileGone before the first or a later one."""
-        opener = Opener(file.key, org_id=org.id)
-        sealed = self._blobs.read(org.id, file.address, piece_bytes=SEALED_PIECE_BYTES)
-        before: bytes | None = None
+    async def read(
+        self, org: Org, file: StoredFile, *, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """The file in clear, chunk by chunk; or these bytes of it, which it must have.
+
+        Only the pieces that these stand in are read. Raises FileGone before the first or a later
+        one.
+        """
+        end = file.byte_count if end is None else end
+        first, last = start // PIECE_BYTES, max(end - 1, 0) // PIECE_BYTES
+        last_of_all = max(file.byte_count - 1, 0) // PIECE_BYTES
+        opener = Opener(file.key, org_id=org.id, first=first)
+        sealed = self._blobs.read(
+            org.id,
+            file.address,
+            start=first * SEALED_PIECE_BYTES,
+            end=(last + 1) * SEALED_PIECE_BYTES,
+            piece_bytes=SEALED_PIECE_BYTES,
+        )
+        number = first
         async for piece in sealed:
-            if before is not None:
-                yield await asyncio.to_thread(opener.open, before, last=False)
-            before = piece
-        yield await asyncio.to_thread(opener.open, before or b"", last=True)
+            clear = await asyncio.to_thread(opener.open, piece, last=number == last_of_all)
+            begins_at = number * PIECE_BYTES
+            yield clear[max(start - begins_at, 0) : end - begins_at]
+            number += 1
+        if number <= last:
+            raise FileGone("It is not as it was stored.")
 
     async def remove(self, org: Org, address: str) -> None:
         """Delete the sealed bytes; nothing happens if they are not there."""

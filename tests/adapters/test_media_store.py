@@ -11,7 +11,7 @@ import pytest
 
 from adapters.media.sealing import PIECE_BYTES, SEALED_PIECE_BYTES
 from domain.media_ports import FileGone, KeptFile
-from tests.adapters.media_places import ORG, OTHER, Place, chunks, on_disk, on_s3, read
+from tests.adapters.media_places import ORG, OTHER, Place, as_stored, chunks, on_disk, on_s3, read
 
 MB = 1 << 20
 
@@ -30,6 +30,51 @@ async def test_a_file_comes_out_as_it_went_in(place: Place, length: int) -> None
     kept = await place.store.keep(ORG, chunks(data[:1000], data[1000:]))
     assert (kept.byte_count, kept.sha256) == (length, hashlib.sha256(data).hexdigest())
     assert await read(place.store, kept) == data
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (0, 0),
+        (0, 1),
+        (PIECE_BYTES - 1, PIECE_BYTES + 1),
+        (PIECE_BYTES, 2 * PIECE_BYTES),
+        (2 * PIECE_BYTES + 5, 2 * PIECE_BYTES + 6),
+        (0, 3 * PIECE_BYTES),
+    ],
+)
+async def test_a_part_of_it_is_read_from_the_pieces_that_it_stands_in(
+    place: Place, start: int, end: int
+) -> None:
+    """With a bit changed in another piece it is the same, with one in its own it is gone."""
+    data = os.urandom(3 * PIECE_BYTES)
+    kept = await place.store.keep(ORG, chunks(data))
+
+    async def part() -> bytes:
+        read = place.store.read(ORG, as_stored(kept), start=start, end=end)
+        return b"".join([chunk async for chunk in read])
+
+    assert await part() == data[start:end]
+    (path,) = place.files()
+    sealed = path.read_bytes()
+    for number in range(3):
+        at = number * SEALED_PIECE_BYTES
+        path.write_bytes(sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :])
+        if start // PIECE_BYTES <= number <= max(end - 1, 0) // PIECE_BYTES:
+            with pytest.raises(FileGone):
+                await part()
+        else:
+            assert await part() == data[start:end]
+
+
+async def test_a_part_that_was_cut_off_is_gone(place: Place) -> None:
+    kept = await place.store.keep(ORG, chunks(os.urandom(3 * PIECE_BYTES)))
+    (path,) = place.files()
+    for length in (2 * SEALED_PIECE_BYTES, SEALED_PIECE_BYTES, 0):
+        path.write_bytes(path.read_bytes()[:length])
+        read = place.store.read(ORG, as_stored(kept), start=2 * PIECE_BYTES, end=3 * PIECE_BYTES)
+        with pytest.raises(FileGone):
+            await anext(read)
 
 
 async def test_it_lies_sealed_under_the_hash_of_its_sealed_bytes(place: Place) -> None:
