@@ -4,19 +4,26 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 from adapters.media.blobs import Blobs
 from adapters.media.sealing import KEY_BYTES, PIECE_BYTES, SEALED_PIECE_BYTES, Opener, Sealer
 from domain.media import StoredFile
-from domain.media_ports import FileGone, KeptFile
-from domain.ports import Org
+from domain.media_ports import BegunFiles, FileGone, KeptFile
+from domain.ports import Clock, Org
+
+# A file that no event names by then was left by a process that died.
+LEFT_BEHIND_AFTER = timedelta(hours=24)
+SWEPT_AT_ONCE_MAX = 200
 
 
 class SealedFiles:
     """Seals files on their way in, and opens them on their way out, a piece at a time."""
 
-    def __init__(self, blobs: Blobs) -> None:
+    def __init__(self, blobs: Blobs, begun: BegunFiles, clock: Clock) -> None:
         self._blobs = blobs
+        self._begun = begun
+        self._clock = clock
 
     async def keep(self, org: Org, chunks: AsyncIterator[bytes]) -> KeptFile:
         """Seal and store; when it returns, the file is durable. What raises leaves nothing."""
@@ -26,6 +33,7 @@ class SealedFiles:
             async for piece, last in _pieces(chunks):
                 await blob.write(await asyncio.to_thread(work.take, piece, last=last))
             address = work.sealed.hexdigest()
+            await self._begun.note(org, address, now=self._clock.now())
             await blob.finish(address)
         return KeptFile(
             address=address,
@@ -62,13 +70,25 @@ class SealedFiles:
         if number <= last:
             raise FileGone("It is not as it was stored.")
 
+    async def is_named(self, org: Org, address: str) -> None:
+        """An event names a file that was kept: it is to stay."""
+        await self._begun.forget(org, address)
+
     async def remove(self, org: Org, address: str) -> None:
         """Delete the sealed bytes; nothing happens if they are not there."""
         await self._blobs.remove(org.id, address)
+        await self._begun.forget(org, address)
 
     async def sweep(self) -> None:
-        """Delete what processes left behind that died while they wrote."""
+        """Delete what processes left behind that died before an event named it."""
         await self._blobs.sweep()
+        moment = self._clock.now() - LEFT_BEHIND_AFTER
+        while left := await self._begun.before(moment, limit=SWEPT_AT_ONCE_MAX):
+            for org, address in left:
+                if await self._begun.stands_in_log(org, address):
+                    await self._begun.forget(org, address)
+                else:
+                    await self.remove(org, address)
 
 
 class _Work:

@@ -3,17 +3,43 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
+from adapters.media.blobs import Blobs
 from adapters.media.disk import DiskBlobs
 from adapters.media.s3 import s3_blobs
 from adapters.media.store import SealedFiles
+from api.system import SystemClock
 from domain.media import StoredFile
 from domain.media_ports import KeptFile
 from domain.ports import Org
 from tests.adapters.s3 import FOLDER, FakeS3
 
 ORG, OTHER = Org(1, "acme"), Org(2, "other")
+
+
+class Begun:
+    """What a database would remember of files on their way."""
+
+    def __init__(self) -> None:
+        self.addresses: dict[str, Org] = {}
+
+    async def note(self, org: Org, address: str, *, now: datetime) -> None:
+        self.addresses[address] = org
+
+    async def forget(self, org: Org, address: str) -> None:
+        self.addresses.pop(address, None)
+
+    async def before(self, moment: datetime, *, limit: int) -> list[tuple[Org, str]]:
+        return []
+
+    async def stands_in_log(self, org: Org, address: str) -> bool:
+        return False
+
+
+def store_in(blobs: Blobs) -> SealedFiles:
+    return SealedFiles(blobs, Begun(), SystemClock())
 
 
 @dataclass(frozen=True)
@@ -32,7 +58,7 @@ class Place:
 @asynccontextmanager
 async def on_disk(folder: Path) -> AsyncIterator[Place]:
     environment = {"TRUNKLINE_MEDIA_URL": str(folder)}
-    yield Place(SealedFiles(DiskBlobs(folder)), folder, folder, environment)
+    yield Place(store_in(DiskBlobs(folder)), folder, folder, environment)
 
 
 @asynccontextmanager
@@ -41,7 +67,7 @@ async def on_s3(folder: Path) -> AsyncIterator[Place]:
         blobs = s3_blobs(fake.settings())
         assert blobs is not None
         objects = fake.objects / FOLDER
-        yield Place(SealedFiles(blobs), objects, folder / "s3", fake.environment())
+        yield Place(store_in(blobs), objects, folder / "s3", fake.environment())
 
 
 def files_in(folder: Path) -> list[Path]:

@@ -6,14 +6,13 @@ import sys
 from pathlib import Path
 
 from adapters.media.disk import LEFT_BEHIND_SECONDS, DiskBlobs
-from adapters.media.store import SealedFiles
-from tests.adapters.media_places import ORG, chunks, files_in
+from tests.adapters.media_places import ORG, chunks, files_in, store_in
 
 MB = 1 << 20
 
 
 async def test_only_we_may_look_into_it(tmp_path: Path) -> None:
-    kept = await SealedFiles(DiskBlobs(tmp_path)).keep(ORG, chunks(b"text"))
+    kept = await store_in(DiskBlobs(tmp_path)).keep(ORG, chunks(b"text"))
     (path,) = files_in(tmp_path)
     assert path.name == kept.address
     assert path.stat().st_mode & 0o077 == 0
@@ -24,15 +23,15 @@ CHILD = """
 import asyncio, sys
 from pathlib import Path
 from adapters.media.disk import DiskBlobs
-from adapters.media.store import SealedFiles
 from domain.ports import Org
+from tests.adapters.media_places import store_in
 
 async def endless():
     while True:
         yield bytes(1 << 20)
         print("wrote", flush=True)
 
-asyncio.run(SealedFiles(DiskBlobs(Path(sys.argv[1]))).keep(Org(1, "acme"), endless()))
+asyncio.run(store_in(DiskBlobs(Path(sys.argv[1]))).keep(Org(1, "acme"), endless()))
 """
 
 

@@ -26,7 +26,7 @@ from adapters.media.s3 import PART_BYTES, s3_blobs
 from adapters.media.store import SealedFiles
 from api.settings import Bucket, Settings
 from domain.media_ports import FileGone, StoreAway
-from tests.adapters.media_places import ORG, chunks, files_in, read
+from tests.adapters.media_places import ORG, chunks, files_in, read, store_in
 from tests.adapters.s3 import BUCKET, SECRET_ACCESS_KEY, FakeS3, signature_of
 from tests.api.deliveries import eventually
 
@@ -44,7 +44,7 @@ async def fake(tmp_path: Path) -> AsyncIterator[FakeS3]:
 def store_of(settings: Settings) -> SealedFiles:
     blobs = s3_blobs(settings)
     assert blobs is not None
-    return SealedFiles(blobs)
+    return store_in(blobs)
 
 
 @pytest.fixture

@@ -148,12 +148,11 @@ CHILD = """
 import asyncio, resource, sys
 from adapters.media.disk import DiskBlobs
 from adapters.media.s3 import s3_blobs
-from adapters.media.store import SealedFiles
 from api.settings import load
-from tests.adapters.media_places import ORG, as_stored
+from tests.adapters.media_places import ORG, as_stored, store_in
 
 settings = load()
-store = SealedFiles(s3_blobs(settings) or DiskBlobs(settings.media_folder))
+store = store_in(s3_blobs(settings) or DiskBlobs(settings.media_folder))
 
 async def pieces(count):
     for number in range(count):
