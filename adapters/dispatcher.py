@@ -17,7 +17,7 @@ from adapters.histogram import Histogram
 from adapters.lanes import RECORD_PAUSE_SECONDS, Lanes, Rounds
 from adapters.pacing import Pacing
 from domain.credentials import Credentials, missing_to_send
-from domain.media_ports import FileGone
+from domain.media_ports import FileGone, StoreAway
 from domain.outbound import (
     Accepted,
     AccountStopped,
@@ -150,6 +150,9 @@ class Dispatcher:
             return Unsettled(reason="stopped")
         except FileGone:  # Raised while it was read, so the platform cannot have all of it.
             return Rejected(reason="media", code=None, detail="The file is not there any more.")
+        except StoreAway as error:  # So was this.
+            logger.warning("The store of files is away: %s", error)
+            return Deferred(reason="store_away")
         except Exception:
             logger.exception("A platform's client failed", extra={"message_id": due.message_id})
             return Unsettled(reason="client_failed")

@@ -13,7 +13,7 @@ from domain.account import Impairment
 from domain.budgets import Budget, Rate, budget_of
 from domain.outbound import (
     LIMITS,
-    LIMITS_OF_ONE_CUSTOMER,
+    OF_ONE_CHAT,
     Accepted,
     AccountStopped,
     Deferred,
@@ -113,7 +113,7 @@ class Pacing:
                 if is_new:
                     self._troubles.pop(account, None)
                 return None
-            case Deferred(reason=reason) if reason in LIMITS_OF_ONE_CUSTOMER:
+            case Deferred(reason=reason) if reason in OF_ONE_CHAT:
                 return None
             case Deferred() | Unsettled():
                 trouble = self._troubles.setdefault(account, Trouble())

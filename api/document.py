@@ -62,9 +62,10 @@ _MIN_POSITION = {
     "description": "The answer shows at least this position, or is 503.",
     "schema": _POSITION,
 }
-_REFUSALS = (400, 401, 402, 403, 404, 409, 413, 415, 422, 429, 503)
+_REFUSALS = (400, 401, 402, 403, 404, 409, 413, 415, 416, 422, 429, 503)
 _HEADERS: dict[int, Json] = {
     401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
+    416: {"Content-Range": {"required": True, "schema": {"type": "string"}}},
     429: {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}},
     503: {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}},
 }
@@ -83,14 +84,16 @@ def openapi_document(handlers: Sequence[HTTPRouteHandler], dependencies: Mapping
             title="Trunkline",
             version="1",
             use_handler_docstrings=True,
-            operation_id_creator=lambda handler, _method, _path: handler.handler_name,
+            operation_id_creator=lambda handler, method, _: f"{method}_{handler.handler_name}",
         ),
         logging_config=None,
     )
     document: Json = deepcopy(app.openapi_schema.to_schema())
     by_name = {handler.handler_name: handler for handler in handlers}
     for path, methods in document["paths"].items():
+        methods.pop("head", None)  # What there is to say of it, its GET says.
         for operation in methods.values():
+            operation["operationId"] = operation["operationId"].partition("_")[2]
             _complete(operation, path, by_name[operation["operationId"]])
     _close_bodies(document)
     components = document["components"]

@@ -12,10 +12,12 @@ from litestar import Litestar
 from adapters.fakes.control import Control
 from adapters.line.platform import Line
 from adapters.media.disk import DiskBlobs
+from adapters.media.s3 import s3_blobs
 from adapters.media.store import SealedFiles
 from adapters.messenger.platform import Messenger
 from adapters.payment_providers import TERMS
 from adapters.postgres.access_tokens import PostgresAccessTokens
+from adapters.postgres.begun_files import PostgresBegunFiles
 from adapters.postgres.bell import Bell
 from adapters.postgres.connections import Connection, Pool, assume, pool
 from adapters.postgres.directory import SYSTEM, Directory
@@ -226,7 +228,7 @@ async def core(
             access_tokens=PostgresAccessTokens(lookups, master, clock),
             inbound=inbound,
             dispatching=Dispatching(context, inbound, system=system_keys),
-            media=MediaFiles(context, SealedFiles(DiskBlobs(settings.media_folder))),
+            media=MediaFiles(context, _store(settings, PostgresBegunFiles(projectors), clock)),
             projectors=projectors,
             reading=reading,
             feeds=feeds,
@@ -235,6 +237,11 @@ async def core(
             clock=clock,
             metrics=metrics,
         )
+
+
+def _store(settings: Settings, begun: PostgresBegunFiles, clock: Clock) -> SealedFiles:
+    """The store of files, in the place that is configured."""
+    return SealedFiles(s3_blobs(settings) or DiskBlobs(settings.media_folder), begun, clock)
 
 
 async def _keys_of_the_installation(directory: Directory, system: Org) -> OrgKeys:

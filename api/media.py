@@ -1,4 +1,7 @@
-"""Files: POST and GET /v1/media; GET /media/{token} for platforms that fetch them (C9, S4)."""
+"""Files: POST and GET /v1/media; GET /media/{token} for platforms that fetch them (C9, S4).
+
+Both GETs answer HEAD and single ranges too: a player asks for a video piece by piece.
+"""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -6,11 +9,19 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from litestar import Request, Response, get, post
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar import HttpMethod, Request, Response, post, route
+from litestar.openapi.spec import (
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    Operation,
+    Parameter,
+    RequestBody,
+    Schema,
+)
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.params import FromPath
 from litestar.response import Stream
+from litestar.status_codes import HTTP_200_OK, HTTP_206_PARTIAL_CONTENT
 
 from api import links
 from api.answers import answer, known_id
@@ -21,6 +32,8 @@ from api.commands.media import MediaFiles
 from api.forms import BODY_BYTES_MAX, FIELD, file_of
 from api.media_view import ids_in
 from api.parts import Part
+from api.problems import NoSuchRange
+from api.ranges import asked_for
 from api.reading import Reading
 from api.views import VisibleMessage, message_view
 from domain.chat import ReplyRequested
@@ -39,6 +52,8 @@ from projections.media import Use
 
 AnyRequest = Request[Any, Any, Any]
 NO_SUCH_FILE = "There is no such file in this organisation."
+
+READING = [HttpMethod.GET, HttpMethod.HEAD]
 
 # Each file is answered with its own type.
 ANYTHING = "*/*"
@@ -74,6 +89,25 @@ class UploadOperation(Operation):
         )
         content = {"multipart/form-data": OpenAPIMediaType(schema=form)}
         self.request_body = RequestBody(content=content, required=True)
+
+
+@dataclass
+class DownloadOperation(Operation):
+    """The answer may be a part, if a part is asked for."""
+
+    def __post_init__(self) -> None:
+        """Say how one asks, and what is answered."""
+        text = Schema(type=OpenAPIType.STRING)
+        asks = Parameter(
+            name="Range",
+            param_in="header",
+            schema=text,
+            description="`bytes=first-last`, `bytes=first-` or `bytes=-count`; others are ignored.",
+        )
+        self.parameters = [*(self.parameters or []), asks]
+        assert self.responses is not None
+        content = {ANYTHING: OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))}
+        self.responses["206"] = OpenAPIResponse(description="Partial Content", content=content)
 
 
 @post(
@@ -113,7 +147,13 @@ async def post_media(
     return answer(view, outcome, status=201)
 
 
-@get("/v1/media/{media_id:str}", media_type=ANYTHING)
+@route(
+    "/v1/media/{media_id:str}",
+    http_method=READING,
+    media_type=ANYTHING,
+    opt={"refusals": (416,)},
+    operation_class=DownloadOperation,
+)
 async def get_media(
     request: AnyRequest,
     media_id: FromPath[str],
@@ -124,7 +164,7 @@ async def get_media(
 ) -> Stream:
     """A file of a message that the caller may see; or one's own, until it is sent. Spec S4.
 
-    Of any other nobody is told whether it is there.
+    Of any other nobody is told whether it is there. HEAD answers the same without the file.
     """
     known = known_id(media_id)
     async with reading.of(request, principal, INBOX, MEDIA) as connection:
@@ -133,18 +173,29 @@ async def get_media(
     if file is None:
         raise NotFound(NO_SUCH_FILE)
     disposition = _attachment(file.name or f"{media_id}{_ending(file.mime_type)}")
-    return await _streamed(media, principal.keys.org, file, {"Content-Disposition": disposition})
+    more = {"Content-Disposition": disposition}
+    return await _streamed(request, media, principal.keys.org, file, more)
 
 
-@get("/media/{token:str}", opt={"raw_body": True, "refusals": (404, 503)}, media_type=ANYTHING)
+@route(
+    "/media/{token:str}",
+    http_method=READING,
+    media_type=ANYTHING,
+    opt={"raw_body": True, "refusals": (404, 416, 503)},
+    operation_class=DownloadOperation,
+)
 async def get_linked_media(
+    request: AnyRequest,
     token: FromPath[str],
     media: Part[MediaFiles],
     reading: Part[Reading],
     directory: Part[Directory],
     clock: Part[Clock],
 ) -> Stream:
-    """The file of one message, for the platform that was given this address to fetch it."""
+    """The file of one message, for the platform that was given this address to fetch it.
+
+    HEAD answers the same without the file.
+    """
     said = links.read(token)
     org = await directory.organisation(said[0].organization_id) if said else None
     if said is None or org is None:
@@ -160,7 +211,7 @@ async def get_linked_media(
     file = _opened(keys, use.file) if use is not None else None
     if file is None:
         raise NotFound(NO_SUCH_FILE)
-    return await _streamed(media, org, file, {})
+    return await _streamed(request, media, org, file, {})
 
 
 async def _file_for(
@@ -218,15 +269,43 @@ def _opened(keys: Keys, part: SealedPart) -> StoredFile | None:
 
 
 async def _streamed(
-    media: MediaFiles, org: Org, file: StoredFile, headers: dict[str, str]
+    request: AnyRequest, media: MediaFiles, org: Org, file: StoredFile, headers: dict[str, str]
 ) -> Stream:
-    chunks = media.store.read(org, file)
+    part = _part_of(request, file)
+    if part is not None and not part:
+        raise NoSuchRange(byte_count=file.byte_count)
+    sent = range(file.byte_count) if part is None else part
+    chunks = media.store.read(org, file, start=sent.start, end=sent.stop)
     try:
         first = await anext(chunks)
     except FileGone as error:
         raise NotFound("The file is not in the store any more.") from error
-    about = {"Content-Length": str(file.byte_count), "Content-Type": file.mime_type}
-    return Stream(_after(first, chunks), headers=HARMLESS | about | headers)
+    about = {
+        "Content-Length": str(len(sent)),
+        "Content-Type": file.mime_type,
+        "Accept-Ranges": "bytes",
+        "ETag": _tag(file),
+    }
+    if part is not None:
+        about["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{file.byte_count}"
+    return Stream(
+        _after(first, chunks),
+        status_code=HTTP_200_OK if part is None else HTTP_206_PARTIAL_CONTENT,
+        headers=HARMLESS | about | headers,
+    )
+
+
+def _part_of(request: AnyRequest, file: StoredFile) -> range | None:
+    """The bytes that are asked for; None: all of them. Nobody is to join parts of two files."""
+    is_of_another = request.headers.get("if-range", _tag(file)) != _tag(file)
+    if request.method != HttpMethod.GET or is_of_another:
+        return None
+    return asked_for(request.headers.get("range"), byte_count=file.byte_count)
+
+
+def _tag(file: StoredFile) -> str:
+    """What is under one address never changes."""
+    return f'"{file.sha256}"'
 
 
 async def _after(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -10,6 +10,7 @@ from litestar.exceptions import HTTPException
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
+from domain.media_ports import StoreAway
 from domain.ports import Unavailable
 from domain.refusal import Invalid, Refusal
 
@@ -32,6 +33,7 @@ STATUS_CODES = {
     "method_not_allowed": 405,
     "too_large": 413,
     "wrong_media": 415,
+    "range_not_satisfiable": 416,
     "idempotency_key_reused": 422,
     "service_not_eligible": 422,
     "parameter_missing": 422,
@@ -91,6 +93,16 @@ class WrongMedia(Refusal):
     code = "wrong_media"
 
 
+class NoSuchRange(Refusal):
+    """The file has none of the bytes that were asked for; Content-Range says how many it has."""
+
+    code = "range_not_satisfiable"
+
+    def __init__(self, *, byte_count: int) -> None:
+        super().__init__()
+        self.byte_count = byte_count
+
+
 class Behind(Refusal):
     """What is read has not yet reached the position you asked for; try again in a moment."""
 
@@ -128,6 +140,8 @@ def refused(_: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes]:
     if STATUS_CODES.get(refusal.code) in (429, 503):
         seconds = getattr(refusal, "retry_after", RETRY_AFTER_SECONDS)
         headers["Retry-After"] = str(seconds)
+    if isinstance(refusal, NoSuchRange):
+        headers["Content-Range"] = f"bytes */{refusal.byte_count}"
     if isinstance(refusal, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     return problem(refusal.code, refusal.detail, facts=refusal.facts, headers=headers)
@@ -139,6 +153,16 @@ def unavailable(request: Request[Any, Any, Any], error: Exception) -> Response[b
     return problem(
         "unavailable",
         "The database cannot be reached. Try again in a moment.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
+def store_away(request: Request[Any, Any, Any], error: StoreAway) -> Response[bytes]:
+    """The files are away; all else goes on."""
+    logger.warning("The store of files is away: %s", error, extra={"path": request.url.path})
+    return problem(
+        "unavailable",
+        "The store of files cannot be reached. Try again in a moment.",
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )
 
@@ -197,6 +221,7 @@ EXCEPTION_HANDLERS: dict[type[Exception] | int, Any] = {
     Unavailable: unavailable,
     OperationalError: unavailable,
     PoolTimeout: unavailable,
+    StoreAway: store_away,
     HTTPException: http_error,
     Exception: internal_error,
 }

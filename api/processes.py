@@ -1,6 +1,7 @@
 """What goes on beside requests, as long as a server of its role runs."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -27,6 +28,8 @@ from projections.engine.builds import LiveBuilds
 from projections.engine.runner import ProjectionRunner
 
 PURGE_SECONDS = 3600.0
+
+logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -103,13 +106,20 @@ async def purging(parts: Core) -> AsyncIterator[None]:
 
 async def _purge(parts: Core) -> None:
     while True:
-        async with await psycopg.AsyncConnection.connect(
-            parts.database_url, autocommit=True
-        ) as connection:
-            await assume(connection, "trunkline_append")
-            await connection.execute("SELECT purge_expired(%s)", [parts.clock.now()])
-        live = LiveBuilds(parts.projectors, PROJECTIONS)
-        store = parts.media.store
-        await remove_forgotten(live, parts.directory, store, now=parts.clock.now())
-        await store.sweep()
+        try:
+            await _purge_once(parts)
+        except Exception:  # The database or the store is away: an hour later is early enough.
+            logger.exception("What has had its time could not be removed")
         await asyncio.sleep(PURGE_SECONDS)
+
+
+async def _purge_once(parts: Core) -> None:
+    async with await psycopg.AsyncConnection.connect(
+        parts.database_url, autocommit=True
+    ) as connection:
+        await assume(connection, "trunkline_append")
+        await connection.execute("SELECT purge_expired(%s)", [parts.clock.now()])
+    live = LiveBuilds(parts.projectors, PROJECTIONS)
+    store = parts.media.store
+    await remove_forgotten(live, parts.directory, store, now=parts.clock.now())
+    await store.sweep()

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import os
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -20,6 +21,13 @@ NEEDED_BY_STRIPE = (
     "stripe_payment_method",
     "stripe_webhook_secrets",
 )
+
+
+_BUCKET = re.compile(
+    r"s3://(?P<name>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?P<folder>(/[\w.-]*[\w-])*/?)", re.ASCII
+)
+# No name and password in it, which would be shown.
+_ENDPOINT = re.compile(r"https?://[\w.-]+(:\d{1,5})?(/[\w./-]*)?", re.ASCII)
 
 
 class SettingsError(Exception):
@@ -58,10 +66,19 @@ def _database(value: str) -> str:
     return value
 
 
-def _folder(value: str) -> Path:
-    if "://" in value:
-        raise ValueError("expected a folder; files cannot be kept elsewhere yet")
-    return Path(value)
+def _place(value: str) -> "Path | Bucket":
+    if "://" not in value:
+        return Path(value)
+    found = _BUCKET.fullmatch(value)
+    if found is None:
+        raise ValueError("expected a folder, or a bucket such as s3://bucket/folder")
+    return Bucket(found["name"], (found["folder"] or "").strip("/"))
+
+
+def _endpoint(value: str) -> str:
+    if not _ENDPOINT.fullmatch(value):
+        raise ValueError("expected an address such as https://s3.example.com")
+    return value.rstrip("/")
 
 
 def _list(value: str) -> tuple[str, ...]:
@@ -88,6 +105,17 @@ def _variable(
 ) -> Any:
     metadata = {"variable": name, "meaning": meaning, "read": read, "secret": secret}
     return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A folder in a bucket of S3, or of what speaks like it."""
+
+    name: str
+    folder: str
+
+    def __str__(self) -> str:
+        return f"s3://{self.name}/{self.folder}".rstrip("/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,10 +205,31 @@ class Settings:
         "Where LINE gives out the files that people send.",
         default="https://api-data.line.me",
     )
-    media_url: Path | None = _variable(
+    media_url: Path | Bucket | None = _variable(
         "TRUNKLINE_MEDIA_URL",
-        "Folder that files are kept in, sealed; TRUNKLINE_HOME/media without it.",
-        read=_folder,
+        "Where files are kept, sealed: a folder (TRUNKLINE_HOME/media without it), or"
+        " s3://bucket/folder.",
+        read=_place,
+    )
+    s3_endpoint: str | None = _variable(
+        "TRUNKLINE_S3_ENDPOINT",
+        "Where the bucket is reached, if it is not Amazon's.",
+        read=_endpoint,
+    )
+    s3_region: str = _variable(
+        "TRUNKLINE_S3_REGION",
+        "The bucket's region.",
+        default="us-east-1",
+    )
+    s3_access_key_id: str | None = _variable(
+        "TRUNKLINE_S3_ACCESS_KEY_ID",
+        "Who asks the bucket; without it, whoever the machine is to Amazon.",
+        secret=True,
+    )
+    s3_secret_access_key: str | None = _variable(
+        "TRUNKLINE_S3_SECRET_ACCESS_KEY",
+        "Signs what the bucket is asked.",
+        secret=True,
     )
     billing: bool = _variable(
         "TRUNKLINE_BILLING",
@@ -248,8 +297,14 @@ class Settings:
 
     @property
     def media_folder(self) -> Path:
-        """Where files are kept, on a disk."""
-        return self.media_url or self.home / "media"
+        """Where files are kept, if it is on a disk."""
+        return self.media_url if isinstance(self.media_url, Path) else self.home / "media"
+
+    @property
+    def media_bucket(self) -> tuple[str, str] | None:
+        """The bucket that files are kept in, and a folder there; None: they are on a disk."""
+        place = self.media_url
+        return (place.name, place.folder) if isinstance(place, Bucket) else None
 
     @property
     def api_bases(self) -> dict[str, str]:
@@ -285,6 +340,9 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
                 name = each.metadata["variable"]
                 raise SettingsError(f"{name} cannot be used: {error}.") from error
     settings = Settings(**values)
+    if bool(settings.s3_access_key_id) != bool(settings.s3_secret_access_key):
+        names = "TRUNKLINE_S3_ACCESS_KEY_ID and TRUNKLINE_S3_SECRET_ACCESS_KEY"
+        raise SettingsError(f"{names} are set together or not at all.")
     missing = [name for name in NEEDED_BY_STRIPE if not getattr(settings, name)]
     if settings.payment_provider == "stripe" and missing:
         variables = {each.name: each.metadata["variable"] for each in fields(Settings)}

@@ -1,7 +1,8 @@
 """What media need from outside: a place for sealed bytes, and platforms that give files out."""
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
@@ -25,20 +26,51 @@ class FileGone(Exception):
     """The store does not have the file, or not as it was put there."""
 
 
+class StoreAway(Exception):
+    """The store does not answer, or does not let us in; its text is for our own log."""
+
+
 class MediaStore(Protocol):
-    """Keeps files sealed, each with a key of its own; never holds one whole in memory."""
+    """Keeps files sealed, each with a key of its own; never holds one whole in memory.
+
+    Whatever it is asked, it may raise StoreAway.
+    """
 
     async def keep(self, org: Org, chunks: AsyncIterator[bytes]) -> KeptFile:
         """Seal and store; when it returns, the file is durable. What raises leaves nothing."""
 
-    def read(self, org: Org, file: StoredFile) -> AsyncIterator[bytes]:
-        """The file in clear, chunk by chunk. Raises FileGone before the first or a later one."""
+    def read(
+        self, org: Org, file: StoredFile, *, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """The file in clear, chunk by chunk; or these bytes of it, which it must have.
+
+        Raises FileGone before the first or a later one.
+        """
+
+    async def is_named(self, org: Org, address: str) -> None:
+        """An event names a file that was kept: it is to stay."""
 
     async def remove(self, org: Org, address: str) -> None:
         """Delete the sealed bytes; nothing happens if they are not there."""
 
     async def sweep(self) -> None:
-        """Delete what processes left behind that died while they wrote."""
+        """Delete what processes left behind that died before an event named it."""
+
+
+class BegunFiles(Protocol):
+    """Files that are going into the store, until an event names them."""
+
+    async def note(self, org: Org, address: str, *, now: datetime) -> None:
+        """A file is about to lie there."""
+
+    async def forget(self, org: Org, address: str) -> None:
+        """An event names it, or it is not there any more."""
+
+    async def before(self, moment: datetime, *, limit: int) -> Sequence[tuple[Org, str]]:
+        """Those that were begun before, the oldest first."""
+
+    async def stands_in_log(self, org: Org, address: str) -> bool:
+        """Whether an event names it after all."""
 
 
 class NotYet(Exception):

@@ -44,6 +44,11 @@ def accepts_then_drops() -> Behaviour:
     return lambda usual: replace(usual(), drops=True)
 
 
+def cuts_off(byte_count: int) -> Behaviour:
+    """Take the request, and break the connection after so many bytes of the answer's body."""
+    return lambda usual: replace(usual(), drops_after=byte_count)
+
+
 def accepts_late(seconds: float) -> Behaviour:
     """Take the message at once, and answer later."""
     return lambda usual: replace(usual(), wait_seconds=seconds)

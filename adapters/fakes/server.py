@@ -38,7 +38,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json; charset=UTF-8"),)
     wait_seconds: float = 0.0
     drip_seconds: float = 0.0  # Between any two bytes; 0: all at once.
-    drops: bool = False  # The connection breaks instead.
+    drops: bool = False  # The connection breaks instead,
+    drops_after: int | None = None  # or after so many bytes of the body.
 
 
 def json_answer(
@@ -142,15 +143,16 @@ class FakeServer:
         if len(body) > self._body_bytes_max:
             answer = Answer(status=413)
         else:
-            query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+            text = scope["query_string"].decode("latin-1")
+            query = dict(parse_qsl(text, keep_blank_values=True))
             answer = self._handle(Request(scope["method"], scope["path"], query, headers, body))
         await asyncio.sleep(answer.wait_seconds)
-        if answer.drops:
+        if not answer.drops:
+            await _respond(answer, send)
+        if answer.drops or answer.drops_after is not None:
             scope["state"]["break_connection"]()
             while (await receive())["type"] != "http.disconnect":
                 pass
-            return
-        await _respond(answer, send)
 
 
 async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
@@ -170,4 +172,6 @@ async def _respond(answer: Answer, send: Send) -> None:
             await asyncio.sleep(answer.drip_seconds)
         await send({"type": "http.response.body"})
     else:
-        await send({"type": "http.response.body", "body": answer.body})
+        part = answer.body[: answer.drops_after]
+        is_cut = answer.drops_after is not None
+        await send({"type": "http.response.body", "body": part, "more_body": is_cut})

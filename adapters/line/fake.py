@@ -64,6 +64,7 @@ class FakeLine(Fake):
         port: int = 0,
     ) -> None:
         self.blocked: set[tuple[str, str]] = set()  # Account and user who blocked it.
+        self.files: dict[str, tuple[bytes, str]] = {}  # With their types, by message.
         self._accounts = {account.user_id: account for account in accounts}
         self._retry_keys = RetryKeys()
         self._quotas = Quotas()
@@ -120,6 +121,15 @@ class FakeLine(Fake):
         )
         return message_id
 
+    def customer_sends_file(
+        self, user_id: str, kind: str, data: bytes, mime_type: str, *, account_id: str | None = None
+    ) -> str:
+        """A customer sends a file; LINE gives it out under the message's id."""
+        message: JsonObject = {"type": kind, "contentProvider": {"type": "line"}}
+        message_id = self.customer_sends(user_id, message, account_id=account_id)
+        self.files[message_id] = (data, mime_type)
+        return message_id
+
     def follows(self, user_id: str, *, account_id: str | None = None) -> None:
         """Somebody becomes a friend of the account, or lets it in again."""
         account = self._account(account_id)
@@ -171,9 +181,20 @@ class FakeLine(Fake):
     def answer(self, request: Request) -> Answer:
         """What LINE answers."""
         try:
+            if request.path.endswith("/content"):
+                return self._content(request)
             return json_answer(self._answer(request), headers={"x-line-request-id": "fake"})
         except LineRefusal as refusal:
             return refusal_answer(refusal)
+
+    def _content(self, request: Request) -> Answer:
+        self._authorised(request)
+        path = request.path.removeprefix("/v2/bot/message/")
+        found = self.files.get(path.removesuffix("/content"))
+        if found is None:
+            raise LineRefusal(404, "Not found")
+        data, mime_type = found
+        return Answer(body=data, headers=(("Content-Type", mime_type),))
 
     def _answer(self, request: Request) -> JsonObject:
         account = self._authorised(request)

@@ -16,13 +16,16 @@ class NewBlob(Protocol):
 
 
 class Blobs(Protocol):
-    """A place for sealed bytes, each organisation's apart."""
+    """A place for sealed bytes, each organisation's apart. Any of these may raise StoreAway."""
 
     def new(self, org_id: str) -> AbstractAsyncContextManager[NewBlob]:
         """Begin to write; what is not finished in the end is gone."""
 
-    def read(self, org_id: str, address: str, *, piece_bytes: int) -> AsyncIterator[bytes]:
-        """All bytes in pieces of this size, the last one aside. Raises FileGone."""
+    def read(
+        self, org_id: str, address: str, *, start: int, end: int, piece_bytes: int
+    ) -> AsyncIterator[bytes]:
+        """These bytes, or as many of them as there are, in pieces of this size, the last one aside.
+        Raises FileGone."""
 
     async def remove(self, org_id: str, address: str) -> None:
         """Delete them, if they are there."""

@@ -29,14 +29,22 @@ class DiskBlobs:
         finally:
             await asyncio.shield(asyncio.to_thread(file.close))
 
-    async def read(self, org_id: str, address: str, *, piece_bytes: int) -> AsyncIterator[bytes]:
-        """All bytes in pieces of this size, the last one aside. Raises FileGone."""
+    async def read(
+        self, org_id: str, address: str, *, start: int, end: int, piece_bytes: int
+    ) -> AsyncIterator[bytes]:
+        """These bytes, or as many of them as there are, in pieces of this size, the last one aside.
+        Raises FileGone."""
         try:
             descriptor = await asyncio.to_thread(os.open, self._path(org_id, address), os.O_RDONLY)
         except FileNotFoundError as error:
             raise FileGone("It is not in the store.") from error
         with os.fdopen(descriptor, "rb", buffering=0) as file:
-            while piece := await asyncio.to_thread(_read_whole, file.fileno(), piece_bytes):
+            file.seek(start)
+            for at in range(start, end, piece_bytes):
+                length = min(piece_bytes, end - at)
+                piece = await asyncio.to_thread(_read_whole, file.fileno(), length)
+                if not piece:
+                    return
                 yield piece
 
     async def remove(self, org_id: str, address: str) -> None:

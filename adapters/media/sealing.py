@@ -36,12 +36,13 @@ class Sealer:
 
 
 class Opener:
-    """Decrypts one file, piece by piece."""
+    """Decrypts one file, or what is left of it from a piece on, piece by piece."""
 
-    def __init__(self, key: bytes, *, org_id: str) -> None:
+    def __init__(self, key: bytes, *, org_id: str, first: int = 0) -> None:
+        """`first` is the number of the piece to begin with."""
         self._cipher = AESGCM(key)
         self._bound = _FORMAT + org_id.encode()
-        self._number = 0
+        self._number = first
 
     def open(self, piece: bytes, *, last: bool) -> bytes:
         """Raises FileGone for anything but the next piece, as it was sealed."""

@@ -57,6 +57,7 @@ class FakeTelegram(Fake):
         retry_delays_seconds: Sequence[float] = RETRY_DELAYS_SECONDS,
         port: int = 0,
     ) -> None:
+        self.files: dict[str, bytes] = {}  # What customers have sent, by the id it is asked for.
         self._bots = {bot.bot_id: bot for bot in accounts}
         self._chats: dict[tuple[str, int], Chat] = {}
         self._has_rate_limit = rate_limit
@@ -114,6 +115,16 @@ class FakeTelegram(Fake):
         }
         self._post(chat, "message", message)
         return number
+
+    def customer_sends_file(
+        self, user_id: int, kind: str, data: bytes, *, account_id: str | None = None, **more: Any
+    ) -> int:
+        """A customer sends a file; `more` is what Telegram says of it."""
+        file_id = f"file{len(self.files)}"
+        self.files[file_id] = data
+        about = {"file_id": file_id, "file_unique_id": file_id, "file_size": len(data), **more}
+        item = {kind: [{**about, "width": 90, "height": 90}] if kind == "photo" else about}
+        return self.customer_sends(user_id, item, account_id=account_id)
 
     def edits(self, user_id: int, number: int, text: str, *, account_id: str | None = None) -> None:
         """A customer changes a message."""
@@ -229,9 +240,18 @@ class FakeTelegram(Fake):
     def answer(self, request: Request) -> Answer:
         """What Telegram answers."""
         try:
+            if request.path.startswith("/file/bot"):
+                return self._file(request)
             return json_answer({"ok": True, "result": self._answer(request)})
         except BotRefusal as refusal:
             return refusal_answer(refusal)
+
+    def _file(self, request: Request) -> Answer:
+        token, _, path = request.path.removeprefix("/file/bot").partition("/")
+        data = self.files.get(path.removeprefix("files/"))
+        if data is None or token not in {bot.token for bot in self._bots.values()}:
+            raise BotRefusal(404, "Not Found")
+        return Answer(body=data, headers=(("Content-Type", "application/octet-stream"),))
 
     def _answer(self, request: Request) -> Any:
         token, _, method = request.path.removeprefix("/bot").partition("/")
@@ -240,10 +260,17 @@ class FakeTelegram(Fake):
             raise BotRefusal(401, "Unauthorized") if ":" in token else BotRefusal(404, "Not Found")
         if method == "getMe":
             return _about(bot)
+        if method == "getFile":
+            return self._place(request.query.get("file_id", ""))
         if method not in METHODS:
             raise BotRefusal(404, "Not Found: method not found")
         arguments = read_arguments(request.body, request.headers.get("content-type", ""))
         return self._take(bot, method, arguments)
+
+    def _place(self, file_id: str) -> JsonObject:
+        if file_id not in self.files:
+            raise BotRefusal(400, "Bad Request: invalid file_id")
+        return {"file_id": file_id, "file_path": f"files/{file_id}"}
 
     def _take(self, bot: FakeBot, method: str, arguments: JsonObject) -> JsonObject:
         chat = self._chats.get((bot.bot_id, _number(arguments.get("chat_id"))))

@@ -55,7 +55,9 @@ class MediaFiles:
         except Refusal:
             await self.store.remove(actor.org, file.address)
             raise
-        if outcome.ids["media"] != file.media_id:  # The request had been answered before.
+        if outcome.ids["media"] == file.media_id:
+            await self.store.is_named(actor.org, file.address)
+        else:  # The request had been answered before.
             await self.store.remove(actor.org, file.address)
         return outcome
 
@@ -113,7 +115,10 @@ class MediaFiles:
                 file=sealed,
             )
 
-        return await self._settle(keys, message, part, event)
+        if not await self._settle(keys, message, part, event):
+            return False
+        await self.store.is_named(keys.org, file.address)
+        return True
 
     async def unavailable(self, message: WaitingMessage, part: int, reason: str) -> None:
         """A file of a message is given up."""

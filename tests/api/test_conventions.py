@@ -332,13 +332,16 @@ async def test_a_method_that_a_path_does_not_take_is_a_problem_that_names_those_
     known: dict[str, set[str]] = {}
     for method, template in await operations(office.admin.http):
         known.setdefault(template, {"OPTIONS"}).add(method)
+    with_head = {"/v1/media/{media_id}": 401, "/media/{token}": 404}
+    for template in with_head:
+        known[template].add("HEAD")
     for template, methods in known.items():
         path = office.path(template)
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE"} - methods:
             response = await office.admin.http.request(method, path)
             assert_problem(response, 405, "method_not_allowed")
             assert allowed(response) == methods, template
-        assert_no_body(await office.admin.http.head(path), 405)
+        assert_no_body(await office.admin.http.head(path), with_head.get(template, 405))
         options = await office.admin.http.options(path)
         assert (options.status_code, options.content, allowed(options)) == (204, b"", methods)
 

@@ -42,6 +42,7 @@ BOTS = [
     for number in range(20)
 ]
 LIMITED_LINE = LINES[0]
+PUBLIC = "https://chats.acme.example"
 
 
 @dataclass
@@ -71,6 +72,8 @@ async def world(
             whatsapp_api_base=NOWHERE,
             messenger_api_base=NOWHERE,
             line_api_base=line.base_url,
+            line_data_api_base=line.base_url,
+            public_url=PUBLIC,
             telegram_api_base=telegram.base_url,
             wechat_api_base=NOWHERE,
         )

@@ -74,7 +74,7 @@ async def test_a_limit_of_the_account_is_waited_for_by_all_its_messages(
 ) -> None:
     """Control: taken for a limit of the one customer, it stops nobody else."""
     if not is_kept:
-        monkeypatch.setattr(pacing, "LIMITS_OF_ONE_CUSTOMER", {"rate_limited"})
+        monkeypatch.setattr(pacing, "OF_ONE_CHAT", {"rate_limited"})
     inbox, other = await office(trunkline), await ready(trunkline)
     trunkline.fake.next_requests(limits(2))
     await inbox.org.reply("crm", inbox.chats["A"], "a")

@@ -268,6 +268,10 @@ async def test_an_address_gives_the_file_of_one_message_without_a_key(desk: Desk
     assert (given.status_code, given.content) == (200, PNG)
     assert given.headers["content-type"] == "image/png"
     assert given.headers["x-content-type-options"] == "nosniff"
+    part = await desk.trunkline.http.get(f"/media/{token}", headers={"Range": "bytes=-9"})
+    assert (part.status_code, part.content) == (206, PNG[-9:])
+    told = await desk.trunkline.http.head(f"/media/{token}")
+    assert (told.status_code, told.headers["content-length"]) == (200, str(len(PNG)))
 
 
 async def test_any_other_address_gives_nothing(desk: Desk) -> None:

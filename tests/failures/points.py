@@ -9,6 +9,7 @@ import secrets
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import count
 from types import ModuleType
 from typing import Any, Literal
@@ -16,8 +17,11 @@ from typing import Any, Literal
 from psycopg import AsyncConnection
 
 from adapters.line.client import MessagingApi
+from adapters.media.disk import NewFile
+from adapters.media.store import SealedFiles
 from adapters.messenger.client import SendApi
 from adapters.postgres.access_tokens import PostgresAccessTokens
+from adapters.postgres.begun_files import PostgresBegunFiles
 from adapters.postgres.connections import assume
 from adapters.postgres.directory import Directory
 from adapters.postgres.keys import OrgKeys
@@ -28,7 +32,7 @@ from adapters.whatsapp.platform import WhatsApp
 from api.commands.dispatching import Dispatching
 from api.commands.inbound import Inbound
 from domain.inbound import AnyOccurrence
-from domain.ports import DueMessage
+from domain.ports import DueMessage, Org
 from projections.engine import batches, runner
 from projections.engine.projection import Connection
 from projections.inbox.projection import Inbox
@@ -71,6 +75,9 @@ POINTS = {
     "projection: inbox written": Point(Inbox, "apply", "after"),
     "projection: unread written": Point(Unread, "apply", "after"),
     "projection: committed": Point(runner, "advance", "after"),
+    "file: before it is stored": Point(NewFile, "finish", "before"),
+    "file: stored": Point(SealedFiles, "keep", "after"),
+    "file: written down": Point(SealedFiles, "is_named", "before"),
     "connect: account claimed": Point(Directory, "claim_account", "after"),
     "connect: credentials stored": Point(Directory, "store_secrets", "after"),
     "found: organisation entered": Point(Directory, "create_organisation", "after"),
@@ -160,9 +167,17 @@ def _send_without_a_claim() -> None:
     Dispatching.start_sending = granted  # type: ignore[method-assign]
 
 
+def _begin_files_unseen() -> None:
+    async def not_noted(self: PostgresBegunFiles, org: Org, address: str, *, now: datetime) -> None:
+        return
+
+    PostgresBegunFiles.note = not_noted  # type: ignore[method-assign]
+
+
 WITHOUT = {
     "durability": _acknowledge_before_it_is_durable,
     "one transaction": _move_the_checkpoint_by_itself,
     "dedupe keys": _forget_what_was_received,
     "claims": _send_without_a_claim,
+    "begun files": _begin_files_unseen,
 }
