@@ -31,6 +31,7 @@ from domain.outbound import (
     VerificationAnswer,
     Verified,
 )
+from domain.read_marking import Marked
 
 DEFAULT_BASE_ADDRESS = "https://graph.facebook.com"
 
@@ -97,21 +98,21 @@ class GraphApi:
         reply = await exchange(self._client, request, limits=self._limits)
         return self._read_verification_reply(reply, account_id, secret=access_token)
 
-    async def tell(
+    async def tell_read(
         self, account_id: str, body: JsonObject, credentials: Credentials
-    ) -> bool | None:
-        """Say what may be said twice; whether it was taken, None if it is to be said again."""
+    ) -> Marked | None:
+        """Say what was read; again does no harm, so what is lost is to be said again (None)."""
         access_token = credentials["access_token"]
         if not _is_account_id(account_id) or not is_header_value(access_token):
-            return False
+            return "refused"
         content = msgspec.json.encode(body)
         request = self._request("POST", f"{account_id}/messages", access_token, content)
         reply = await exchange(self._client, request, limits=self._limits)
         if isinstance(reply, Reply) and reply.status < 300:
-            return True
+            return "marked"
         error = read_error(document_of(reply), secret=access_token)
         is_final = error is not None and error.meaning(self.meanings).verdict == "reject"
-        return False if is_final else None
+        return "refused" if is_final else None
 
     # What a platform says of itself.
 

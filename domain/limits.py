@@ -78,6 +78,7 @@ LIMITS: Mapping[str, Limits] = {
             "document": FileLimit(25 * MB),
         },
         quotes=True,
+        marks_read=True,
     ),
     "line": Limits(
         text=TextLimit(5000, "UTF-16 units"),
@@ -87,6 +88,7 @@ LIMITS: Mapping[str, Limits] = {
             "video": FileLimit(200 * MB, ("video/mp4",)),
         },
         kinds=("location", "sticker"),
+        marks_read=True,
     ),
     "telegram": Limits(
         text=TextLimit(4096),

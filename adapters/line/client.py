@@ -23,6 +23,7 @@ from adapters.line.outgoing import request_body, retry_key
 from adapters.readers import objects
 from adapters.unsendable import Unsendable
 from domain.credentials import Credentials
+from domain.inbound import Content
 from domain.outbound import (
     Accepted,
     AccountStopped,
@@ -34,6 +35,7 @@ from domain.outbound import (
     VerificationAnswer,
     Verified,
 )
+from domain.read_marking import Marked
 
 DEFAULT_BASE_ADDRESS = "https://api.line.me"
 
@@ -65,7 +67,7 @@ class MessagingApi:
             return unsendable.answer
         except UnicodeEncodeError:
             return Rejected(reason="invalid", code=None, detail="Half a character is no text.")
-        headers = {"Content-Type": "application/json", "X-Line-Retry-Key": retry_key(message.mark)}
+        headers = {"X-Line-Retry-Key": retry_key(message.mark)}
         request = self._request("POST", "message/push", access_token, headers, content)
         reply = await exchange(self._client, request, limits=self._limits)
         answer = _read_send_reply(reply, message, secret=access_token)
@@ -82,6 +84,23 @@ class MessagingApi:
         reply = await exchange(self._client, request, limits=self._limits)
         return _read_verification_reply(reply, account_id, secret=access_token)
 
+    async def mark_read(
+        self, _account_id: str, message: Content, credentials: Credentials
+    ) -> Marked | None:
+        """Mark a customer's message, and all before it, as read; again does no harm."""
+        token, access_token = message.read_token, credentials["access_token"]
+        if token is None or not is_header_value(access_token):
+            return "refused"
+        content = msgspec.json.encode({"markAsReadToken": token})
+        request = self._request("POST", "chat/markAsRead", access_token, content=content)
+        reply = await exchange(self._client, request, limits=self._limits)
+        if isinstance(reply, NoReply):
+            return None
+        if reply.status < 300:
+            return "marked"
+        error = read_error(document_of(reply), status=reply.status, secret=access_token)
+        return "refused" if error is not None and error.meaning.verdict == "reject" else None
+
     def _request(
         self,
         method: str,
@@ -91,6 +110,8 @@ class MessagingApi:
         content: bytes | None = None,
     ) -> httpx.Request:
         headers = {**HEADERS, "Authorization": f"Bearer {access_token}", **(headers or {})}
+        if content is not None:
+            headers["Content-Type"] = "application/json"
         return httpx.Request(method, self._root.join(path), headers=headers, content=content)
 
 

@@ -65,6 +65,8 @@ class FakeLine(Fake):
     ) -> None:
         self.blocked: set[tuple[str, str]] = set()  # Account and user who blocked it.
         self.files: dict[str, tuple[bytes, str]] = {}  # With their types, by message.
+        self.read: list[tuple[str, str]] = []  # Accounts, with the messages marked in them.
+        self._read_tokens: dict[tuple[str, str], str] = {}  # By account and token: the message.
         self._accounts = {account.user_id: account for account in accounts}
         self._retry_keys = RetryKeys()
         self._quotas = Quotas()
@@ -109,15 +111,16 @@ class FakeLine(Fake):
     ) -> str:
         """A customer sends anything at all: `message` is what LINE would put into the event."""
         message_id = self._new_message_id()
-        token = new_token(self._random)
+        token, read_token = new_token(self._random), new_token(self._random)
         self._reply_tokens.keep(token, group_id or user_id or "", self._now())
+        self._read_tokens[self._account(account_id).user_id, read_token] = message_id
         self._post(
             "message",
             user_id,
             account_id=account_id,
             group_id=group_id,
             replyToken=token,
-            message={"id": message_id, **message},
+            message={"id": message_id, "markAsReadToken": read_token, **message},
         )
         return message_id
 
@@ -212,6 +215,8 @@ class FakeLine(Fake):
             case ("POST", "message/reply"):
                 self._rate_limit.take(now)
                 return self._reply(account, request, now)
+            case ("POST", "chat/markAsRead"):
+                return self._mark_read(account, _json(request.body))
             case _:
                 raise LineRefusal(404, "Not found")
 
@@ -239,6 +244,16 @@ class FakeLine(Fake):
         body = check_reply(_json(request.body))
         recipient = self._reply_tokens.take(body.get("replyToken"), now)
         return self._take(account, recipient, body, None, now)
+
+    def _mark_read(self, account: FakeLineAccount, document: Any) -> JsonObject:
+        token = document.get("markAsReadToken") if isinstance(document, dict) else None
+        message_id = self._read_tokens.get((account.user_id, str(token)))
+        if message_id is None:
+            raise LineRefusal(
+                400, "The property, 'markAsReadToken', in the request body is invalid"
+            )
+        self.read.append((account.user_id, message_id))
+        return {}
 
     def _take(
         self,

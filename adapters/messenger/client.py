@@ -8,7 +8,10 @@ from adapters.messenger.outgoing import envelope, file_of, text_of
 from adapters.meta_graph import GraphApi, JsonObject
 from adapters.readers import identifier
 from adapters.unsendable import NotAsked
+from domain.credentials import Credentials
+from domain.inbound import Content
 from domain.outbound import Accepted, Deferred, OutboundMessage
+from domain.read_marking import Marked
 
 
 class SendApi(GraphApi):
@@ -32,6 +35,15 @@ class SendApi(GraphApi):
         if not is_plain(platform_id):
             return None
         return Accepted(platform_id=platform_id)
+
+    async def mark_read(
+        self, account_id: str, message: Content, credentials: Credentials
+    ) -> Marked | None:
+        """Show a customer that all they wrote was read; single messages Messenger does not know."""
+        if message.read_token is None:
+            return "refused"
+        seen = {"recipient": {"id": message.read_token}, "sender_action": "mark_seen"}
+        return await self.tell_read(account_id, seen, credentials)
 
     async def _content(self, message: OutboundMessage, access_token: str) -> JsonObject:
         if message.kind == "text":

@@ -31,6 +31,7 @@ from adapters.messenger.fake_rules import (
     FakePage,
     SendRefusal,
     Windows,
+    check_action,
     check_attachment,
     check_message,
 )
@@ -70,6 +71,7 @@ class FakeSendApi(Fake):
     ) -> None:
         self.plan = plan or EventPlan()
         self.unavailable: set[str] = set()
+        self.read: list[tuple[str, str]] = []  # Pages, with the customers who were shown it.
         self.uploads: dict[str, File] = {}  # By attachment id.
         self.subscribed = {page.page_id for page in accounts}
         self._pages = {page.page_id: page for page in accounts}
@@ -175,12 +177,11 @@ class FakeSendApi(Fake):
         return page
 
     def _take(self, page: FakePage, document: Any) -> JsonObject:
+        if isinstance(document, dict) and "sender_action" in document:
+            return self._act(page, check_action(document))
         body = check_message(document)
         customer, message, now = body["recipient"]["id"], body["message"], self._now()
-        if customer in self.unavailable:
-            raise SendRefusal(551, subcode=1545041)
-        if self._windows is not None and not self._windows.is_open(page.page_id, customer, now):
-            raise SendRefusal(10, subcode=2018278)
+        self._check_customer(page, customer)
         sent = AcceptedSend(
             account_id=page.page_id,
             platform_id=self._new_id(),
@@ -195,6 +196,20 @@ class FakeSendApi(Fake):
         for after_seconds, event in self.plan.schedule(self._random):
             self.tell(event, sent, after_seconds=after_seconds)
         return {"recipient_id": customer, "message_id": sent.platform_id}
+
+    def _act(self, page: FakePage, body: JsonObject) -> JsonObject:
+        customer = body["recipient"]["id"]
+        self._check_customer(page, customer)
+        if body["sender_action"] == "mark_seen":
+            self.read.append((page.page_id, customer))
+        return {"recipient_id": customer}
+
+    def _check_customer(self, page: FakePage, customer: str) -> None:
+        if customer in self.unavailable:
+            raise SendRefusal(551, subcode=1545041)
+        now = self._now()
+        if self._windows is not None and not self._windows.is_open(page.page_id, customer, now):
+            raise SendRefusal(10, subcode=2018278)
 
     def _kind(self, message: JsonObject) -> str:
         if "text" in message:

@@ -12,6 +12,7 @@ METADATA_LENGTH_MAX = 1000
 WINDOW = timedelta(hours=24)
 
 MESSAGING_TYPES = ("RESPONSE", "UPDATE", "MESSAGE_TAG", "UTILITY")
+SENDER_ACTIONS = ("typing_on", "typing_off", "mark_seen")
 ATTACHMENT_TYPES = ("image", "audio", "video", "file")
 
 # Code and subcode: HTTP status and title, from "Error codes" of the Send API.
@@ -61,9 +62,8 @@ def check_message(body: Any) -> JsonObject:
     """The body of a message that may be sent. Raises SendRefusal."""
     if not isinstance(body, dict):
         raise SendRefusal(100, "The body must be a JSON object.")
-    recipient, message = body.get("recipient"), body.get("message")
-    if not isinstance(recipient, dict) or not isinstance(recipient.get("id"), str):
-        raise SendRefusal(100, "The parameter recipient is required.")
+    _check_recipient(body)
+    message = body.get("message")
     if body.get("messaging_type") not in MESSAGING_TYPES:
         raise SendRefusal(100, "The parameter messaging_type is required.")
     if not isinstance(message, dict) or ("text" in message) == ("attachment" in message):
@@ -77,6 +77,20 @@ def check_message(body: Any) -> JsonObject:
     if "text" in message:
         _check_text(message["text"])
     return body
+
+
+def check_action(body: JsonObject) -> JsonObject:
+    """The body of what is shown beside messages, and goes alone. Raises SendRefusal."""
+    _check_recipient(body)
+    if body["sender_action"] not in SENDER_ACTIONS or "message" in body:
+        raise SendRefusal(100, "Param sender_action must be one of the known ones, and alone.")
+    return body
+
+
+def _check_recipient(body: JsonObject) -> None:
+    recipient = body.get("recipient")
+    if not isinstance(recipient, dict) or not isinstance(recipient.get("id"), str):
+        raise SendRefusal(100, "The parameter recipient is required.")
 
 
 def _check_text(text: Any) -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from adapters.exchange import TimeLimits, new_http_client
-from adapters.fakes.behaviour import accepts_then_answers, accepts_then_drops, answers
+from adapters.fakes.behaviour import accepts_then_answers, accepts_then_drops, answers, drops
 from adapters.line.client import MessagingApi
 from adapters.line.errors import LineError, send_answer
 from adapters.line.fake import FakeLine
@@ -293,6 +293,49 @@ async def test_other_answers_to_a_verification(
 ) -> None:
     fake.next_requests(behaviour)
     assert await api.verify(ACCOUNT.user_id, CREDENTIALS) == answer
+
+
+# --- Marking as read ---
+
+
+def read_token(fake: FakeLine) -> str:
+    """Of what a customer has just written."""
+    fake.deliver_to("http://127.0.0.1:9/webhooks/line")
+    fake.customer_says(KIM.value, "hello")
+    token: str = json.loads(fake.deliveries[-1].body)["events"][0]["message"]["markAsReadToken"]
+    return token
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "answer"),
+    [
+        (None, "marked"),
+        (fails(400), "refused"),
+        (fails(403), None),  # Somebody will give another token.
+        (fails(500), None),
+        (answers(404, b"proxy"), None),
+        (limits(1), None),
+        (drops(), None),
+    ],
+)
+async def test_marking_as_read(
+    behaviour: Any, answer: str | None, api: MessagingApi, fake: FakeLine
+) -> None:
+    read = Content(read_token=read_token(fake))
+    if behaviour is not None:
+        fake.next_requests(behaviour)
+    assert await api.mark_read(ACCOUNT.user_id, read, CREDENTIALS) == answer
+    assert len(fake.read) == (answer == "marked")
+
+
+async def test_what_cannot_be_marked_as_read(api: MessagingApi, fake: FakeLine) -> None:
+    """LINE marks by its token alone; it gives none where the account marks everything by itself."""
+    without, unknown = Content(platform_id="582"), Content(read_token="x")
+    dead = {"access_token": "a\nb"}
+    assert await api.mark_read(ACCOUNT.user_id, without, CREDENTIALS) == "refused"
+    assert await api.mark_read(ACCOUNT.user_id, unknown, dead) == "refused"
+    assert fake.requests == []
+    assert await api.mark_read(ACCOUNT.user_id, unknown, CREDENTIALS) == "refused"
 
 
 # --- The fake has LINE's manners ---

@@ -254,3 +254,33 @@ async def test_the_token_of_another_page(client: httpx.AsyncClient) -> None:
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     async with new_http_client() as client:
         yield client
+
+
+# --- Marking as read ---
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "answer"),
+    [
+        (None, "marked"),
+        (fails(100), "refused"),
+        (fails(10, 2018278), "refused"),
+        (fails(190), None),  # Somebody will give another token.
+        (fails(613), None),
+        (answers(502, b"proxy"), None),
+        (drops(), None),
+    ],
+)
+async def test_marking_as_read(
+    behaviour: Any, answer: str | None, api: SendApi, fake: FakeSendApi
+) -> None:
+    if behaviour is not None:
+        fake.next_requests(behaviour)
+    read = Content(platform_id="m_1", read_token=CUSTOMER)
+    assert await api.mark_read(PAGE.page_id, read, CREDENTIALS) == answer
+    assert fake.read == ([(PAGE.page_id, CUSTOMER)] if answer == "marked" else [])
+
+
+async def test_without_its_customer_nothing_is_marked(api: SendApi, fake: FakeSendApi) -> None:
+    assert await api.mark_read(PAGE.page_id, Content(platform_id="m_1"), CREDENTIALS) == "refused"
+    assert fake.requests == []

@@ -1,0 +1,180 @@
+"""What LINE and Messenger do in their own way: what was read is marked by another name.
+
+Spec S15; each with a fake that has the platform's own manners.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from adapters.line.fake import FakeLine
+from adapters.line.fake_behaviour import fails as line_fails
+from adapters.line.fake_rules import FakeLineAccount
+from adapters.messenger.fake import FakeSendApi
+from adapters.messenger.fake_behaviour import fails as messenger_fails
+from adapters.messenger.fake_rules import FakePage
+from api.main import Core, Database
+from api.settings import Settings
+from tests.api.businesses import Business, connect, organisation
+from tests.api.conftest import APP_SECRET, NOWHERE, listening, serving
+from tests.api.deliveries import eventually
+from tests.api.truth import Truth
+from tests.conftest import Database as EmptyDatabase
+
+LINES = [
+    FakeLineAccount(
+        user_id=f"U{number:032x}",
+        access_token=f"line-token-{number}",
+        channel_secret=f"line-secret-{number}",
+    )
+    for number in range(20)
+]
+PAGES = [
+    FakePage(page_id=str(101_000 + number), access_token=f"page-{number}") for number in range(20)
+]
+KIM = {"line": "U19c8e7d6b5a493827160f5e4d3c2b1a0", "messenger": "6473829104756123"}
+
+both = pytest.mark.parametrize("platform", ["line", "messenger"])
+
+
+@dataclass
+class World:
+    """A running server between two fake platforms."""
+
+    parts: Core
+    http: httpx.AsyncClient
+    line: FakeLine
+    messenger: FakeSendApi
+    lines: Iterator[FakeLineAccount] = field(default_factory=lambda: iter(LINES))
+    pages: Iterator[FakePage] = field(default_factory=lambda: iter(PAGES))
+
+    async def business(self, platform: str) -> "Shop":
+        org = await organisation(self.parts, self.http)
+        if platform == "messenger":
+            page = next(self.pages)
+            shop = Shop(org, self.messenger, page.page_id, kim=KIM[platform])
+            await connect(shop, platform, {"access_token": page.access_token})
+        else:
+            account = next(self.lines)
+            shop = Shop(org, self.line, account.user_id, kim=KIM[platform])
+            secrets = {"channel_secret": account.channel_secret}
+            await connect(shop, platform, {"access_token": account.access_token, **secrets})
+        return shop
+
+
+@dataclass
+class Shop(Business):
+    """A business on one of the two, with its customer Kim."""
+
+    fake: FakeLine | FakeSendApi
+    kim: str = ""
+
+    def says(self, text: str) -> str:
+        """Kim writes; the platform's id of the message."""
+        return self.fake.customer_says(self.kim, text, account_id=self.account_id)
+
+    @property
+    def read(self) -> list[str]:
+        """What this account has marked as read: messages on LINE, customers on Messenger."""
+        return [what for account, what in self.fake.read if account == self.account_id]
+
+    async def outcomes(self) -> list[str]:
+        ended = await self.org.events(type="marking.ended")
+        return [each["data"]["outcome"] for each in ended]
+
+
+@pytest.fixture(scope="module")
+async def world(
+    database: EmptyDatabase, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    where = Database(database.url, database.superuser, "trunkline", True)
+    listener, url = listening()
+    async with (
+        FakeLine(accounts=LINES, webhook_url=f"{url}/webhooks/line") as line,
+        FakeSendApi(
+            accounts=PAGES, app_secret=APP_SECRET, webhook_url=f"{url}/webhooks/messenger"
+        ) as messenger,
+    ):
+        settings = Settings(
+            home=tmp_path_factory.mktemp("home"),
+            meta_app_secrets=(APP_SECRET,),
+            whatsapp_api_base=NOWHERE,
+            messenger_api_base=messenger.base_url,
+            line_api_base=line.base_url,
+            telegram_api_base=NOWHERE,
+            wechat_api_base=NOWHERE,
+        )
+        async with serving(settings, where, listener, url) as (parts, http):
+            await Truth.told_to(http)
+            yield World(parts, http, line, messenger)
+
+
+# Marking as read.
+
+
+async def seen(shop: Shop, *texts: str) -> list[str]:
+    """Kim writes, and after each message somebody looks at the chat; the messages."""
+    said = []
+    for text in texts:
+        said.append(shop.says(text))
+        chat_id = await shop.chat_with(shop.kim)
+        await shop.org.post(f"/v1/services/crm/chats/{chat_id}/visit")
+    return said
+
+
+@both
+async def test_a_visit_marks_what_the_customer_wrote_once(world: World, platform: str) -> None:
+    shop = await world.business(platform)
+    await shop.org.put("/v1/services/crm", {"mark_read": True})
+    (first,) = await seen(shop, "one")
+    await eventually(shop.outcomes, ["marked"])
+    (second,) = await seen(shop, "two")
+    await eventually(shop.outcomes, ["marked"] * 2)
+    chat_id = await shop.chat_with(shop.kim)
+    await shop.org.post(f"/v1/services/crm/chats/{chat_id}/visit")
+    assert shop.read == ([first, second] if platform == "line" else [shop.kim] * 2)
+    assert len(await shop.org.events(type="marking.requested")) == 2
+
+
+async def test_while_messenger_is_away_the_marks_of_a_chat_become_one(world: World) -> None:
+    """It knows no single messages."""
+    shop = await world.business("messenger")
+    await shop.org.put("/v1/services/crm", {"mark_read": True})
+    await shop.fake.go_down()
+    await seen(shop, "one", "two", "three")
+    await shop.fake.come_back()
+    await eventually(shop.outcomes, ["marked"])
+    assert shop.read == [shop.kim]
+    assert len(await shop.org.events(type="marking.requested")) == 3
+
+
+@pytest.mark.parametrize(
+    ("platform", "refusal"),
+    [("line", line_fails(400)), ("messenger", messenger_fails(10, 2018278))],
+)
+async def test_what_is_refused_is_not_repeated(
+    world: World, platform: str, refusal: Callable[..., Any]
+) -> None:
+    shop = await world.business(platform)
+    await shop.org.put("/v1/services/crm", {"mark_read": True})
+    shop.fake.next_requests(refusal)
+    await seen(shop, "one")
+    await eventually(shop.outcomes, ["refused"])
+    assert shop.read == []
+
+
+@both
+async def test_what_marks_a_message_is_shown_to_nobody(world: World, platform: str) -> None:
+    """Spec P4: with LINE's token anybody who has the account's could mark it."""
+    shop = await world.business(platform)
+    shop.says("one")
+    chat_id = await shop.chat_with(shop.kim)
+    (message,) = await shop.org.messages("crm", chat_id)
+    (received,) = await shop.org.events(type="chat.message_received")
+    token = str(shop.fake.deliveries[-1].body).partition('markAsReadToken":"')[2][:32]
+    assert (len(token) == 32) == (platform == "line")
+    assert "token" not in str(message)
+    assert received["data"]["content"] == {"sealed": True}
