@@ -121,23 +121,28 @@ def _read_send_reply(
     document = document_of(reply)
     if isinstance(reply, NoReply) or 300 <= reply.status < 400:
         return unexplained(reply)
-    platform_id = _sent_id(document)
-    if reply.status < 300 and platform_id is not None:
-        return Accepted(platform_id=platform_id)
+    accepted = _accepted(document)
+    if reply.status < 300 and accepted is not None:
+        return accepted
     error = read_error(document, status=reply.status, secret=secret)
     if reply.status < 300 or error is None:
         return unexplained(reply)
     if reply.status == ACCEPTED_BEFORE:
         # The customer has it. Should LINE not say under which id, nothing can be told of it later.
-        return Accepted(platform_id=platform_id or f"retry-key:{retry_key(message.mark)}")
+        return accepted or Accepted(platform_id=f"retry-key:{retry_key(message.mark)}")
     return send_answer(error, retry_after_seconds=reply.retry_after_seconds)
 
 
-def _sent_id(document: Any) -> str | None:
-    """LINE's id of the one message that was pushed."""
+def _accepted(document: Any) -> Accepted | None:
+    """How LINE names the one message that was pushed; None if it does not."""
     sent = objects(document.get("sentMessages")) if isinstance(document, dict) else []
-    platform_id = sent[0].get("id") if sent else None
-    return platform_id if is_plain(platform_id) else None
+    first = next(iter(sent), {})
+    platform_id, quote_token = first.get("id"), first.get("quoteToken")
+    if not is_plain(platform_id):
+        return None
+    return Accepted(
+        platform_id=platform_id, quote_token=quote_token if is_plain(quote_token) else None
+    )
 
 
 def _read_verification_reply(

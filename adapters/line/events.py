@@ -44,7 +44,11 @@ def _message(happening: Happening, event: Event) -> AnyOccurrence:
     if platform_id is None:
         return happening.not_understood()
     kind, content = describe(message)
-    content = replace(content, read_token=identifier(message.get("markAsReadToken")))
+    content = replace(
+        content,
+        quote_token=identifier(message.get("quoteToken")),
+        read_token=identifier(message.get("markAsReadToken")),
+    )
     quotes = identifier(message.get("quotedMessageId"))
     return happening.message(kind, content, platform_id=platform_id, quotes=quotes)
 

@@ -29,7 +29,10 @@ def request_body(message: OutboundMessage) -> JsonObject:
     writer = WRITERS.get(message.kind)
     if writer is None:
         raise Unsendable("invalid", f"LINE takes no messages of kind {message.kind!r}.")
-    return {"to": _recipient(message), "messages": [writer(message)]}
+    written = writer(message)
+    if message.quotes is not None:
+        written["quoteToken"] = message.quotes
+    return {"to": _recipient(message), "messages": [written]}
 
 
 def _recipient(message: OutboundMessage) -> str:

@@ -20,7 +20,7 @@ from domain.account import Account, AccountVerified, Impairment, VerificationFai
 from domain.channel import Channel
 from domain.chat import Chat, MessageSent, SendStarted
 from domain.delivery import DeliveriesHandedOver, DeliveryKept
-from domain.event import Event, Recorded
+from domain.event import Event, Recorded, Sealed
 from domain.inbound import AnyOccurrence
 from domain.outbound import (
     Accepted,
@@ -103,20 +103,26 @@ class Dispatching:
         keys = await self._context.directory.keys(due.org)
         stream = chats.stream_of(due.chat_id)
 
+        def seal(unit: Unit, chat: Chat, name: str) -> Sealed:
+            return self._context.people.seal(
+                unit, keys, chat.contact_id, name.encode(), stream, MessageSent
+            )
+
         def decide(unit: Unit) -> None:
             chat = unit.state(stream, Chat)
-            key = platform = None
+            key = platform = quote_token = None
             if isinstance(answer, Accepted):
                 key = message_key(keys, chat.platform, chat.account_id, answer.platform_id)
-                platform = self._context.people.seal(
-                    unit, keys, chat.contact_id, answer.platform_id.encode(), stream, MessageSent
-                )
+                platform = seal(unit, chat, answer.platform_id)
+                if answer.quote_token is not None:
+                    quote_token = seal(unit, chat, answer.quote_token)
             events = sending.record_answer(
                 chat,
                 due.message_id,
                 answer,
                 key=key,
                 platform=platform,
+                quote_token=quote_token,
                 now=self._context.clock.now(),
             )
             self._record(unit, due, events)

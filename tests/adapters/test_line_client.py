@@ -157,8 +157,38 @@ async def test_a_kind_in_lines_words(
 ) -> None:
     answer = await api.send(message(**fields), CREDENTIALS)
     (accepted,) = fake.accepted
-    assert answer == Accepted(platform_id=accepted.platform_id)
+    assert isinstance(answer, Accepted)
+    assert answer.platform_id == accepted.platform_id
     assert accepted.body == {"to": KIM.value, "messages": [written]}
+
+
+async def test_what_was_sent_and_what_was_received_is_quoted_by_its_token(
+    api: MessagingApi, fake: FakeLine
+) -> None:
+    ours = await api.send(message(mark="a.1"), CREDENTIALS)
+    assert isinstance(ours, Accepted)
+    fake.deliver_to("http://127.0.0.1:9/webhooks/line")
+    heard = fake.customer_says(KIM.value, "hello")
+    theirs = json.loads(fake.deliveries[-1].body)["events"][0]["message"]["quoteToken"]
+    for mark, token in (("a.2", ours.quote_token), ("a.3", theirs)):
+        assert isinstance(await api.send(message(mark=mark, quotes=token), CREDENTIALS), Accepted)
+    assert [what for _, what in fake.quoted] == [ours.platform_id, heard]
+    # And in its own chat only.
+    elsewhere = message(mark="a.4", quotes=theirs, recipient=(GROUP,))
+    answer = await api.send(elsewhere, CREDENTIALS)
+    assert isinstance(answer, Rejected)
+    assert (answer.reason, answer.code) == ("invalid", 400)
+
+
+async def test_a_file_has_a_token_and_sound_has_none(api: MessagingApi) -> None:
+    for kind, mime_type, has_token in (
+        ("image", "image/png", True),
+        ("audio", "audio/mpeg", False),
+    ):
+        sent = message(mark=kind, kind=kind, content=Content(), file=file(mime_type))
+        answer = await api.send(sent, CREDENTIALS)
+        assert isinstance(answer, Accepted)
+        assert (answer.quote_token is not None) == has_token
 
 
 async def test_a_group_is_written_to_like_a_person(api: MessagingApi, fake: FakeLine) -> None:
@@ -212,7 +242,8 @@ async def test_the_same_message_again_is_the_same_push(api: MessagingApi, fake: 
     assert await api.send(message(), CREDENTIALS) == Unsettled(reason="platform_failed")
     answer = await api.send(message(), CREDENTIALS)
     (accepted,) = fake.accepted
-    assert answer == Accepted(platform_id=accepted.platform_id)
+    assert isinstance(answer, Accepted)
+    assert answer.platform_id == accepted.platform_id
     assert accepted.mark == retry_key("chat.message")
     assert isinstance(await api.send(message(mark="chat.another"), CREDENTIALS), Accepted)
     assert len(fake.accepted) == 2

@@ -1,6 +1,6 @@
-"""What LINE and Messenger do in their own way: what was read is marked by another name.
+"""What LINE and Messenger do in their own way: messages are marked as read and quoted by tokens.
 
-Spec S15; each with a fake that has the platform's own manners.
+Each with a fake that has the platform's own manners.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from adapters.fakes.behaviour import accepts_then_drops
 from adapters.line.fake import FakeLine
 from adapters.line.fake_behaviour import fails as line_fails
 from adapters.line.fake_rules import FakeLineAccount
@@ -80,6 +81,12 @@ class Shop(Business):
     def read(self) -> list[str]:
         """What this account has marked as read: messages on LINE, customers on Messenger."""
         return [what for account, what in self.fake.read if account == self.account_id]
+
+    @property
+    def quoted(self) -> list[str]:
+        """What messages of this account have quoted, on LINE."""
+        assert isinstance(self.fake, FakeLine)
+        return [what for account, what in self.fake.quoted if account == self.account_id]
 
     async def outcomes(self) -> list[str]:
         ended = await self.org.events(type="marking.ended")
@@ -178,3 +185,79 @@ async def test_what_marks_a_message_is_shown_to_nobody(world: World, platform: s
     assert (len(token) == 32) == (platform == "line")
     assert "token" not in str(message)
     assert received["data"]["content"] == {"sealed": True}
+
+
+# Quoting on LINE, by tokens.
+
+
+async def quote(shop: Shop, message: Any, **body: Any) -> Any:
+    """Answer a message; what is shown of the answer, or the problem."""
+    path = f"/v1/services/crm/chats/{await shop.chat_with(shop.kim)}/messages"
+    body = {"kind": "text", "text": "that one", "reply_to": message["id"], **body}
+    return (await shop.org.call("POST", path, json=body)).json()
+
+
+async def timeline(shop: Shop) -> list[Any]:
+    return await shop.org.messages("crm", await shop.chat_with(shop.kim))
+
+
+async def test_a_reply_quotes_what_the_customer_wrote_and_what_we_did(world: World) -> None:
+    shop = await world.business("line")
+    heard = shop.says("which?")
+    (asked,) = await timeline(shop)
+    assert (await quote(shop, asked))["reply_to"] == asked["id"]
+    chat_id = await shop.chat_with(shop.kim)
+    await eventually(lambda: shop.fates(chat_id), [("sent", None)])
+    ours = (await timeline(shop))[-1]
+    await quote(shop, ours)
+    await eventually(lambda: shop.fates(chat_id), [("sent", None)] * 2)
+    first, _ = await shop.sent()
+    assert shop.quoted == [heard, first.platform_id]
+    sent = await shop.org.events(type="chat.message_sent")
+    assert [each["data"]["quote_token"] for each in sent] == [{"sealed": True}] * 2
+
+
+async def test_a_quote_survives_a_lost_answer_and_its_token_too(world: World) -> None:
+    """Spec N3: the same push again is answered with the token of then."""
+    shop = await world.business("line")
+    heard = shop.says("which?")
+    (asked,) = await timeline(shop)
+    shop.fake.next_requests(accepts_then_drops(), to="/push")
+    await quote(shop, asked)
+    chat_id = await shop.chat_with(shop.kim)
+    await eventually(lambda: shop.fates(chat_id), [("sent", None)])
+    await quote(shop, (await timeline(shop))[-1])
+    await eventually(lambda: shop.fates(chat_id), [("sent", None)] * 2)
+    first, _ = await shop.sent()
+    assert shop.quoted == [heard, first.platform_id]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "audio", "duration": 1000, "contentProvider": {"type": "line"}},
+        {"type": "location", "latitude": 35.6, "longitude": 139.7},
+    ],
+)
+async def test_what_line_gave_no_token_for_is_not_quoted(
+    world: World, message: dict[str, Any]
+) -> None:
+    shop = await world.business("line")
+    assert isinstance(shop.fake, FakeLine)
+    shop.fake.customer_sends(shop.kim, message, account_id=shop.account_id)
+    (heard,) = await timeline(shop)
+    problem = await quote(shop, heard)
+    assert (problem["status"], problem["code"]) == (400, "invalid")
+    field = {"field": "reply_to", "message": "names no message of this chat that can be quoted"}
+    assert problem["errors"] == [field]
+
+
+async def test_only_texts_and_stickers_quote_on_line(world: World) -> None:
+    shop = await world.business("line")
+    shop.says("where?")
+    (asked,) = await timeline(shop)
+    place = {"latitude": 35.6, "longitude": 139.7}
+    problem = await quote(shop, asked, kind="location", location=place, text=None)
+    field = {"field": "reply_to", "message": "location cannot quote a message on line"}
+    assert (problem["status"], problem["errors"]) == (400, [field])
+    assert await shop.org.events(type="chat.reply_requested") == []

@@ -510,6 +510,9 @@ SAMPLES: dict[tuple[str, int], Event] = {
 
 # Fields that came later and may be left out; each file lies in stored_events/later.
 LATER_SAMPLES: dict[str, Event] = {
+    "chat.message_sent.1.quote_token": MessageSent(
+        message_id=REPLY, key=REPLY_KEY, platform=OF_CONTACT, quote_token=OF_CONTACT
+    ),
     "chat.message_received.1.files": MessageReceived(
         message_id=MESSAGE, kind="image", at=AT, content=OF_CONTACT, key=MESSAGE_KEY, files=1
     ),
