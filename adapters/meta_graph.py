@@ -68,7 +68,7 @@ class GraphApi:
     async def send(self, message: OutboundMessage, credentials: Credentials) -> SendAnswer:
         """Send one message, once. Whatever happens is an answer. Spec N3."""
         access_token = credentials["access_token"]
-        if not _is_account_id(message.account_id):
+        if not is_account_id(message.account_id):
             return AccountStopped(reason="account_unknown", code=None)
         if not is_header_value(access_token):
             return AccountStopped(reason="credentials", code=None)
@@ -79,8 +79,7 @@ class GraphApi:
             return unsent.answer
         except UnicodeEncodeError:
             return Rejected(reason="invalid", code=None, detail="Half a character is no text.")
-        request = self._request("POST", f"{message.account_id}/messages", access_token, content)
-        reply = await exchange(self._client, request, limits=self._limits)
+        reply = await self.ask("POST", f"{message.account_id}/messages", access_token, content)
         answer = self._read_send_reply(reply, message, secret=access_token)
         if not isinstance(answer, Accepted):
             self._log(answer, reply, message.account_id, secret=access_token)
@@ -89,13 +88,12 @@ class GraphApi:
     async def verify(self, account_id: str, credentials: Credentials) -> VerificationAnswer:
         """Whether this token is good for this account. Spec S15."""
         access_token = credentials["access_token"]
-        if not _is_account_id(account_id):
+        if not is_account_id(account_id):
             return NotVerified(reason="account_unknown")
         if not is_header_value(access_token):
             return NotVerified(reason="credentials")
         path = f"{account_id}?fields={self.verification_fields}"
-        request = self._request("GET", path, access_token)
-        reply = await exchange(self._client, request, limits=self._limits)
+        reply = await self.ask("GET", path, access_token)
         return self._read_verification_reply(reply, account_id, secret=access_token)
 
     async def tell_read(
@@ -103,11 +101,10 @@ class GraphApi:
     ) -> Marked | None:
         """Say what was read; again does no harm, so what is lost is to be said again (None)."""
         access_token = credentials["access_token"]
-        if not _is_account_id(account_id) or not is_header_value(access_token):
+        if not is_account_id(account_id) or not is_header_value(access_token):
             return "refused"
         content = msgspec.json.encode(body)
-        request = self._request("POST", f"{account_id}/messages", access_token, content)
-        reply = await exchange(self._client, request, limits=self._limits)
+        reply = await self.ask("POST", f"{account_id}/messages", access_token, content)
         if isinstance(reply, Reply) and reply.status < 300:
             return "marked"
         error = read_error(document_of(reply), secret=access_token)
@@ -155,13 +152,15 @@ class GraphApi:
 
     # Requests and answers.
 
-    def _request(
+    async def ask(
         self, method: str, path: str, access_token: str, content: bytes | None = None
-    ) -> httpx.Request:
+    ) -> Reply | NoReply:
+        """One request to Graph; `content` is JSON."""
         headers = _headers(access_token)
         if content is not None:
             headers["Content-Type"] = "application/json"
-        return httpx.Request(method, self._root.join(path), headers=headers, content=content)
+        request = httpx.Request(method, self._root.join(path), headers=headers, content=content)
+        return await exchange(self._client, request, limits=self._limits)
 
     def _read_send_reply(
         self, reply: Reply | NoReply, message: OutboundMessage, *, secret: str
@@ -210,6 +209,6 @@ def _headers(access_token: str) -> dict[str, str]:
     return {**HEADERS, "Authorization": f"Bearer {access_token}"}
 
 
-def _is_account_id(account_id: str) -> bool:
+def is_account_id(account_id: str) -> bool:
     """It becomes part of an address, so it must not lead elsewhere."""
     return account_id.isascii() and account_id.isalnum()

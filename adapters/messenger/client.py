@@ -2,16 +2,20 @@
 
 import json
 
-from adapters.answers import is_plain
+from adapters.answers import document_of, is_header_value, is_plain
+from adapters.exchange import Reply
 from adapters.messenger.errors import MEANINGS
 from adapters.messenger.outgoing import envelope, file_of, text_of
-from adapters.meta_graph import GraphApi, JsonObject
+from adapters.messenger.subscribing import SUBSCRIBED_FIELDS, is_subscribed
+from adapters.meta_errors import read_error
+from adapters.meta_graph import GraphApi, JsonObject, is_account_id
 from adapters.readers import identifier
 from adapters.unsendable import NotAsked
 from domain.credentials import Credentials
 from domain.inbound import Content
 from domain.outbound import Accepted, Deferred, OutboundMessage
 from domain.read_marking import Marked
+from domain.subscription import Subscription
 
 
 class SendApi(GraphApi):
@@ -44,6 +48,30 @@ class SendApi(GraphApi):
             return "refused"
         seen = {"recipient": {"id": message.read_token}, "sender_action": "mark_seen"}
         return await self.tell_read(account_id, seen, credentials)
+
+    async def renew_subscription(
+        self, account_id: str, credentials: Credentials
+    ) -> Subscription | None:
+        """See whether the page's events are told to our app, and have it so if not."""
+        access_token = credentials["access_token"]
+        if not is_account_id(account_id) or not is_header_value(access_token):
+            return None
+        path = f"{account_id}/subscribed_apps"
+        # The list may name other apps of the business beside the one that the token is of.
+        app = document_of(await self.ask("GET", "app?fields=id", access_token))
+        listed = document_of(await self.ask("GET", path, access_token))
+        is_there = is_subscribed(listed, app)
+        if is_there is None or is_there:
+            return None if is_there is None else Subscription()
+        fields = ",".join(SUBSCRIBED_FIELDS)
+        reply = await self.ask("POST", f"{path}?subscribed_fields={fields}", access_token)
+        if isinstance(reply, Reply) and reply.status < 300:
+            return Subscription(had_ended=True)
+        error = read_error(document_of(reply), secret=access_token)
+        meaning = error.meaning(self.meanings) if error is not None else None
+        if meaning is None or meaning.verdict not in ("reject", "stop"):
+            return None
+        return Subscription(had_ended=True, refusal=meaning.reason)
 
     async def _content(self, message: OutboundMessage, access_token: str) -> JsonObject:
         if message.kind == "text":

@@ -74,6 +74,7 @@ class FakeSendApi(Fake):
         self.read: list[tuple[str, str]] = []  # Pages, with the customers who were shown it.
         self.uploads: dict[str, File] = {}  # By attachment id.
         self.subscribed = {page.page_id for page in accounts}
+        self.other_apps: set[int] = set()  # Of every page, beside the one of the token.
         self._pages = {page.page_id: page for page in accounts}
         self._windows = Windows() if window else None
         self._now = now
@@ -154,6 +155,8 @@ class FakeSendApi(Fake):
 
     def _answer(self, request: Request) -> JsonObject:
         match (request.method, *request.path.strip("/").split("/")):
+            case ("GET", _, "app"):
+                return {"id": str(self._of_token(request).app_id)}
             case ("GET", _, page_id):
                 page = self._authorised(request, page_id)
                 return {"id": page.page_id, "name": page.name}
@@ -163,18 +166,23 @@ class FakeSendApi(Fake):
                 self._authorised(request, page_id)
                 return self._keep(request)
             case (method, _, page_id, "subscribed_apps"):
-                return self._subscription(self._authorised(request, page_id), method)
+                return self._subscription(self._authorised(request, page_id), method, request)
             case _:
                 raise SendRefusal(2500)
 
     def _authorised(self, request: Request, page_id: str) -> FakePage:
-        token = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not any(token == page.access_token for page in self._pages.values()):
-            raise SendRefusal(190)
+        token = self._of_token(request).access_token
         page = self._pages.get(page_id)
         if page is None or page.access_token != token:
             raise SendRefusal(100, f"Object with ID '{page_id}' does not exist.", subcode=33)
         return page
+
+    def _of_token(self, request: Request) -> FakePage:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        for page in self._pages.values():
+            if page.access_token == token:
+                return page
+        raise SendRefusal(190)
 
     def _take(self, page: FakePage, document: Any) -> JsonObject:
         if isinstance(document, dict) and "sender_action" in document:
@@ -230,13 +238,15 @@ class FakeSendApi(Fake):
         self.uploads[attachment_id] = form.files["filedata"]
         return {"attachment_id": attachment_id}
 
-    def _subscription(self, page: FakePage, method: str) -> JsonObject:
+    def _subscription(self, page: FakePage, method: str, request: Request) -> JsonObject:
         self._unsubscribe_if_failing(page)
         if method == "GET":
-            is_subscribed = page.page_id in self.subscribed
-            return {"data": [{"id": str(page.app_id)}] if is_subscribed else []}
+            ours = {page.app_id} if page.page_id in self.subscribed else set()
+            return {"data": [{"id": str(each)} for each in sorted(ours | self.other_apps)]}
         if method == "DELETE":
             self.subscribed.discard(page.page_id)
+        elif "messages" not in request.query.get("subscribed_fields", "").split(","):
+            raise SendRefusal(100, "The parameter subscribed_fields is required.")
         else:
             self._posted.pop(page.page_id, None)
             self.subscribed.add(page.page_id)

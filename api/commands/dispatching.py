@@ -32,6 +32,7 @@ from domain.outbound import (
     Verified,
 )
 from domain.ports import DueMessage, Keys, Unreadable, WaitingAccount
+from domain.subscription import HeldAccount, Subscription
 
 
 class Dispatching:
@@ -150,6 +151,16 @@ class Dispatching:
             account = unit.state(stream, Account)
             now = self._context.clock.now()
             unit.record(stream, accounts.impair(account, state=state, reason=reason, now=now))
+
+        await self._context.executor.execute(keys.org, decide)
+
+    async def record_subscription(self, account: HeldAccount, found: Subscription) -> None:
+        """Whether the platform delivers for this account. An event only when it is news."""
+        keys = await self._context.directory.keys(account.org)
+        stream = accounts.stream_of(account.platform, account.account_id)
+
+        def decide(unit: Unit) -> None:
+            unit.record(stream, accounts.note_subscription(unit.state(stream, Account), found))
 
         await self._context.executor.execute(keys.org, decide)
 

@@ -1,24 +1,31 @@
-"""What LINE and Messenger do in their own way: messages are marked as read and quoted by tokens.
+"""What LINE and Messenger do in their own way: tokens by which messages are marked as read and
+quoted, and pages that are told nothing any more.
 
 Each with a fake that has the platform's own manners.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-from adapters.fakes.behaviour import accepts_then_drops
+from adapters.exchange import new_http_client
+from adapters.fakes.behaviour import Behaviour, accepts_then_drops, behaves, drops
 from adapters.line.fake import FakeLine
 from adapters.line.fake_behaviour import fails as line_fails
 from adapters.line.fake_rules import FakeLineAccount
+from adapters.messenger.client import SendApi
 from adapters.messenger.fake import FakeSendApi
 from adapters.messenger.fake_behaviour import fails as messenger_fails
 from adapters.messenger.fake_rules import FakePage
+from adapters.subscriber import Subscriber
 from api.main import Core, Database
 from api.settings import Settings
+from domain.subscription import AGAIN_AFTER, HeldAccount, SubscriptionSchedule
 from tests.api.businesses import Business, connect, organisation
 from tests.api.conftest import APP_SECRET, NOWHERE, listening, serving
 from tests.api.deliveries import eventually
@@ -261,3 +268,138 @@ async def test_only_texts_and_stickers_quote_on_line(world: World) -> None:
     field = {"field": "reply_to", "message": "location cannot quote a message on line"}
     assert (problem["status"], problem["errors"]) == (400, [field])
     assert await shop.org.events(type="chat.reply_requested") == []
+
+
+# Pages that are told nothing any more.
+
+
+@dataclass
+class Ahead:
+    """A clock that is ahead of the world's."""
+
+    hours: float
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(hours=self.hours)
+
+
+class Unclaimed:
+    """The control: what is looked at by one is left to the others as well."""
+
+    def __init__(self, schedule: SubscriptionSchedule) -> None:
+        self._schedule = schedule
+        self._lock = asyncio.Lock()
+
+    async def claim_checks(
+        self, platforms: Collection[str], *, now: datetime, until: datetime, limit: int
+    ) -> list[HeldAccount]:
+        until = now - timedelta(seconds=1)
+        async with self._lock:
+            return await self._schedule.claim_checks(platforms, now=now, until=until, limit=limit)
+
+    async def plan_check(self, account: HeldAccount, *, at: datetime) -> None:
+        """Left to the next test."""
+
+
+async def look(world: World, *, hours: float = 2.0, control: bool = False) -> None:
+    """Two processes look at all pages, so many hours from now."""
+    schedule = Unclaimed(world.parts.directory) if control else world.parts.directory
+    async with new_http_client() as client:
+        api = SendApi(client, base_address=world.messenger.base_url)
+        both = [
+            Subscriber(
+                schedule,
+                world.parts.context.credentials,
+                world.parts.dispatching,
+                {"messenger": api},
+                Ahead(hours),
+            )
+            for _ in range(2)
+        ]
+        await asyncio.gather(*(each.check_due() for each in both))
+
+
+def asked(shop: Shop) -> list[str]:
+    """How Messenger was asked about the page's deliveries."""
+    path = f"/v26.0/{shop.account_id}/subscribed_apps"
+    return [each.method for each in shop.fake.requests if each.path == path]
+
+
+async def forgotten(world: World) -> tuple[Shop, FakeSendApi]:
+    """A page that Messenger has ended its deliveries for."""
+    shop = await world.business("messenger")
+    world.messenger.subscribed.discard(shop.account_id)
+    return shop, world.messenger
+
+
+async def subscriptions(shop: Shop) -> list[str]:
+    events = [*await shop.org.events(type="account.unsubscribed")]
+    events += await shop.org.events(type="account.resubscribed")
+    return [each["type"] for each in sorted(events, key=lambda each: int(each["position"]))]
+
+
+async def test_a_page_that_is_told_nothing_is_subscribed_again(world: World) -> None:
+    shop, messenger = await forgotten(world)
+    shop.says("to nobody")
+    await look(world)
+    assert shop.account_id in messenger.subscribed
+    assert asked(shop) == ["GET", "POST"]
+    assert await subscriptions(shop) == ["account.resubscribed"]
+    assert await shop.health() == ("ok", None)
+    shop.says("to us")
+    (heard,) = await timeline(shop)
+    assert heard["content"]["text"] == "to us"
+
+
+async def test_each_page_is_looked_at_once_an_hour_by_one_process(world: World) -> None:
+    shop = await world.business("messenger")
+    await look(world, hours=0.5)
+    assert asked(shop) == []
+    for _ in range(2):
+        await look(world, hours=2.0)
+        assert asked(shop) == ["GET"]
+    await look(world, hours=3.0)
+    assert asked(shop) == ["GET"] * 2
+    assert await subscriptions(shop) == []
+
+
+async def test_control_without_its_claim_a_page_is_looked_at_by_all(world: World) -> None:
+    shop = await world.business("messenger")
+    await look(world, control=True)
+    assert asked(shop) == ["GET"] * 2
+
+
+async def test_a_refusal_to_go_on_is_shown_until_messenger_delivers_again(world: World) -> None:
+    shop, messenger = await forgotten(world)
+    to = f"{shop.account_id}/subscribed_apps"
+    for hours in (2.0, 3.0):
+        messenger.next_requests(behaves(), messenger_fails(200), to=to)
+        await look(world, hours=hours)
+        assert await subscriptions(shop) == ["account.unsubscribed"]
+        assert await shop.health() == ("unsubscribed", "permission")
+    messenger.subscribed.add(shop.account_id)  # By somebody's hand.
+    await look(world, hours=4.0)
+    assert await subscriptions(shop) == ["account.unsubscribed", "account.resubscribed"]
+    assert await shop.health() == ("ok", None)
+
+
+@pytest.mark.parametrize("behaviours", [(drops(),), (behaves(), drops())])
+async def test_where_messenger_does_not_answer_it_is_asked_again_soon(
+    world: World, behaviours: tuple[Behaviour, ...]
+) -> None:
+    shop, messenger = await forgotten(world)
+    messenger.next_requests(*behaviours, to=f"{shop.account_id}/subscribed_apps")
+    await look(world)
+    assert await subscriptions(shop) == []
+    await look(world, hours=2.0 + AGAIN_AFTER / timedelta(hours=1))
+    assert await subscriptions(shop) == ["account.resubscribed"]
+
+
+async def test_a_page_that_was_released_is_left_alone(world: World) -> None:
+    """Spec S15."""
+    shop, _ = await forgotten(world)
+    for service in ("crm", "desk"):
+        await shop.org.delete(f"/v1/channels/{shop.channel_id}/services/{service}")
+    await shop.org.delete(f"/v1/channels/{shop.channel_id}")
+    await look(world)
+    assert asked(shop) == []

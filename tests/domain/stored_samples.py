@@ -7,8 +7,10 @@ from domain.account import (
     AccountClaimed,
     AccountImpaired,
     AccountReleased,
+    AccountResubscribed,
     AccountResumed,
     AccountStopped,
+    AccountUnsubscribed,
     AccountVerified,
     ChannelOpened,
     CredentialsChanged,
@@ -163,6 +165,8 @@ SAMPLES: dict[tuple[str, int], Event] = {
         state="restricted", reason="disable_scheduled", until=AT
     ),
     ("account.resumed", 1): AccountResumed(),
+    ("account.unsubscribed", 1): AccountUnsubscribed(reason="permission"),
+    ("account.resubscribed", 1): AccountResubscribed(),
     ("account.released", 1): AccountReleased(user_id=ADMIN),
     ("account.notice_received", 1): NoticeReceived(
         kind="account.quality_update", notice=OF_DELIVERY
