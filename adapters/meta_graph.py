@@ -14,7 +14,8 @@ from adapters.answers import (
     unexplained,
 )
 from adapters.exchange import HEADERS, NoReply, Reply, TimeLimits, exchange
-from adapters.meta_errors import GraphError, Meanings, read_error, send_answer
+from adapters.meanings import verification_answer
+from adapters.meta_errors import Meanings, read_error, send_answer
 from adapters.multipart import form
 from adapters.readers import identifier
 from adapters.unsendable import NotAsked, Refusal, Unsendable
@@ -22,7 +23,6 @@ from domain.credentials import Credentials
 from domain.outbound import (
     Accepted,
     AccountStopped,
-    NotReached,
     NotVerified,
     OutboundFile,
     OutboundMessage,
@@ -189,13 +189,9 @@ class GraphApi:
             is_right = identifier(answer.get("id")) == account_id
             return Verified() if is_right else not_reached(reply)
         error = read_error(answer, secret=secret)
-        return self._not_verified(error) if error is not None else not_reached(reply)
-
-    def _not_verified(self, error: GraphError) -> VerificationAnswer:
-        meaning = error.meaning(self.meanings)
-        if meaning.verdict in ("defer", "transient"):
-            return NotReached(reason=meaning.reason)
-        return NotVerified(reason=meaning.reason)
+        if error is None:
+            return not_reached(reply)
+        return verification_answer(error.meaning(self.meanings))
 
     def _log(
         self, answer: SendAnswer, reply: Reply | NoReply, account_id: str, *, secret: str

@@ -14,26 +14,24 @@ from adapters.answers import (
     is_header_value,
     is_plain,
     log_refusal,
-    not_reached,
     unexplained,
 )
 from adapters.exchange import HEADERS, NoReply, Reply, TimeLimits, exchange
 from adapters.line.errors import read_error, send_answer
 from adapters.line.outgoing import request_body, retry_key
-from adapters.readers import objects
+from adapters.meanings import whose_it_is
+from adapters.readers import objects, text
 from adapters.unsendable import Unsendable
 from domain.credentials import Credentials
 from domain.inbound import Content
 from domain.outbound import (
     Accepted,
     AccountStopped,
-    NotReached,
     NotVerified,
     OutboundMessage,
     Rejected,
     SendAnswer,
     VerificationAnswer,
-    Verified,
 )
 from domain.read_marking import Marked
 
@@ -82,7 +80,15 @@ class MessagingApi:
             return NotVerified(reason="credentials")
         request = self._request("GET", "info", access_token)
         reply = await exchange(self._client, request, limits=self._limits)
-        return _read_verification_reply(reply, account_id, secret=access_token)
+        document = document_of(reply)
+        status = reply.status if isinstance(reply, Reply) else 0
+        error = read_error(document, status=status, secret=access_token)
+        return whose_it_is(
+            reply,
+            account_id,
+            named=text(document.get("userId")) if isinstance(document, dict) else None,
+            meaning=error.meaning if error is not None else None,
+        )
 
     async def mark_read(
         self, _account_id: str, message: Content, credentials: Credentials
@@ -143,27 +149,3 @@ def _accepted(document: Any) -> Accepted | None:
     return Accepted(
         platform_id=platform_id, quote_token=quote_token if is_plain(quote_token) else None
     )
-
-
-def _read_verification_reply(
-    reply: Reply | NoReply, account_id: str, *, secret: str
-) -> VerificationAnswer:
-    document = document_of(reply)
-    if isinstance(reply, NoReply) or 300 <= reply.status < 400:
-        return not_reached(reply)
-    if (
-        reply.status < 300
-        and isinstance(document, dict)
-        and isinstance(document.get("userId"), str)
-    ):
-        return (
-            Verified()
-            if document["userId"] == account_id
-            else NotVerified(reason="account_unknown")
-        )
-    error = read_error(document, status=reply.status, secret=secret)
-    if reply.status < 300 or error is None:
-        return not_reached(reply)
-    if error.meaning.verdict in ("defer", "transient"):
-        return NotReached(reason=error.meaning.reason)
-    return NotVerified(reason=error.meaning.reason)

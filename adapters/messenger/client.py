@@ -5,10 +5,11 @@ import json
 from adapters.answers import document_of, is_header_value, is_plain
 from adapters.exchange import Reply
 from adapters.messenger.errors import MEANINGS
-from adapters.messenger.outgoing import envelope, file_of, text_of
+from adapters.messenger.outgoing import FILES, envelope
 from adapters.messenger.subscribing import SUBSCRIBED_FIELDS, is_subscribed
 from adapters.meta_errors import read_error
 from adapters.meta_graph import GraphApi, JsonObject, is_account_id
+from adapters.outgoing import file_of, text_of
 from adapters.readers import identifier
 from adapters.unsendable import NotAsked
 from domain.credentials import Credentials
@@ -75,8 +76,8 @@ class SendApi(GraphApi):
 
     async def _content(self, message: OutboundMessage, access_token: str) -> JsonObject:
         if message.kind == "text":
-            return {"text": text_of(message)}
-        named, file = file_of(message)
+            return {"text": text_of(message, platform="messenger")}
+        named, file = file_of(message, FILES)
         # Given before the message and not with it: if the connection breaks meanwhile, it is
         # certain that nothing was sent.
         answer = await self.upload(

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from adapters.outgoing import text_of
 from adapters.unsendable import Unsendable
 from adapters.whatsapp.readers import phone_number
 from domain.outbound import OutboundMessage
 
-TEXT_LENGTH_MAX = 4096
 CAPTION_LENGTH_MAX = 1024
 FILE_KINDS = frozenset({"image", "audio", "video", "document", "sticker"})
 WITHOUT_WORDS = frozenset({"audio", "sticker"})
@@ -48,7 +48,8 @@ def _recipient(message: OutboundMessage) -> JsonObject:
 def _content(message: OutboundMessage, media_id: str | None) -> JsonObject:
     match message.kind:
         case "text":
-            return {"type": "text", "text": _text(message.content.text)}
+            body = text_of(message, platform="whatsapp")
+            return {"type": "text", "text": {"body": body, "preview_url": False}}
         case "template":
             return {"type": "template", "template": _template(message.content.template)}
         case "location":
@@ -57,14 +58,6 @@ def _content(message: OutboundMessage, media_id: str | None) -> JsonObject:
             return {"type": kind, kind: _file(message, media_id)}
         case kind:
             raise Unsendable("invalid", f"Messages of kind {kind!r} cannot be sent yet.")
-
-
-def _text(body: str | None) -> JsonObject:
-    if not body:
-        raise Unsendable("invalid", "There is no text to send.")
-    if len(body) > TEXT_LENGTH_MAX:
-        raise Unsendable("invalid", f"A text has at most {TEXT_LENGTH_MAX} characters.")
-    return {"body": body, "preview_url": False}
 
 
 def _file(message: OutboundMessage, media_id: str) -> JsonObject:
