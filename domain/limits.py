@@ -45,6 +45,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     without_words: tuple[str, ...] = ("sticker",)  # Kinds that never have any.
     files: Mapping[str, FileLimit] = {}
     kinds: tuple[str, ...] = ()  # Beside text, templates and files.
+    templates: tuple[str, ...] = ()  # Categories of those that can be sent.
     quotes: Literal["id", "token"] | None = None  # By what a message can quote another.
     quoting: tuple[str, ...] | None = None  # Kinds that can; None: all.
     marks_read: bool = False  # Whether the customer can be shown that we have read theirs.
@@ -67,6 +68,7 @@ LIMITS: Mapping[str, Limits] = {
             "sticker": FileLimit(500 * KB, ("image/webp",)),
         },
         kinds=("location",),
+        templates=("marketing", "utility", "authentication", "service"),
         quotes="id",
         marks_read=True,
     ),
@@ -78,6 +80,7 @@ LIMITS: Mapping[str, Limits] = {
             "video": FileLimit(25 * MB),
             "document": FileLimit(25 * MB),
         },
+        templates=("utility",),
         quotes="id",
         marks_read=True,
     ),
@@ -160,6 +163,15 @@ def require_kind(platform: str, kind: str) -> None:
     """Raises Invalid for a kind without a file that the platform does not know."""
     if kind not in LIMITS[platform].kinds:
         raise Invalid("kind", f"{kind} cannot be sent on {platform}")
+
+
+def require_template(platform: str, category: str) -> None:
+    """Raises Invalid where templates of this category cannot be sent."""
+    categories = LIMITS[platform].templates
+    if not categories:
+        raise Invalid("category", f"templates cannot be sent on {platform}")
+    if category not in categories:
+        raise Invalid("category", f"must be {' or '.join(categories)} on {platform}")
 
 
 def require_quoting(platform: str, kind: str) -> None:

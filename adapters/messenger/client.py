@@ -9,6 +9,7 @@ from adapters.messenger.outgoing import FILES, envelope
 from adapters.messenger.subscribing import SUBSCRIBED_FIELDS, is_subscribed
 from adapters.meta_errors import read_error
 from adapters.meta_graph import GraphApi, JsonObject, is_account_id
+from adapters.meta_templates import template_of
 from adapters.outgoing import file_of, text_of
 from adapters.readers import identifier
 from adapters.unsendable import NotAsked
@@ -77,6 +78,8 @@ class SendApi(GraphApi):
     async def _content(self, message: OutboundMessage, access_token: str) -> JsonObject:
         if message.kind == "text":
             return {"text": text_of(message, platform="messenger")}
+        if message.kind == "template":
+            return {"template": template_of(message)}
         named, file = file_of(message, FILES)
         # Given before the message and not with it: if the connection breaks meanwhile, it is
         # certain that nothing was sent.

@@ -34,6 +34,7 @@ from adapters.messenger.fake_rules import (
     check_action,
     check_attachment,
     check_message,
+    check_template,
 )
 from adapters.messenger.fake_webhooks import (
     PAGE_INBOX,
@@ -73,6 +74,7 @@ class FakeSendApi(Fake):
         self.unavailable: set[str] = set()
         self.read: list[tuple[str, str]] = []  # Pages, with the customers who were shown it.
         self.uploads: dict[str, File] = {}  # By attachment id.
+        self.templates: set[tuple[str, str]] = set()  # Approved: name and language.
         self.subscribed = {page.page_id for page in accounts}
         self.other_apps: set[int] = set()  # Of every page, beside the one of the token.
         self._pages = {page.page_id: page for page in accounts}
@@ -189,7 +191,7 @@ class FakeSendApi(Fake):
             return self._act(page, check_action(document))
         body = check_message(document)
         customer, message, now = body["recipient"]["id"], body["message"], self._now()
-        self._check_customer(page, customer)
+        self._check_customer(page, customer, needs_window=body["messaging_type"] != "UTILITY")
         sent = AcceptedSend(
             account_id=page.page_id,
             platform_id=self._new_id(),
@@ -212,16 +214,20 @@ class FakeSendApi(Fake):
             self.read.append((page.page_id, customer))
         return {"recipient_id": customer}
 
-    def _check_customer(self, page: FakePage, customer: str) -> None:
+    def _check_customer(self, page: FakePage, customer: str, *, needs_window: bool = True) -> None:
         if customer in self.unavailable:
             raise SendRefusal(551, subcode=1545041)
-        now = self._now()
-        if self._windows is not None and not self._windows.is_open(page.page_id, customer, now):
+        if self._windows is None or not needs_window:
+            return
+        if not self._windows.is_open(page.page_id, customer, self._now()):
             raise SendRefusal(10, subcode=2018278)
 
     def _kind(self, message: JsonObject) -> str:
         if "text" in message:
             return "text"
+        if "template" in message:
+            check_template(message["template"], self.templates)
+            return "template"
         kind, payload = check_attachment(message["attachment"])
         attachment_id = payload.get("attachment_id")
         if attachment_id not in self.uploads and not isinstance(payload.get("url"), str):
@@ -280,6 +286,8 @@ class FakeSendApi(Fake):
 
 def _as_echoed(message: JsonObject) -> JsonObject:
     """What was sent, as its echo shows it: a file has an address there."""
+    if "template" in message:
+        return {name: value for name, value in message.items() if name != "template"}
     attachment = message.get("attachment")
     if attachment is None:
         return message

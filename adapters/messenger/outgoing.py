@@ -17,6 +17,8 @@ def envelope(message: OutboundMessage) -> JsonObject:
         "recipient": {"id": _recipient(message)},
         "messaging_type": "RESPONSE",
     }
+    if message.kind == "template":  # The one kind that needs no tag outside the window.
+        body["messaging_type"] = "UTILITY"
     if message.tag is not None:
         body |= {"messaging_type": "MESSAGE_TAG", "tag": message.tag}
     if message.quotes is not None:

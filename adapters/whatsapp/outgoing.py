@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from adapters.meta_templates import template_of
 from adapters.outgoing import text_of
 from adapters.unsendable import Unsendable
 from adapters.whatsapp.readers import phone_number
@@ -51,7 +52,7 @@ def _content(message: OutboundMessage, media_id: str | None) -> JsonObject:
             body = text_of(message, platform="whatsapp")
             return {"type": "text", "text": {"body": body, "preview_url": False}}
         case "template":
-            return {"type": "template", "template": _template(message.content.template)}
+            return {"type": "template", "template": template_of(message)}
         case "location":
             return {"type": "location", "location": _location(message.content.location)}
         case kind if kind in FILE_KINDS and media_id is not None:
@@ -79,33 +80,3 @@ def _location(location: Mapping[str, Any] | None) -> JsonObject:
         raise Unsendable("invalid", "A place needs its latitude and longitude.")
     names = ("latitude", "longitude", "name", "address")
     return {name: given[name] for name in names if given.get(name) is not None}
-
-
-def _template(template: Mapping[str, Any] | None) -> JsonObject:
-    """A template by name and language, with `parameters` as pairs of name and text.
-
-    Whoever needs headers or buttons gives `components` as Meta wants them.
-    """
-    given = template or {}
-    name, language = given.get("name"), given.get("language")
-    if not isinstance(name, str) or not isinstance(language, str):
-        raise Unsendable("template", "A template needs a name and a language.")
-    components = given.get("components") or _components(given.get("parameters") or ())
-    written: JsonObject = {"name": name, "language": {"code": language}}
-    return {**written, "components": components} if components else written
-
-
-def _components(parameters: Any) -> list[JsonObject]:
-    try:
-        pairs = [(str(name), str(value)) for name, value in parameters]
-    except (TypeError, ValueError):
-        raise Unsendable("template", "A template's parameters are pairs.") from None
-    return [{"type": "body", "parameters": _parameters(pairs)}] if pairs else []
-
-
-def _parameters(pairs: list[tuple[str, str]]) -> list[JsonObject]:
-    """`{{1}}`, `{{2}}` go by their place, `{{order_id}}` by its name."""
-    if all(name.isdecimal() for name, _ in pairs):
-        in_order = sorted(pairs, key=lambda pair: int(pair[0]))
-        return [{"type": "text", "text": value} for _, value in in_order]
-    return [{"type": "text", "parameter_name": name, "text": value} for name, value in pairs]

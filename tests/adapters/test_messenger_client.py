@@ -112,7 +112,7 @@ async def test_a_file_is_uploaded_and_then_sent(
     [
         ({"content": Content(text="x" * 2001)}, "invalid", "at most 2000 characters"),
         ({"kind": "sticker"}, "invalid", "kind 'sticker' cannot be sent"),
-        ({"kind": "template"}, "invalid", "kind 'template' cannot be sent"),
+        ({"kind": "template"}, "template", "A template needs a name and a language."),
         ({"kind": "image", "content": Content()}, "media", "The file is missing."),
         (
             {"kind": "image", "file": file(PNG), "content": Content(text="words")},
@@ -256,6 +256,47 @@ async def test_the_token_of_another_page(client: httpx.AsyncClient) -> None:
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     async with new_http_client() as client:
         yield client
+
+
+# --- Templates ---
+
+SHIPPED = {"name": "shipped", "language": "en_US"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "written"),
+    [
+        ([], {}),
+        (
+            [["order", "A-7"]],
+            {"type": "text", "parameter_name": "order", "text": "A-7"},
+        ),
+        ([["1", "A-7"]], {"type": "text", "text": "A-7"}),
+    ],
+)
+async def test_a_template_is_a_utility_message(
+    parameters: list[list[str]], written: dict[str, Any], api: SendApi, fake: FakeSendApi
+) -> None:
+    fake.templates.add(("shipped", "en_US"))
+    content = Content(text="A-7 was shipped.", template={**SHIPPED, "parameters": parameters})
+    answer = await api.send(message(kind="template", content=content), CREDENTIALS)
+    (accepted,) = fake.accepted
+    assert answer == Accepted(platform_id=accepted.platform_id)
+    template: dict[str, Any] = {"name": "shipped", "language": {"code": "en_US"}}
+    if written:
+        template["components"] = [{"type": "body", "parameters": [written]}]
+    assert accepted.body == {
+        "recipient": {"id": CUSTOMER},
+        "messaging_type": "UTILITY",
+        "message": {"template": template, "metadata": "chat.message"},
+    }
+
+
+async def test_a_template_that_messenger_does_not_know_is_refused(api: SendApi) -> None:
+    content = Content(template={**SHIPPED, "parameters": []})
+    answer = await api.send(message(kind="template", content=content), CREDENTIALS)
+    assert isinstance(answer, Rejected)
+    assert (answer.reason, answer.code) == ("invalid", 100)
 
 
 # --- Whether Messenger still delivers ---

@@ -1,5 +1,5 @@
 """What LINE and Messenger do in their own way: tokens by which messages are marked as read and
-quoted, and pages that are told nothing any more.
+quoted, utility templates, and pages that are told nothing any more.
 
 Each with a fake that has the platform's own manners.
 """
@@ -49,6 +49,16 @@ both = pytest.mark.parametrize("platform", ["line", "messenger"])
 
 
 @dataclass
+class Past:
+    """Messenger's clock, which can be put back."""
+
+    hours: float = 0.0
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) - timedelta(hours=self.hours)
+
+
+@dataclass
 class World:
     """A running server between two fake platforms."""
 
@@ -56,6 +66,7 @@ class World:
     http: httpx.AsyncClient
     line: FakeLine
     messenger: FakeSendApi
+    past: Past
     lines: Iterator[FakeLineAccount] = field(default_factory=lambda: iter(LINES))
     pages: Iterator[FakePage] = field(default_factory=lambda: iter(PAGES))
 
@@ -106,10 +117,15 @@ async def world(
 ) -> AsyncIterator[World]:
     where = Database(database.url, database.superuser, "trunkline", True)
     listener, url = listening()
+    past = Past()
     async with (
         FakeLine(accounts=LINES, webhook_url=f"{url}/webhooks/line") as line,
         FakeSendApi(
-            accounts=PAGES, app_secret=APP_SECRET, webhook_url=f"{url}/webhooks/messenger"
+            accounts=PAGES,
+            app_secret=APP_SECRET,
+            webhook_url=f"{url}/webhooks/messenger",
+            window=True,
+            now=past,
         ) as messenger,
     ):
         settings = Settings(
@@ -123,7 +139,7 @@ async def world(
         )
         async with serving(settings, where, listener, url) as (parts, http):
             await Truth.told_to(http)
-            yield World(parts, http, line, messenger)
+            yield World(parts, http, line, messenger, past)
 
 
 # Marking as read.
@@ -268,6 +284,55 @@ async def test_only_texts_and_stickers_quote_on_line(world: World) -> None:
     field = {"field": "reply_to", "message": "location cannot quote a message on line"}
     assert (problem["status"], problem["errors"]) == (400, [field])
     assert await shop.org.events(type="chat.reply_requested") == []
+
+
+# Utility templates.
+
+SHIPPED = {
+    "category": "utility",
+    "body": "{{order}} is on its way.",
+    "parameters": ["order"],
+    "state": "approved",
+}
+
+
+async def test_after_messengers_window_a_utility_template_goes_and_no_text(world: World) -> None:
+    """Spec N1, N2, C8."""
+    shop = await world.business("messenger")
+    world.past.hours = 24
+    shop.says("where is it?")
+    chat_id = await shop.chat_with(shop.kim)
+    world.past.hours = 0
+    await shop.org.put(f"/v1/accounts/{shop.account_id}/templates/shipped/en_US", SHIPPED)
+    world.messenger.templates.add(("shipped", "en_US"))
+    refused = await shop.org.reply("crm", chat_id, "On its way.", expect=409)
+    assert (refused["code"], refused["templates"]) == ("window_closed", ["shipped"])
+    template = {"kind": "template", "name": "shipped", "language": "en"}
+    body = {**template, "parameters": {"order": "A-7"}}
+    await shop.org.post(f"/v1/services/crm/chats/{chat_id}/messages", body, expect=202)
+    await eventually(lambda: shop.fates(chat_id), [("read", None)])
+    (sent,) = await shop.sent()
+    assert (sent.kind, sent.body["messaging_type"]) == ("template", "UTILITY")
+    assert (await timeline(shop))[-1]["content"]["text"] == "A-7 is on its way."
+
+
+@pytest.mark.parametrize(
+    ("platform", "said"),
+    [
+        ("messenger", "must be utility on messenger"),
+        ("line", "templates cannot be sent on line"),
+    ],
+)
+async def test_a_template_that_could_not_be_sent_is_not_defined(
+    world: World, platform: str, said: str
+) -> None:
+    shop = await world.business(platform)
+    path = f"/v1/accounts/{shop.account_id}/templates/sale/en"
+    answer = await shop.org.call("PUT", path, json=SHIPPED | {"category": "marketing"})
+    problem = answer.json()
+    assert (problem["status"], problem["code"]) == (400, "invalid")
+    assert problem["errors"] == [{"field": "category", "message": said}]
+    assert (await shop.org.get(f"/v1/accounts/{shop.account_id}/templates"))["items"] == []
 
 
 # Pages that are told nothing any more.
