@@ -4,32 +4,16 @@ Which code means what differs from platform to platform: each has a table of its
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from adapters.answers import printable
+from adapters.meanings import UNKNOWN, Meaning
 from adapters.readers import identifier, text
 from domain.outbound import AccountStopped, Deferred, Rejected, Unsettled
 
 CODE_LENGTH_MAX = 9  # Meta's have up to seven digits.
-
-Verdict = Literal["reject", "defer", "stop", "transient"]
-
-
-class Meaning(msgspec.Struct, frozen=True):
-    """What to do about a code, and our word for the reason.
-
-    `transient` is a failure inside the platform: whether it took the message before is known
-    only from the HTTP status.
-    """
-
-    verdict: Verdict
-    reason: str
-    wait_seconds: float | None = None
-
-
-UNKNOWN = Meaning("reject", "unknown")
 
 # By code and subcode; without a subcode, for every other one.
 Meanings = Mapping[tuple[int, int | None], Meaning]

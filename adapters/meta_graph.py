@@ -14,7 +14,8 @@ from adapters.answers import (
     unexplained,
 )
 from adapters.exchange import HEADERS, NoReply, Reply, TimeLimits, exchange
-from adapters.meta_errors import GraphError, Meanings, read_error, send_answer
+from adapters.meanings import verification_answer
+from adapters.meta_errors import Meanings, read_error, send_answer
 from adapters.multipart import form
 from adapters.readers import identifier
 from adapters.unsendable import NotAsked, Refusal, Unsendable
@@ -22,7 +23,6 @@ from domain.credentials import Credentials
 from domain.outbound import (
     Accepted,
     AccountStopped,
-    NotReached,
     NotVerified,
     OutboundFile,
     OutboundMessage,
@@ -31,6 +31,7 @@ from domain.outbound import (
     VerificationAnswer,
     Verified,
 )
+from domain.read_marking import Marked
 
 DEFAULT_BASE_ADDRESS = "https://graph.facebook.com"
 
@@ -67,7 +68,7 @@ class GraphApi:
     async def send(self, message: OutboundMessage, credentials: Credentials) -> SendAnswer:
         """Send one message, once. Whatever happens is an answer. Spec N3."""
         access_token = credentials["access_token"]
-        if not _is_account_id(message.account_id):
+        if not is_account_id(message.account_id):
             return AccountStopped(reason="account_unknown", code=None)
         if not is_header_value(access_token):
             return AccountStopped(reason="credentials", code=None)
@@ -78,8 +79,7 @@ class GraphApi:
             return unsent.answer
         except UnicodeEncodeError:
             return Rejected(reason="invalid", code=None, detail="Half a character is no text.")
-        request = self._request("POST", f"{message.account_id}/messages", access_token, content)
-        reply = await exchange(self._client, request, limits=self._limits)
+        reply = await self.ask("POST", f"{message.account_id}/messages", access_token, content)
         answer = self._read_send_reply(reply, message, secret=access_token)
         if not isinstance(answer, Accepted):
             self._log(answer, reply, message.account_id, secret=access_token)
@@ -88,30 +88,28 @@ class GraphApi:
     async def verify(self, account_id: str, credentials: Credentials) -> VerificationAnswer:
         """Whether this token is good for this account. Spec S15."""
         access_token = credentials["access_token"]
-        if not _is_account_id(account_id):
+        if not is_account_id(account_id):
             return NotVerified(reason="account_unknown")
         if not is_header_value(access_token):
             return NotVerified(reason="credentials")
         path = f"{account_id}?fields={self.verification_fields}"
-        request = self._request("GET", path, access_token)
-        reply = await exchange(self._client, request, limits=self._limits)
+        reply = await self.ask("GET", path, access_token)
         return self._read_verification_reply(reply, account_id, secret=access_token)
 
-    async def tell(
+    async def tell_read(
         self, account_id: str, body: JsonObject, credentials: Credentials
-    ) -> bool | None:
-        """Say what may be said twice; whether it was taken, None if it is to be said again."""
+    ) -> Marked | None:
+        """Say what was read; again does no harm, so what is lost is to be said again (None)."""
         access_token = credentials["access_token"]
-        if not _is_account_id(account_id) or not is_header_value(access_token):
-            return False
+        if not is_account_id(account_id) or not is_header_value(access_token):
+            return "refused"
         content = msgspec.json.encode(body)
-        request = self._request("POST", f"{account_id}/messages", access_token, content)
-        reply = await exchange(self._client, request, limits=self._limits)
+        reply = await self.ask("POST", f"{account_id}/messages", access_token, content)
         if isinstance(reply, Reply) and reply.status < 300:
-            return True
+            return "marked"
         error = read_error(document_of(reply), secret=access_token)
         is_final = error is not None and error.meaning(self.meanings).verdict == "reject"
-        return False if is_final else None
+        return "refused" if is_final else None
 
     # What a platform says of itself.
 
@@ -154,13 +152,15 @@ class GraphApi:
 
     # Requests and answers.
 
-    def _request(
+    async def ask(
         self, method: str, path: str, access_token: str, content: bytes | None = None
-    ) -> httpx.Request:
+    ) -> Reply | NoReply:
+        """One request to Graph; `content` is JSON."""
         headers = _headers(access_token)
         if content is not None:
             headers["Content-Type"] = "application/json"
-        return httpx.Request(method, self._root.join(path), headers=headers, content=content)
+        request = httpx.Request(method, self._root.join(path), headers=headers, content=content)
+        return await exchange(self._client, request, limits=self._limits)
 
     def _read_send_reply(
         self, reply: Reply | NoReply, message: OutboundMessage, *, secret: str
@@ -189,13 +189,9 @@ class GraphApi:
             is_right = identifier(answer.get("id")) == account_id
             return Verified() if is_right else not_reached(reply)
         error = read_error(answer, secret=secret)
-        return self._not_verified(error) if error is not None else not_reached(reply)
-
-    def _not_verified(self, error: GraphError) -> VerificationAnswer:
-        meaning = error.meaning(self.meanings)
-        if meaning.verdict in ("defer", "transient"):
-            return NotReached(reason=meaning.reason)
-        return NotVerified(reason=meaning.reason)
+        if error is None:
+            return not_reached(reply)
+        return verification_answer(error.meaning(self.meanings))
 
     def _log(
         self, answer: SendAnswer, reply: Reply | NoReply, account_id: str, *, secret: str
@@ -209,6 +205,6 @@ def _headers(access_token: str) -> dict[str, str]:
     return {**HEADERS, "Authorization": f"Bearer {access_token}"}
 
 
-def _is_account_id(account_id: str) -> bool:
+def is_account_id(account_id: str) -> bool:
     """It becomes part of an address, so it must not lead elsewhere."""
     return account_id.isascii() and account_id.isalnum()

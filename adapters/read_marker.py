@@ -62,8 +62,8 @@ class ReadMarker:
         if self._clock.now() >= marking.requested_at + LIFETIME:
             await self._commands.end_marking(marking, "expired")
             return
-        platform_id = await self._commands.platform_id(marking)
-        if platform_id is None:
+        message = await self._commands.message(marking)
+        if message is None:
             await self._commands.end_marking(marking, "erased")
             return
         account = (marking.org, marking.platform, marking.account_id)
@@ -71,6 +71,6 @@ class ReadMarker:
         if missing_to_send(marking.platform, credentials):
             return
         platform = self._platforms[marking.platform]
-        answer = await platform.mark_read(marking.account_id, platform_id, credentials)
+        answer = await platform.mark_read(marking.account_id, message, credentials)
         if answer is not None:
             await self._commands.end_marking(marking, answer)

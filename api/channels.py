@@ -81,11 +81,11 @@ class ServiceOnChannel(msgspec.Struct, kw_only=True):
 
 
 class HealthView(msgspec.Struct, kw_only=True):
-    """Whether the platform takes messages from the account.
+    """Whether the platform takes messages from the account, and delivers those of customers.
 
     `stopped`: nothing is sent until somebody acts, and what is written waits. Otherwise sending
     goes on: `restricted` was told by the platform, `limited` and `unreachable` are what it answers,
-    until it takes a message again.
+    until it takes a message again. `unsubscribed`: it delivers nothing, and refused to go on.
     """
 
     state: HealthState

@@ -199,7 +199,7 @@ def of_accounts(accounts: Sequence[AccountsByHealth]) -> list[Metric]:
     return [
         gauge(
             "trunkline_accounts",
-            "Accounts by their health: ok, restricted, limited, unreachable, stopped.",
+            "Accounts by their health: ok, unsubscribed, restricted, limited, …",
             ("platform", "health"),
             {(each.platform, each.health): each.accounts for each in accounts},
         )

@@ -15,6 +15,7 @@ from adapters.payment_providers import payment_providers
 from adapters.platforms import media_sources, senders
 from adapters.postgres.connections import assume
 from adapters.read_marker import ReadMarker
+from adapters.subscriber import Subscriber
 from api.commands.markings import Markings
 from api.commands.payments import Payments
 from api.main import PROJECTIONS, Core
@@ -24,6 +25,7 @@ from api.outbox import ProjectedOutbox
 from api.payment_queue import ProjectedPayments
 from api.system import new_id, running
 from domain.read_marking import MarksRead
+from domain.subscription import Subscribes
 from projections.engine.builds import LiveBuilds
 from projections.engine.runner import ProjectionRunner
 
@@ -42,7 +44,7 @@ async def projecting(parts: Core) -> AsyncIterator[ProjectionRunner]:
 
 @asynccontextmanager
 async def dispatching(parts: Core) -> AsyncIterator[None]:
-    """Messages are sent, files fetched, credentials checked and purchases paid until the end."""
+    """What has to do with platforms and payment goes on until the end: sending, fetching, …"""
     async with new_http_client() as client:
         platforms = senders(client, parts.settings.api_bases, parts.access_tokens)
         live = LiveBuilds(parts.projectors, PROJECTIONS)
@@ -80,6 +82,13 @@ async def dispatching(parts: Core) -> AsyncIterator[None]:
             parts.bell.listener(),
             parts.clock,
         )
+        subscriber = Subscriber(
+            parts.directory,
+            parts.context.credentials,
+            parts.dispatching,
+            {name: each for name, each in platforms.items() if isinstance(each, Subscribes)},
+            parts.clock,
+        )
         fetcher = Fetcher(
             ProjectedMedia(live, parts.directory, parts.context.credentials, parts.clock),
             parts.media,
@@ -92,6 +101,7 @@ async def dispatching(parts: Core) -> AsyncIterator[None]:
             running(verifier.run()),
             running(payer.run()),
             running(marker.run()),
+            running(subscriber.run()),
             running(fetcher.run()),
         ):
             yield

@@ -15,8 +15,6 @@ from domain.refusal import Invalid, NotFound
 from domain.template import Category, Template, TemplateState
 
 AnyRequest = Request[Any, Any, Any]
-# The one platform whose templates can be sent.
-PLATFORM = "whatsapp"
 
 NAME_LENGTH_MAX = 512
 LANGUAGE_LENGTH_MAX = 15
@@ -67,13 +65,15 @@ async def put_template(
     principal: Part[Principal],
     account_templates: Part[AccountTemplates],
 ) -> Response[TemplateView]:
-    """Set a template of an account, with its approval state. Spec C8."""
+    """Set a template of an account, with its approval state. Spec C8.
+
+    WhatsApp has all categories, Messenger `utility` alone, the others no templates.
+    """
     actor = await actor_of(request, principal, scope="manage", status=200)
     _require_printable(name, field="name", length_max=NAME_LENGTH_MAX)
     _require_printable(language, field="language", length_max=LANGUAGE_LENGTH_MAX)
     outcome = await account_templates.define(
         actor,
-        platform=PLATFORM,
         account_id=known_account(account_id),
         name=name,
         language=language,
@@ -93,9 +93,7 @@ async def get_template(
 ) -> TemplateView:
     """One template."""
     principal.require_scope("read")
-    known = await account_templates.of_account(
-        principal.keys.org, PLATFORM, known_account(account_id)
-    )
+    known = await account_templates.of_account(principal.keys.org, known_account(account_id))
     template = known.by_name.get((name, language))
     if template is None:
         raise NotFound("There is no such template.")
@@ -112,9 +110,7 @@ async def list_templates(
     """The account's templates by name and language, each with its approval state. Spec C8."""
     principal.require_scope("read")
     after = page.after(str, str) or ("", "")
-    known = await account_templates.of_account(
-        principal.keys.org, PLATFORM, known_account(account_id)
-    )
+    known = await account_templates.of_account(principal.keys.org, known_account(account_id))
     rest = [each for each in sorted(known.by_name.items(), key=itemgetter(0)) if each[0] > after]
     items = [_template_view(*key, template) for key, template in rest[: page.limit]]
     more = cursor_of(items[-1].name, items[-1].language) if len(rest) > len(items) else None

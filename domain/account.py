@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from domain.event import Event, Sealed, stored_as
+from domain.subscription import Subscription
 
 Verification = Literal["pending", "verified", "failed"]
 
@@ -85,6 +86,18 @@ class AccountResumed(Event, frozen=True, kw_only=True):
     """It takes messages again."""
 
 
+@stored_as("account.unsubscribed")
+class AccountUnsubscribed(Event, frozen=True, kw_only=True):
+    """The platform tells us nothing of this account any more, and could not be had to go on."""
+
+    reason: str
+
+
+@stored_as("account.resubscribed")
+class AccountResubscribed(Event, frozen=True, kw_only=True):
+    """It had stopped telling us anything, and does again; what happened meanwhile is lost."""
+
+
 @stored_as("account.released")
 class AccountReleased(Event, frozen=True, kw_only=True):
     """Another org may connect it now (S15)."""
@@ -118,6 +131,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     verification: Verification = "pending"
     stopped: str | None = None
     impaired: AccountImpaired | None = None
+    unsubscribed: str | None = None
 
     @property
     def channels(self) -> list[str]:
@@ -137,6 +151,7 @@ def evolve(account: Account, event: Event) -> Account:
                 verification="pending",  # Releasing it made its credentials be forgotten.
                 stopped=None,
                 impaired=None,
+                unsubscribed=None,
             )
         case ChannelOpened(shared=True):
             return replace(account, shared_channel=event.channel_id)
@@ -155,6 +170,10 @@ def evolve(account: Account, event: Event) -> Account:
             return replace(account, impaired=event)
         case AccountResumed():
             return replace(account, stopped=None, impaired=None)
+        case AccountUnsubscribed():
+            return replace(account, unsubscribed=event.reason)
+        case AccountResubscribed():
+            return replace(account, unsubscribed=None)
         case AccountReleased():
             return replace(account, claimed=False)
         case _:
@@ -237,3 +256,13 @@ def note_refused(account: Account) -> list[Event]:
 def resume(account: Account) -> list[Event]:
     """Note, once, that the platform says all is well again."""
     return [AccountResumed()] if account.stopped or account.impaired else []
+
+
+def note_subscription(account: Account, found: Subscription) -> list[Event]:
+    """Note, once, that the platform delivers nothing any more, or that it does again."""
+    if not account.claimed:
+        return []
+    if found.refusal is not None:
+        is_news = account.unsubscribed != found.refusal
+        return [AccountUnsubscribed(reason=found.refusal)] if is_news else []
+    return [AccountResubscribed()] if found.had_ended or account.unsubscribed else []

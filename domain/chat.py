@@ -130,8 +130,7 @@ class SendDeferred(Event, frozen=True, kw_only=True):
     message_id: str
     reason: str
     retry_at: datetime
-    # Since then it may have taken it after all; asked again, it knows the message by its key.
-    unanswered_since: datetime | None = None
+    unanswered_since: datetime | None = None  # Since then it may have it; it knows it by its key.
 
 
 @stored_as("chat.message_sent")
@@ -141,6 +140,7 @@ class MessageSent(Event, frozen=True, kw_only=True):
     message_id: str
     key: bytes
     platform: Sealed | None = None  # The id itself.
+    quote_token: Sealed | None = None  # What it is quoted by, where that is not its id.
 
 
 @stored_as("chat.send_uncertain")

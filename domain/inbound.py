@@ -45,8 +45,10 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     forwarded: bool = False
     standby: bool = False  # The customer was talking to another program of the business.
     error: dict[str, Any] | None = None  # The platform's own note on why it shows nothing.
-    platform_id: str | None = None  # The platform's id of this message.
-    quotes: str | None = None  # Of ours: the platform's id of the message that it answers.
+    platform_id: str | None = None  # The platform's id of this message,
+    quote_token: str | None = None  # what it is quoted by, where that is not its id,
+    read_token: str | None = None  # and marked as read by.
+    quotes: str | None = None  # Of ours: what the platform knows the message by that it answers.
     raw_type: str | None = None  # The platform's name for a kind we do not know.
     raw: Any = None  # As received, so that nothing is lost.
 

@@ -45,7 +45,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     without_words: tuple[str, ...] = ("sticker",)  # Kinds that never have any.
     files: Mapping[str, FileLimit] = {}
     kinds: tuple[str, ...] = ()  # Beside text, templates and files.
-    quotes: bool = False  # Whether a message can quote another.
+    templates: tuple[str, ...] = ()  # Categories of those that can be sent.
+    quotes: Literal["id", "token"] | None = None  # By what a message can quote another.
+    quoting: tuple[str, ...] | None = None  # Kinds that can; None: all.
     marks_read: bool = False  # Whether the customer can be shown that we have read theirs.
 
 
@@ -66,7 +68,8 @@ LIMITS: Mapping[str, Limits] = {
             "sticker": FileLimit(500 * KB, ("image/webp",)),
         },
         kinds=("location",),
-        quotes=True,
+        templates=("marketing", "utility", "authentication", "service"),
+        quotes="id",
         marks_read=True,
     ),
     "messenger": Limits(
@@ -77,7 +80,9 @@ LIMITS: Mapping[str, Limits] = {
             "video": FileLimit(25 * MB),
             "document": FileLimit(25 * MB),
         },
-        quotes=True,
+        templates=("utility",),
+        quotes="id",
+        marks_read=True,
     ),
     "line": Limits(
         text=TextLimit(5000, "UTF-16 units"),
@@ -87,6 +92,9 @@ LIMITS: Mapping[str, Limits] = {
             "video": FileLimit(200 * MB, ("video/mp4",)),
         },
         kinds=("location", "sticker"),
+        quotes="token",
+        quoting=("text", "sticker"),
+        marks_read=True,
     ),
     "telegram": Limits(
         text=TextLimit(4096),
@@ -99,7 +107,7 @@ LIMITS: Mapping[str, Limits] = {
             "sticker": FileLimit(512 * KB, ("image/webp",)),
         },
         kinds=("location",),
-        quotes=True,
+        quotes="id",
     ),
     "wechat": Limits(
         text=TextLimit(2048, "bytes"),
@@ -155,3 +163,21 @@ def require_kind(platform: str, kind: str) -> None:
     """Raises Invalid for a kind without a file that the platform does not know."""
     if kind not in LIMITS[platform].kinds:
         raise Invalid("kind", f"{kind} cannot be sent on {platform}")
+
+
+def require_template(platform: str, category: str) -> None:
+    """Raises Invalid where templates of this category cannot be sent."""
+    categories = LIMITS[platform].templates
+    if not categories:
+        raise Invalid("category", f"templates cannot be sent on {platform}")
+    if category not in categories:
+        raise Invalid("category", f"must be {' or '.join(categories)} on {platform}")
+
+
+def require_quoting(platform: str, kind: str) -> None:
+    """Raises Invalid where a message of this kind cannot quote another."""
+    limits = LIMITS[platform]
+    if limits.quotes is None:
+        raise Invalid("reply_to", f"messages cannot be quoted on {platform}")
+    if limits.quoting is not None and kind not in limits.quoting:
+        raise Invalid("reply_to", f"{kind} cannot quote a message on {platform}")

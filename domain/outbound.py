@@ -26,7 +26,7 @@ class OutboundMessage(msgspec.Struct, frozen=True, kw_only=True):
     kind: str  # text, template, location, image, …
     content: Content
     file: OutboundFile | None = None
-    quotes: str | None = None  # The platform's id of the message it answers.
+    quotes: str | None = None  # What the platform knows the message by that it answers.
     tag: str | None = None  # By which the platform takes it after its window.
 
 
@@ -35,6 +35,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 
     platform_id: str
     recipient: tuple[Address, ...] = ()  # As the platform names the recipient.
+    quote_token: str | None = None  # What it is quoted by, where that is not its id.
 
 
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):

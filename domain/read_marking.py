@@ -13,12 +13,14 @@ from msgspec.structs import replace
 from domain.chat import Chat
 from domain.credentials import Credentials
 from domain.event import Event, stored_as
+from domain.inbound import Content
 from domain.limits import LIMITS
 
 # What nobody could mark for so long is no news to the customer any more.
 LIFETIME = timedelta(hours=24)
 
-Outcome = Literal["marked", "refused", "expired", "erased"]
+Marked = Literal["marked", "refused"]
+Outcome = Marked | Literal["expired", "erased"]
 
 
 def stream_of(chat_id: str) -> str:
@@ -117,8 +119,8 @@ class MarkingQueue(Protocol):
 class MarkingCommands(Protocol):
     """What the process reads of the log and writes down."""
 
-    async def platform_id(self, marking: WaitingMarking) -> str | None:
-        """The platform's id of the message; None if it is erased."""
+    async def message(self, marking: WaitingMarking) -> Content | None:
+        """What the customer wrote; None if it is erased."""
 
     async def end_marking(self, marking: WaitingMarking, outcome: Outcome) -> None:
         """Write down that nothing more is to be done about the message."""
@@ -129,6 +131,6 @@ class MarksRead(Protocol):
     """A platform that shows customers what was read; not every one does."""
 
     async def mark_read(
-        self, account_id: str, platform_id: str, credentials: Credentials
-    ) -> Literal["marked", "refused"] | None:
+        self, account_id: str, message: Content, credentials: Credentials, /
+    ) -> Marked | None:
         """Mark a message, and all before it; None if it is to be tried again."""

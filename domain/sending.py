@@ -298,6 +298,7 @@ def record_answer(
     *,
     key: bytes | None,
     platform: Sealed | None,
+    quote_token: Sealed | None = None,
     now: datetime,
 ) -> list[Event]:
     """What the platform's answer means for the message. `key` comes with Accepted. Spec N3."""
@@ -307,7 +308,10 @@ def record_answer(
     match answer:
         case Accepted():
             assert key is not None
-            return [MessageSent(message_id=message_id, key=key, platform=platform)]
+            sent = MessageSent(
+                message_id=message_id, key=key, platform=platform, quote_token=quote_token
+            )
+            return [sent]
         case Rejected() if answer.code is None and message.unanswered_since is not None:
             # Not the platform's word but ours: it was not asked again, and may have it.
             return [SendUncertain(message_id=message_id, reason=answer.reason)]

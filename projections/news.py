@@ -220,6 +220,8 @@ _TELLERS: dict[type[Event], Callable[[int, str, Any], News | None]] = {
     accounts.AccountStopped: _account,
     accounts.AccountImpaired: _account,
     accounts.AccountResumed: _account,
+    accounts.AccountUnsubscribed: _account,
+    accounts.AccountResubscribed: _account,
     organisations.SubscriptionChanged: _service,
     organisations.MaskingChanged: _service,
     organisations.ReplyOwnershipChanged: _service,

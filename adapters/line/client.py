@@ -14,26 +14,26 @@ from adapters.answers import (
     is_header_value,
     is_plain,
     log_refusal,
-    not_reached,
     unexplained,
 )
 from adapters.exchange import HEADERS, NoReply, Reply, TimeLimits, exchange
 from adapters.line.errors import read_error, send_answer
 from adapters.line.outgoing import request_body, retry_key
-from adapters.readers import objects
+from adapters.meanings import whose_it_is
+from adapters.readers import objects, text
 from adapters.unsendable import Unsendable
 from domain.credentials import Credentials
+from domain.inbound import Content
 from domain.outbound import (
     Accepted,
     AccountStopped,
-    NotReached,
     NotVerified,
     OutboundMessage,
     Rejected,
     SendAnswer,
     VerificationAnswer,
-    Verified,
 )
+from domain.read_marking import Marked
 
 DEFAULT_BASE_ADDRESS = "https://api.line.me"
 
@@ -65,7 +65,7 @@ class MessagingApi:
             return unsendable.answer
         except UnicodeEncodeError:
             return Rejected(reason="invalid", code=None, detail="Half a character is no text.")
-        headers = {"Content-Type": "application/json", "X-Line-Retry-Key": retry_key(message.mark)}
+        headers = {"X-Line-Retry-Key": retry_key(message.mark)}
         request = self._request("POST", "message/push", access_token, headers, content)
         reply = await exchange(self._client, request, limits=self._limits)
         answer = _read_send_reply(reply, message, secret=access_token)
@@ -80,7 +80,32 @@ class MessagingApi:
             return NotVerified(reason="credentials")
         request = self._request("GET", "info", access_token)
         reply = await exchange(self._client, request, limits=self._limits)
-        return _read_verification_reply(reply, account_id, secret=access_token)
+        document = document_of(reply)
+        status = reply.status if isinstance(reply, Reply) else 0
+        error = read_error(document, status=status, secret=access_token)
+        return whose_it_is(
+            reply,
+            account_id,
+            named=text(document.get("userId")) if isinstance(document, dict) else None,
+            meaning=error.meaning if error is not None else None,
+        )
+
+    async def mark_read(
+        self, _account_id: str, message: Content, credentials: Credentials
+    ) -> Marked | None:
+        """Mark a customer's message, and all before it, as read; again does no harm."""
+        token, access_token = message.read_token, credentials["access_token"]
+        if token is None or not is_header_value(access_token):
+            return "refused"
+        content = msgspec.json.encode({"markAsReadToken": token})
+        request = self._request("POST", "chat/markAsRead", access_token, content=content)
+        reply = await exchange(self._client, request, limits=self._limits)
+        if isinstance(reply, NoReply):
+            return None
+        if reply.status < 300:
+            return "marked"
+        error = read_error(document_of(reply), status=reply.status, secret=access_token)
+        return "refused" if error is not None and error.meaning.verdict == "reject" else None
 
     def _request(
         self,
@@ -91,6 +116,8 @@ class MessagingApi:
         content: bytes | None = None,
     ) -> httpx.Request:
         headers = {**HEADERS, "Authorization": f"Bearer {access_token}", **(headers or {})}
+        if content is not None:
+            headers["Content-Type"] = "application/json"
         return httpx.Request(method, self._root.join(path), headers=headers, content=content)
 
 
@@ -100,44 +127,25 @@ def _read_send_reply(
     document = document_of(reply)
     if isinstance(reply, NoReply) or 300 <= reply.status < 400:
         return unexplained(reply)
-    platform_id = _sent_id(document)
-    if reply.status < 300 and platform_id is not None:
-        return Accepted(platform_id=platform_id)
+    accepted = _accepted(document)
+    if reply.status < 300 and accepted is not None:
+        return accepted
     error = read_error(document, status=reply.status, secret=secret)
     if reply.status < 300 or error is None:
         return unexplained(reply)
     if reply.status == ACCEPTED_BEFORE:
         # The customer has it. Should LINE not say under which id, nothing can be told of it later.
-        return Accepted(platform_id=platform_id or f"retry-key:{retry_key(message.mark)}")
+        return accepted or Accepted(platform_id=f"retry-key:{retry_key(message.mark)}")
     return send_answer(error, retry_after_seconds=reply.retry_after_seconds)
 
 
-def _sent_id(document: Any) -> str | None:
-    """LINE's id of the one message that was pushed."""
+def _accepted(document: Any) -> Accepted | None:
+    """How LINE names the one message that was pushed; None if it does not."""
     sent = objects(document.get("sentMessages")) if isinstance(document, dict) else []
-    platform_id = sent[0].get("id") if sent else None
-    return platform_id if is_plain(platform_id) else None
-
-
-def _read_verification_reply(
-    reply: Reply | NoReply, account_id: str, *, secret: str
-) -> VerificationAnswer:
-    document = document_of(reply)
-    if isinstance(reply, NoReply) or 300 <= reply.status < 400:
-        return not_reached(reply)
-    if (
-        reply.status < 300
-        and isinstance(document, dict)
-        and isinstance(document.get("userId"), str)
-    ):
-        return (
-            Verified()
-            if document["userId"] == account_id
-            else NotVerified(reason="account_unknown")
-        )
-    error = read_error(document, status=reply.status, secret=secret)
-    if reply.status < 300 or error is None:
-        return not_reached(reply)
-    if error.meaning.verdict in ("defer", "transient"):
-        return NotReached(reason=error.meaning.reason)
-    return NotVerified(reason=error.meaning.reason)
+    first = next(iter(sent), {})
+    platform_id, quote_token = first.get("id"), first.get("quoteToken")
+    if not is_plain(platform_id):
+        return None
+    return Accepted(
+        platform_id=platform_id, quote_token=quote_token if is_plain(quote_token) else None
+    )

@@ -4,23 +4,14 @@ LINE has no codes: an error is an HTTP status and a sentence.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from adapters.answers import printable
+from adapters.meanings import UNKNOWN, Meaning
 from adapters.readers import objects, text
 from domain.outbound import AccountStopped, Deferred, Rejected, Unsettled
-
-Verdict = Literal["reject", "defer", "stop", "transient"]
-
-
-class Meaning(msgspec.Struct, frozen=True):
-    """What to do about an error, and our word for the reason."""
-
-    verdict: Verdict
-    reason: str
-
 
 MEANINGS: Mapping[int, Meaning] = {
     400: Meaning("reject", "invalid"),
@@ -33,7 +24,6 @@ MEANINGS: Mapping[int, Meaning] = {
     429: Meaning("defer", "rate_limited"),
 }
 
-UNKNOWN = Meaning("reject", "unknown")
 FAILED = Meaning("transient", "platform_failed")
 
 # Where the status alone does not tell: a word of LINE's sentence.

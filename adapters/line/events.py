@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from adapters.happening import Happening
 from adapters.readers import chosen, identifier, is_number, number, part, text
 from domain.inbound import AnyOccurrence, Condition, Content
@@ -42,6 +44,11 @@ def _message(happening: Happening, event: Event) -> AnyOccurrence:
     if platform_id is None:
         return happening.not_understood()
     kind, content = describe(message)
+    content = replace(
+        content,
+        quote_token=identifier(message.get("quoteToken")),
+        read_token=identifier(message.get("markAsReadToken")),
+    )
     quotes = identifier(message.get("quotedMessageId"))
     return happening.message(kind, content, platform_id=platform_id, quotes=quotes)
 

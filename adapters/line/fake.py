@@ -19,10 +19,13 @@ from adapters.fakes.fake import AcceptedSend, Fake
 from adapters.fakes.server import Answer, Request, json_answer
 from adapters.line.fake_behaviour import refusal_answer
 from adapters.line.fake_rules import (
+    QUOTABLE,
+    QUOTE,
     UNAUTHORISED,
     FakeLineAccount,
     JsonObject,
     LineRefusal,
+    MessageTokens,
     Quotas,
     RateLimit,
     ReplyTokens,
@@ -65,6 +68,10 @@ class FakeLine(Fake):
     ) -> None:
         self.blocked: set[tuple[str, str]] = set()  # Account and user who blocked it.
         self.files: dict[str, tuple[bytes, str]] = {}  # With their types, by message.
+        self.read: list[tuple[str, str]] = []  # Accounts, with the messages marked in them.
+        self.quoted: list[tuple[str, str]] = []  # Accounts, with the messages quoted in them.
+        self._read_tokens = MessageTokens()
+        self._quote_tokens = MessageTokens()
         self._accounts = {account.user_id: account for account in accounts}
         self._retry_keys = RetryKeys()
         self._quotas = Quotas()
@@ -94,7 +101,7 @@ class FakeLine(Fake):
         quotes: str | None = None,
     ) -> str:
         """A customer writes; the id of their message. In groups `user_id` may be unknown."""
-        message: JsonObject = {"type": "text", "text": text, "quoteToken": new_token(self._random)}
+        message: JsonObject = {"type": "text", "text": text}
         if quotes is not None:
             message["quotedMessageId"] = quotes
         return self.customer_sends(user_id, message, account_id=account_id, group_id=group_id)
@@ -108,16 +115,20 @@ class FakeLine(Fake):
         group_id: str | None = None,
     ) -> str:
         """A customer sends anything at all: `message` is what LINE would put into the event."""
-        message_id = self._new_message_id()
-        token = new_token(self._random)
-        self._reply_tokens.keep(token, group_id or user_id or "", self._now())
+        message_id, account = self._new_message_id(), self._account(account_id)
+        chat = (account.user_id, group_id or user_id or "")
+        token, read_token = new_token(self._random), new_token(self._random)
+        self._reply_tokens.keep(token, chat[1], self._now())
+        self._read_tokens.keep(read_token, chat, message_id)
+        named = {"id": message_id, "markAsReadToken": read_token}
+        named |= self._quotable(message, chat, message_id)
         self._post(
             "message",
             user_id,
             account_id=account_id,
             group_id=group_id,
             replyToken=token,
-            message={"id": message_id, **message},
+            message={**named, **message},
         )
         return message_id
 
@@ -129,6 +140,16 @@ class FakeLine(Fake):
         message_id = self.customer_sends(user_id, message, account_id=account_id)
         self.files[message_id] = (data, mime_type)
         return message_id
+
+    def _quotable(
+        self, message: JsonObject, chat: tuple[str, str], message_id: str
+    ) -> dict[str, str]:
+        """The token by which a message can be quoted in its chat, if it can be."""
+        if message["type"] not in QUOTABLE:
+            return {}
+        token = new_token(self._random)
+        self._quote_tokens.keep(token, chat, message_id)
+        return {"quoteToken": token}
 
     def follows(self, user_id: str, *, account_id: str | None = None) -> None:
         """Somebody becomes a friend of the account, or lets it in again."""
@@ -212,6 +233,8 @@ class FakeLine(Fake):
             case ("POST", "message/reply"):
                 self._rate_limit.take(now)
                 return self._reply(account, request, now)
+            case ("POST", "chat/markAsRead"):
+                return self._mark_read(account, _json(request.body))
             case _:
                 raise LineRefusal(404, "Not found")
 
@@ -240,6 +263,14 @@ class FakeLine(Fake):
         recipient = self._reply_tokens.take(body.get("replyToken"), now)
         return self._take(account, recipient, body, None, now)
 
+    def _mark_read(self, account: FakeLineAccount, document: Any) -> JsonObject:
+        token = document.get("markAsReadToken") if isinstance(document, dict) else None
+        (account_id, _), message_id = self._read_tokens.take(token, named="markAsReadToken")
+        if account_id != account.user_id:
+            raise LineRefusal(400, "The markAsReadToken is of another account")
+        self.read.append((account.user_id, message_id))
+        return {}
+
     def _take(
         self,
         account: FakeLineAccount,
@@ -249,9 +280,11 @@ class FakeLine(Fake):
         now: datetime,
     ) -> JsonObject:
         sent = []
+        chat = (account.user_id, recipient)
+        self.quoted += [self._quoted_by(each, chat) for each in body["messages"] if QUOTE in each]
         for message in body["messages"]:
             message_id = self._new_message_id()
-            sent.append({"id": message_id, "quoteToken": new_token(self._random)})
+            sent.append({"id": message_id, **self._quotable(message, chat, message_id)})
             self.accepted.append(
                 AcceptedSend(
                     account_id=account.user_id,
@@ -265,6 +298,12 @@ class FakeLine(Fake):
                 )
             )
         return {"sentMessages": sent}
+
+    def _quoted_by(self, message: JsonObject, chat: tuple[str, str]) -> tuple[str, str]:
+        where, message_id = self._quote_tokens.take(message[QUOTE], named=QUOTE)
+        if where != chat:
+            raise LineRefusal(400, "The quoteToken is of another chat")
+        return chat[0], message_id
 
 
 def _about(account: FakeLineAccount) -> JsonObject:

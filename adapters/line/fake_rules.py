@@ -16,6 +16,11 @@ URL_LENGTH_MAX = 2000
 RETRY_KEY_LIFETIME = timedelta(hours=24)
 REPLY_TOKEN_LIFETIME = timedelta(minutes=1)
 
+# By what a message is quoted; which can be, and by which.
+QUOTE = "quoteToken"
+QUOTABLE = ("text", "sticker", "image", "video")
+QUOTING = ("text", "sticker")
+
 RECIPIENT = re.compile(r"[UCR][0-9a-f]{32}")
 
 QUOTA_REACHED = "You have reached your monthly limit."
@@ -84,6 +89,8 @@ def _checked(document: Any) -> JsonObject:
         if check is None:
             raise _errors(f"messages[{place}].type: May not be another type")
         check(message, f"messages[{place}]")
+        if QUOTE in message and kind not in QUOTING:
+            raise _errors(f"messages[{place}].{QUOTE}: May not be there")
     body: JsonObject = document
     return body
 
@@ -201,6 +208,23 @@ class RateLimit:
         if len(self._recent) >= self._most:
             raise LineRefusal(429, RATE_EXCEEDED)
         self._recent.append(now)
+
+
+class MessageTokens:
+    """What messages are quoted by, or marked as read by: as often as one likes, and for ever."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[tuple[str, str], str]] = {}
+
+    def keep(self, token: str, chat: tuple[str, str], message_id: str) -> None:
+        """A message has this token in its chat: the account, and the user or group."""
+        self._known[token] = (chat, message_id)
+
+    def take(self, token: Any, *, named: str) -> tuple[tuple[str, str], str]:
+        """The chat and the message. Raises LineRefusal."""
+        if not isinstance(token, str) or token not in self._known:
+            raise LineRefusal(400, f"The property, '{named}', in the request body is invalid")
+        return self._known[token]
 
 
 class ReplyTokens:

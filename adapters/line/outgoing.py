@@ -4,10 +4,10 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from adapters.outgoing import recipient_of, text_of
 from adapters.readers import is_number
 from adapters.unsendable import Unsendable
 from domain.inbound import Content
-from domain.limits import LIMITS
 from domain.outbound import OutboundFile, OutboundMessage
 
 JsonObject = dict[str, Any]
@@ -29,25 +29,23 @@ def request_body(message: OutboundMessage) -> JsonObject:
     writer = WRITERS.get(message.kind)
     if writer is None:
         raise Unsendable("invalid", f"LINE takes no messages of kind {message.kind!r}.")
-    return {"to": _recipient(message), "messages": [writer(message)]}
+    written = writer(message)
+    if message.quotes is not None:
+        written["quoteToken"] = message.quotes
+    return {"to": _recipient(message), "messages": [written]}
 
 
 def _recipient(message: OutboundMessage) -> str:
     """The first address that LINE can use."""
-    kinds = (f"group:{message.account_id}", f"line:{message.account_id}")
-    for address in message.recipient:
-        if address.kind in kinds:
-            return address.value
-    raise Unsendable("address", "There is no LINE user or group to send to.")
+    return recipient_of(
+        message,
+        [f"group:{message.account_id}", f"line:{message.account_id}"],
+        otherwise="There is no LINE user or group to send to.",
+    )
 
 
 def _text(message: OutboundMessage) -> JsonObject:
-    body, limit = message.content.text, LIMITS["line"].text
-    if not body:
-        raise Unsendable("invalid", "There is no text to send.")
-    if limit.length(body) > limit.length_max:
-        raise Unsendable("invalid", f"A text has at most {limit.length_max} {limit.unit}.")
-    return {"type": "text", "text": body}
+    return {"type": "text", "text": text_of(message, platform="line")}
 
 
 def _image(message: OutboundMessage) -> JsonObject:

@@ -1,6 +1,7 @@
 """What the codes of Meta's Send API mean for a message that was to be sent."""
 
-from adapters.meta_errors import Meaning, meanings
+from adapters.meanings import Meaning
+from adapters.meta_errors import meanings
 
 MEANINGS = meanings(
     (

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from adapters.happening import Happening
 from adapters.messenger.content import describe
 from adapters.readers import identifier, moment_of_milliseconds, part, text
@@ -35,7 +37,7 @@ def _message(happening: Happening, message: Part) -> AnyOccurrence:
     kind, content = describe(message)
     return happening.message(
         kind,
-        content,
+        content if echo else _by_customer(happening, content),
         platform_id=platform_id,
         quotes=identifier(part(message, "reply_to").get("mid")),
         echo=echo,
@@ -70,8 +72,14 @@ def _postback(happening: Happening, postback: Part) -> AnyOccurrence:
     title, payload = text(postback.get("title")), text(postback.get("payload"))
     if title is None and payload is None:
         return happening.not_understood()
-    content = Content(text=title, payload=payload)
+    content = _by_customer(happening, Content(text=title, payload=payload))
     return happening.message("postback", content, platform_id=platform_id or happening.name[-1])
+
+
+def _by_customer(happening: Happening, content: Content) -> Content:
+    """Messenger knows single messages as read no more than as delivered: it wants the customer."""
+    customer = next(iter(happening.person.addresses), None)
+    return content if customer is None else replace(content, read_token=customer.value)
 
 
 def _watermark(status: str, happening: Happening, body: Part) -> AnyOccurrence:

@@ -31,8 +31,10 @@ from adapters.messenger.fake_rules import (
     FakePage,
     SendRefusal,
     Windows,
+    check_action,
     check_attachment,
     check_message,
+    check_template,
 )
 from adapters.messenger.fake_webhooks import (
     PAGE_INBOX,
@@ -70,8 +72,11 @@ class FakeSendApi(Fake):
     ) -> None:
         self.plan = plan or EventPlan()
         self.unavailable: set[str] = set()
+        self.read: list[tuple[str, str]] = []  # Pages, with the customers who were shown it.
         self.uploads: dict[str, File] = {}  # By attachment id.
+        self.templates: set[tuple[str, str]] = set()  # Approved: name and language.
         self.subscribed = {page.page_id for page in accounts}
+        self.other_apps: set[int] = set()  # Of every page, beside the one of the token.
         self._pages = {page.page_id: page for page in accounts}
         self._windows = Windows() if window else None
         self._now = now
@@ -152,6 +157,8 @@ class FakeSendApi(Fake):
 
     def _answer(self, request: Request) -> JsonObject:
         match (request.method, *request.path.strip("/").split("/")):
+            case ("GET", _, "app"):
+                return {"id": str(self._of_token(request).app_id)}
             case ("GET", _, page_id):
                 page = self._authorised(request, page_id)
                 return {"id": page.page_id, "name": page.name}
@@ -161,26 +168,30 @@ class FakeSendApi(Fake):
                 self._authorised(request, page_id)
                 return self._keep(request)
             case (method, _, page_id, "subscribed_apps"):
-                return self._subscription(self._authorised(request, page_id), method)
+                return self._subscription(self._authorised(request, page_id), method, request)
             case _:
                 raise SendRefusal(2500)
 
     def _authorised(self, request: Request, page_id: str) -> FakePage:
-        token = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not any(token == page.access_token for page in self._pages.values()):
-            raise SendRefusal(190)
+        token = self._of_token(request).access_token
         page = self._pages.get(page_id)
         if page is None or page.access_token != token:
             raise SendRefusal(100, f"Object with ID '{page_id}' does not exist.", subcode=33)
         return page
 
+    def _of_token(self, request: Request) -> FakePage:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        for page in self._pages.values():
+            if page.access_token == token:
+                return page
+        raise SendRefusal(190)
+
     def _take(self, page: FakePage, document: Any) -> JsonObject:
+        if isinstance(document, dict) and "sender_action" in document:
+            return self._act(page, check_action(document))
         body = check_message(document)
         customer, message, now = body["recipient"]["id"], body["message"], self._now()
-        if customer in self.unavailable:
-            raise SendRefusal(551, subcode=1545041)
-        if self._windows is not None and not self._windows.is_open(page.page_id, customer, now):
-            raise SendRefusal(10, subcode=2018278)
+        self._check_customer(page, customer, needs_window=body["messaging_type"] != "UTILITY")
         sent = AcceptedSend(
             account_id=page.page_id,
             platform_id=self._new_id(),
@@ -196,9 +207,27 @@ class FakeSendApi(Fake):
             self.tell(event, sent, after_seconds=after_seconds)
         return {"recipient_id": customer, "message_id": sent.platform_id}
 
+    def _act(self, page: FakePage, body: JsonObject) -> JsonObject:
+        customer = body["recipient"]["id"]
+        self._check_customer(page, customer)
+        if body["sender_action"] == "mark_seen":
+            self.read.append((page.page_id, customer))
+        return {"recipient_id": customer}
+
+    def _check_customer(self, page: FakePage, customer: str, *, needs_window: bool = True) -> None:
+        if customer in self.unavailable:
+            raise SendRefusal(551, subcode=1545041)
+        if self._windows is None or not needs_window:
+            return
+        if not self._windows.is_open(page.page_id, customer, self._now()):
+            raise SendRefusal(10, subcode=2018278)
+
     def _kind(self, message: JsonObject) -> str:
         if "text" in message:
             return "text"
+        if "template" in message:
+            check_template(message["template"], self.templates)
+            return "template"
         kind, payload = check_attachment(message["attachment"])
         attachment_id = payload.get("attachment_id")
         if attachment_id not in self.uploads and not isinstance(payload.get("url"), str):
@@ -215,13 +244,15 @@ class FakeSendApi(Fake):
         self.uploads[attachment_id] = form.files["filedata"]
         return {"attachment_id": attachment_id}
 
-    def _subscription(self, page: FakePage, method: str) -> JsonObject:
+    def _subscription(self, page: FakePage, method: str, request: Request) -> JsonObject:
         self._unsubscribe_if_failing(page)
         if method == "GET":
-            is_subscribed = page.page_id in self.subscribed
-            return {"data": [{"id": str(page.app_id)}] if is_subscribed else []}
+            ours = {page.app_id} if page.page_id in self.subscribed else set()
+            return {"data": [{"id": str(each)} for each in sorted(ours | self.other_apps)]}
         if method == "DELETE":
             self.subscribed.discard(page.page_id)
+        elif "messages" not in request.query.get("subscribed_fields", "").split(","):
+            raise SendRefusal(100, "The parameter subscribed_fields is required.")
         else:
             self._posted.pop(page.page_id, None)
             self.subscribed.add(page.page_id)
@@ -255,6 +286,8 @@ class FakeSendApi(Fake):
 
 def _as_echoed(message: JsonObject) -> JsonObject:
     """What was sent, as its echo shows it: a file has an address there."""
+    if "template" in message:
+        return {name: value for name, value in message.items() if name != "template"}
     attachment = message.get("attachment")
     if attachment is None:
         return message

@@ -1,5 +1,6 @@
 """The rules by which the fake Send API takes or refuses a message, as Meta documents them."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,8 @@ METADATA_LENGTH_MAX = 1000
 WINDOW = timedelta(hours=24)
 
 MESSAGING_TYPES = ("RESPONSE", "UPDATE", "MESSAGE_TAG", "UTILITY")
+SENDER_ACTIONS = ("typing_on", "typing_off", "mark_seen")
+SAYING = frozenset({"text", "attachment", "template"})
 ATTACHMENT_TYPES = ("image", "audio", "video", "file")
 
 # Code and subcode: HTTP status and title, from "Error codes" of the Send API.
@@ -61,13 +64,14 @@ def check_message(body: Any) -> JsonObject:
     """The body of a message that may be sent. Raises SendRefusal."""
     if not isinstance(body, dict):
         raise SendRefusal(100, "The body must be a JSON object.")
-    recipient, message = body.get("recipient"), body.get("message")
-    if not isinstance(recipient, dict) or not isinstance(recipient.get("id"), str):
-        raise SendRefusal(100, "The parameter recipient is required.")
+    _check_recipient(body)
+    message = body.get("message")
     if body.get("messaging_type") not in MESSAGING_TYPES:
         raise SendRefusal(100, "The parameter messaging_type is required.")
-    if not isinstance(message, dict) or ("text" in message) == ("attachment" in message):
-        raise SendRefusal(100, "A message has either a text or an attachment.")
+    if not isinstance(message, dict) or len(SAYING & message.keys()) != 1:
+        raise SendRefusal(100, "A message has a text, an attachment or a template.")
+    if ("template" in message) != (body["messaging_type"] == "UTILITY"):
+        raise SendRefusal(100, "Utility messages are templates, and templates utility messages.")
     metadata = message.get("metadata", "")
     if not isinstance(metadata, str) or len(metadata) >= METADATA_LENGTH_MAX:
         raise SendRefusal(100, "Length of param message[metadata] must be less than 1000.")
@@ -77,6 +81,20 @@ def check_message(body: Any) -> JsonObject:
     if "text" in message:
         _check_text(message["text"])
     return body
+
+
+def check_action(body: JsonObject) -> JsonObject:
+    """The body of what is shown beside messages, and goes alone. Raises SendRefusal."""
+    _check_recipient(body)
+    if body["sender_action"] not in SENDER_ACTIONS or "message" in body:
+        raise SendRefusal(100, "Param sender_action must be one of the known ones, and alone.")
+    return body
+
+
+def _check_recipient(body: JsonObject) -> None:
+    recipient = body.get("recipient")
+    if not isinstance(recipient, dict) or not isinstance(recipient.get("id"), str):
+        raise SendRefusal(100, "The parameter recipient is required.")
 
 
 def _check_text(text: Any) -> None:
@@ -93,6 +111,18 @@ def check_attachment(attachment: Any) -> tuple[str, JsonObject]:
     if kind not in ATTACHMENT_TYPES or not isinstance(payload, dict):
         raise SendRefusal(100, "The parameter attachment is wrong.")
     return kind, payload
+
+
+def check_template(template: Any, approved: Collection[tuple[str, str]]) -> None:
+    """A template that can be sent, and what stands in its gaps. Raises SendRefusal."""
+    given = template if isinstance(template, dict) else {}
+    language = given.get("language")
+    code = language.get("code") if isinstance(language, dict) else None
+    if (given.get("name"), code) not in approved:
+        raise SendRefusal(100, "The template does not exist or is not approved.")
+    for component in given.get("components", ()):
+        if component.get("type") != "body" or not isinstance(component.get("parameters"), list):
+            raise SendRefusal(100, "The components of the template are wrong.")
 
 
 class Windows:

@@ -2,11 +2,15 @@
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from datetime import datetime
+
+from psycopg.rows import class_row
 
 from adapters.postgres.connections import Pool, lent
 from adapters.postgres.keys import KEY_BYTES, MasterKey, OrgKeys
 from domain.ports import AccountHolder, ApiKey, KeyHolder, Org
+from domain.subscription import HeldAccount
 
 PARTITIONS = 64
 SYSTEM = "system"  # The installation's own organisation, for deliveries nobody claims.
@@ -225,3 +229,31 @@ class Directory:
                 [platform, business_account_id],
             )
             return [(org, account_id) for org, account_id in await cursor.fetchall()]
+
+    # What is looked at from time to time.
+
+    async def claim_checks(
+        self, platforms: Collection[str], *, now: datetime, until: datetime, limit: int
+    ) -> list[HeldAccount]:
+        """Accounts whose deliveries are to be looked at; until then nobody else gets them."""
+        async with lent(self._pool) as connection:
+            cursor = connection.cursor(row_factory=class_row(HeldAccount))
+            await cursor.execute(
+                "UPDATE accounts SET subscription_due_at = %s"
+                " WHERE (platform, account_id) IN ("
+                "   SELECT platform, account_id FROM accounts"
+                "    WHERE held AND subscription_due_at <= %s AND platform = ANY (%s)"
+                "    ORDER BY subscription_due_at LIMIT %s FOR UPDATE SKIP LOCKED)"
+                " RETURNING org, platform, account_id",
+                [until, now, list(platforms), limit],
+            )
+            return await cursor.fetchall()
+
+    async def plan_check(self, account: HeldAccount, *, at: datetime) -> None:
+        """Look at it again then."""
+        async with lent(self._pool) as connection:
+            await connection.execute(
+                "UPDATE accounts SET subscription_due_at = %s"
+                " WHERE platform = %s AND account_id = %s",
+                [at, account.platform, account.account_id],
+            )

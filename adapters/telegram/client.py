@@ -6,8 +6,9 @@ import httpx
 import msgspec
 
 from adapters import multipart
-from adapters.answers import document_of, is_plain, log_refusal, not_reached, unexplained
+from adapters.answers import document_of, is_plain, log_refusal, unexplained
 from adapters.exchange import NoReply, Reply, TimeLimits, exchange
+from adapters.meanings import whose_it_is
 from adapters.readers import identifier, part
 from adapters.telegram.calls import call, is_token
 from adapters.telegram.errors import BotError, read_error, send_answer
@@ -18,13 +19,11 @@ from domain.credentials import Credentials
 from domain.outbound import (
     Accepted,
     AccountStopped,
-    NotReached,
     NotVerified,
     OutboundMessage,
     Rejected,
     SendAnswer,
     VerificationAnswer,
-    Verified,
 )
 
 DEFAULT_BASE_ADDRESS = "https://api.telegram.org"
@@ -72,7 +71,13 @@ class BotApi:
         if not is_token(bot_token):
             return NotVerified(reason="credentials")
         reply = await self._call(bot_token, Method("getMe", {}))
-        return _read_verification_reply(reply, account_id, secret=bot_token)
+        error = _error(reply, secret=bot_token)
+        return whose_it_is(
+            reply,
+            account_id,
+            named=identifier(_result(document_of(reply)).get("id")),
+            meaning=error.meaning if error is not None else None,
+        )
 
     async def _call(self, bot_token: str, method: Method) -> Reply | NoReply:
         if method.file is not None:
@@ -120,22 +125,6 @@ def _accepted(document: Any) -> Accepted | None:
         return None
     platform_id = str(MessageName(connection, chat_id, message_id))
     return Accepted(platform_id=platform_id) if is_plain(platform_id) else None
-
-
-def _read_verification_reply(
-    reply: Reply | NoReply, account_id: str, *, secret: str
-) -> VerificationAnswer:
-    if isinstance(reply, Reply) and reply.status < 300:
-        bot_id = identifier(_result(document_of(reply)).get("id"))
-        if bot_id is None:
-            return not_reached(reply)
-        return Verified() if bot_id == account_id else NotVerified(reason="account_unknown")
-    error = _error(reply, secret=secret)
-    if error is None:
-        return not_reached(reply)
-    if error.meaning.verdict in ("defer", "transient"):
-        return NotReached(reason=error.meaning.reason)
-    return NotVerified(reason=error.meaning.reason)
 
 
 def _result(document: Any) -> dict[str, Any]:

@@ -5,25 +5,16 @@ so only those that change what is to be done are looked for.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from adapters.answers import printable
 from adapters.exchange import RETRY_AFTER_SECONDS_MAX
+from adapters.meanings import UNKNOWN, Meaning
 from adapters.readers import identifier, number, part, text
 from adapters.telegram.naming import is_chat_id
 from domain.outbound import AccountStopped, Deferred, Rejected, Unsettled
-
-Verdict = Literal["reject", "defer", "stop", "transient"]
-
-
-class Meaning(msgspec.Struct, frozen=True):
-    """What to do about an error, and our word for the reason."""
-
-    verdict: Verdict
-    reason: str
-
 
 BLOCKED = Meaning("reject", "blocked")
 UNDELIVERABLE = Meaning("reject", "undeliverable")
@@ -40,7 +31,6 @@ MEANINGS: Mapping[int, Meaning] = {
     429: Meaning("defer", "rate_limited"),
 }
 
-UNKNOWN = Meaning("reject", "unknown")
 FAILED = Meaning("transient", "platform_failed")
 
 # Where the status alone does not tell: some words of the sentence, the first that are found.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from adapters.outgoing import text_of
 from adapters.readers import is_number
 from adapters.telegram.naming import is_chat_id, read_name
 from adapters.unsendable import Unsendable
@@ -51,12 +52,7 @@ def _quoting(message: OutboundMessage, chat_id: str) -> JsonObject:
 
 
 def _text(message: OutboundMessage) -> Method:
-    body, limit = message.content.text, LIMITS["telegram"].text
-    if not body:
-        raise Unsendable("invalid", "There is no text to send.")
-    if limit.length(body) > limit.length_max:
-        raise Unsendable("invalid", f"A text has at most {limit.length_max} {limit.unit}.")
-    return Method("sendMessage", {"text": body})
+    return Method("sendMessage", {"text": text_of(message, platform="telegram")})
 
 
 def _upload(name: str, file_name: str) -> Callable[[OutboundMessage], Method]:

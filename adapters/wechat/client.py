@@ -9,11 +9,12 @@ import msgspec
 from adapters.answers import document_of, log_refusal, unexplained
 from adapters.exchange import NoReply, Reply, TimeLimits, exchange
 from adapters.multipart import form
+from adapters.outgoing import file_of, text_of
 from adapters.readers import identifier
 from adapters.unsendable import NotAsked, Refusal, Unsendable
 from adapters.wechat.calls import call
 from adapters.wechat.errors import SUCCESS, TOKEN_REFUSED, read_code, read_error, send_answer
-from adapters.wechat.outgoing import file_of, open_id_of, template_of, text_of
+from adapters.wechat.outgoing import FILES, open_id_of, template_of
 from adapters.wechat.tokens import Tokens
 from domain.access_token import AccessToken, AccessTokens
 from domain.credentials import Credentials
@@ -87,11 +88,12 @@ class WeChatApi:
         to = {"touser": open_id_of(message)}
         match message.kind:
             case "text":
-                return CUSTOM, to | {"msgtype": "text", "text": {"content": text_of(message)}}
+                text = {"content": text_of(message, platform="wechat")}
+                return CUSTOM, to | {"msgtype": "text", "text": text}
             case "template":
                 return TEMPLATE, to | template_of(message)
             case _:
-                named, file = file_of(message)
+                named, file = file_of(message, FILES)
                 media_id = await self._upload(message.account_id, named, file, access)
                 return CUSTOM, to | {"msgtype": named, named: {"media_id": media_id}}
 

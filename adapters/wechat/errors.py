@@ -5,34 +5,23 @@ WeChat's support asks for.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from adapters.answers import printable
+from adapters.meanings import UNKNOWN, Meaning
 from adapters.readers import text
 from domain.outbound import (
     AccountStopped,
     Deferred,
-    NotReached,
-    NotVerified,
     Rejected,
 )
-
-Verdict = Literal["reject", "defer", "stop"]
 
 SUCCESS = 0
 
 # The token is not good any more. Nothing was taken, so another one may be tried at once.
 TOKEN_REFUSED = frozenset({40001, 40014, 42001})
-
-
-class Meaning(msgspec.Struct, frozen=True):
-    """What to do about a code, and our word for the reason."""
-
-    verdict: Verdict
-    reason: str
-    wait_seconds: float | None = None
 
 
 _LINES: tuple[tuple[Meaning, Iterable[int]], ...] = (
@@ -60,8 +49,6 @@ _LINES: tuple[tuple[Meaning, Iterable[int]], ...] = (
 )
 
 MEANINGS: Mapping[int, Meaning] = {code: meaning for meaning, codes in _LINES for code in codes}
-
-UNKNOWN = Meaning("reject", "unknown")
 
 
 class WeChatError(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,10 +90,3 @@ def send_answer(
         wait_seconds = named if named is not None else meaning.wait_seconds
         return Deferred(reason=meaning.reason, retry_after_seconds=wait_seconds)
     return Rejected(reason=meaning.reason, code=error.code, detail=error.detail)
-
-
-def verification_answer(error: WeChatError) -> NotVerified | NotReached:
-    """What an error means for credentials. Spec S15."""
-    meaning = error.meaning
-    is_later = meaning.verdict == "defer"
-    return NotReached(reason=meaning.reason) if is_later else NotVerified(reason=meaning.reason)

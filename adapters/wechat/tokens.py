@@ -13,10 +13,11 @@ import msgspec
 
 from adapters.answers import document_of, log_refusal, not_reached, unexplained
 from adapters.exchange import NoReply, Reply, TimeLimits, exchange
+from adapters.meanings import verification_answer
 from adapters.readers import number
 from adapters.unsendable import NotAsked
 from adapters.wechat.calls import call
-from adapters.wechat.errors import read_error, send_answer, verification_answer
+from adapters.wechat.errors import read_error, send_answer
 from domain.access_token import AccessToken, AccessTokens
 from domain.credentials import Credentials
 from domain.outbound import Deferred, NotReached, NotVerified
@@ -95,7 +96,7 @@ class Tokens:
         if _read(reply) is not None:
             return None
         error = read_error(document_of(reply), secret=credentials["app_secret"])
-        return verification_answer(error) if error is not None else not_reached(reply)
+        return verification_answer(error.meaning) if error is not None else not_reached(reply)
 
     async def _renew(
         self,

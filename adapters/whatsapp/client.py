@@ -1,6 +1,6 @@
 """Sends through Meta's Cloud API, and asks it whether credentials are good."""
 
-from typing import Any, Literal
+from typing import Any
 
 from adapters.answers import is_plain
 from adapters.meta_graph import GraphApi, JsonObject
@@ -10,8 +10,9 @@ from adapters.whatsapp.errors import MEANINGS
 from adapters.whatsapp.outgoing import request_body
 from adapters.whatsapp.readers import phone_number
 from domain.credentials import Credentials
-from domain.inbound import Address
+from domain.inbound import Address, Content
 from domain.outbound import Accepted, Deferred, OutboundFile, OutboundMessage
+from domain.read_marking import Marked
 
 
 class CloudApi(GraphApi):
@@ -37,12 +38,13 @@ class CloudApi(GraphApi):
         return Accepted(platform_id=platform_id, recipient=_recipient(contact, message))
 
     async def mark_read(
-        self, account_id: str, platform_id: str, credentials: Credentials
-    ) -> Literal["marked", "refused"] | None:
-        """Mark a customer's message as read; again does no harm, so what is lost is repeated."""
-        body = {"messaging_product": "whatsapp", "status": "read", "message_id": platform_id}
-        taken = await self.tell(account_id, body, credentials)
-        return None if taken is None else "marked" if taken else "refused"
+        self, account_id: str, message: Content, credentials: Credentials
+    ) -> Marked | None:
+        """Mark a customer's message, and all before it, as read."""
+        read = {"status": "read", "message_id": message.platform_id}
+        return await self.tell_read(
+            account_id, {"messaging_product": "whatsapp", **read}, credentials
+        )
 
     async def _media_id(self, account_id: str, file: OutboundFile, access_token: str) -> str:
         """WhatsApp's id of the file. Raises NotAsked."""

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from adapters.meta_templates import template_of
+from adapters.outgoing import text_of
 from adapters.unsendable import Unsendable
 from adapters.whatsapp.readers import phone_number
 from domain.outbound import OutboundMessage
 
-TEXT_LENGTH_MAX = 4096
 CAPTION_LENGTH_MAX = 1024
 FILE_KINDS = frozenset({"image", "audio", "video", "document", "sticker"})
 WITHOUT_WORDS = frozenset({"audio", "sticker"})
@@ -48,23 +49,16 @@ def _recipient(message: OutboundMessage) -> JsonObject:
 def _content(message: OutboundMessage, media_id: str | None) -> JsonObject:
     match message.kind:
         case "text":
-            return {"type": "text", "text": _text(message.content.text)}
+            body = text_of(message, platform="whatsapp")
+            return {"type": "text", "text": {"body": body, "preview_url": False}}
         case "template":
-            return {"type": "template", "template": _template(message.content.template)}
+            return {"type": "template", "template": template_of(message)}
         case "location":
             return {"type": "location", "location": _location(message.content.location)}
         case kind if kind in FILE_KINDS and media_id is not None:
             return {"type": kind, kind: _file(message, media_id)}
         case kind:
             raise Unsendable("invalid", f"Messages of kind {kind!r} cannot be sent yet.")
-
-
-def _text(body: str | None) -> JsonObject:
-    if not body:
-        raise Unsendable("invalid", "There is no text to send.")
-    if len(body) > TEXT_LENGTH_MAX:
-        raise Unsendable("invalid", f"A text has at most {TEXT_LENGTH_MAX} characters.")
-    return {"body": body, "preview_url": False}
 
 
 def _file(message: OutboundMessage, media_id: str) -> JsonObject:
@@ -86,33 +80,3 @@ def _location(location: Mapping[str, Any] | None) -> JsonObject:
         raise Unsendable("invalid", "A place needs its latitude and longitude.")
     names = ("latitude", "longitude", "name", "address")
     return {name: given[name] for name in names if given.get(name) is not None}
-
-
-def _template(template: Mapping[str, Any] | None) -> JsonObject:
-    """A template by name and language, with `parameters` as pairs of name and text.
-
-    Whoever needs headers or buttons gives `components` as Meta wants them.
-    """
-    given = template or {}
-    name, language = given.get("name"), given.get("language")
-    if not isinstance(name, str) or not isinstance(language, str):
-        raise Unsendable("template", "A template needs a name and a language.")
-    components = given.get("components") or _components(given.get("parameters") or ())
-    written: JsonObject = {"name": name, "language": {"code": language}}
-    return {**written, "components": components} if components else written
-
-
-def _components(parameters: Any) -> list[JsonObject]:
-    try:
-        pairs = [(str(name), str(value)) for name, value in parameters]
-    except (TypeError, ValueError):
-        raise Unsendable("template", "A template's parameters are pairs.") from None
-    return [{"type": "body", "parameters": _parameters(pairs)}] if pairs else []
-
-
-def _parameters(pairs: list[tuple[str, str]]) -> list[JsonObject]:
-    """`{{1}}`, `{{2}}` go by their place, `{{order_id}}` by its name."""
-    if all(name.isdecimal() for name, _ in pairs):
-        in_order = sorted(pairs, key=lambda pair: int(pair[0]))
-        return [{"type": "text", "text": value} for _, value in in_order]
-    return [{"type": "text", "parameter_name": name, "text": value} for name, value in pairs]

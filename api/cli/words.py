@@ -62,6 +62,8 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
         f"{f', until {e.until:%Y-%m-%d %H:%M} UTC' if e.until else ''}."
     ),
     account.AccountResumed: lambda _: "The platform takes messages again.",
+    account.AccountUnsubscribed: lambda e: f"The platform delivers nothing any more: {e.reason}.",
+    account.AccountResubscribed: lambda _: "The platform had ended its deliveries; they go on.",
     account.AccountReleased: lambda _: "The account was released.",
     account.NoticeReceived: lambda e: f"The platform told of {e.kind}.",
     account.StrayReceiptReceived: lambda e: f"A receipt ({e.status}) for an unknown message.",

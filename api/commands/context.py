@@ -1,5 +1,6 @@
 """What every command needs to know and to have at hand."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -20,6 +21,7 @@ from domain.identifiers import NewId
 from domain.organisation import Organisation
 from domain.ports import Clock, Directory, Keys, Log, Org
 from domain.refusal import NotConnected, NotFound, NotParent
+from domain.windows import DEFAULT_WINDOW_RULES
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,14 @@ def the_account(unit: Unit, platform: str, account_id: str) -> Account:
     if not account.channels:
         raise NotFound("There is no such account in this organisation.")
     return account
+
+
+def accounts_named(unit: Unit, account_id: str) -> Iterator[tuple[str, Account]]:
+    """The accounts of this org that have this id, each with its platform."""
+    for platform in DEFAULT_WINDOW_RULES:
+        account = unit.state(accounts.stream_of(platform, account_id), Account)
+        if account.channels:
+            yield platform, account
 
 
 def require_manages(unit: Unit, platform: str, account_id: str, service: str) -> None:

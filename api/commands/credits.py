@@ -1,19 +1,22 @@
 """Buying credits, and choosing how answers are priced (L2, L5, L7)."""
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from api.commands.billing import business_account_of, credits_of, month_at, pricing_of
-from api.commands.context import Actor, Context, require_manages, the_organisation
+from api.commands.context import (
+    Actor,
+    Context,
+    accounts_named,
+    require_manages,
+    the_organisation,
+)
 from api.commands.execute import Outcome
 from api.commands.unit import Unit
 from api.zones import zone_of
-from domain import account as accounts
 from domain import chosen_rules, ledger
-from domain.account import Account
 from domain.aggregates import aggregate_of
 from domain.chosen_rules import ChosenRules, PricingChosen
 from domain.event import Recorded
@@ -22,7 +25,6 @@ from domain.organisation import require_role, require_view
 from domain.ports import Org
 from domain.pricing import month_of
 from domain.refusal import Invalid, NotFound
-from domain.windows import DEFAULT_WINDOW_RULES
 
 
 class Books(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,7 +194,7 @@ def the_business_account(unit: Unit, account_id: str) -> str:
 
     The id of a business account itself is taken too, once it has a ledger.
     """
-    for _, account in _accounts_named(unit, account_id):
+    for _, account in accounts_named(unit, account_id):
         return business_account_of(account, account_id)
     if credits_of(unit, account_id) == Credits():
         raise NotFound("There is no such account in this organisation.")
@@ -201,15 +203,7 @@ def the_business_account(unit: Unit, account_id: str) -> str:
 
 def platform_of(unit: Unit, account_id: str) -> str:
     """The platform of an account of this org; of a business account, the one that is billed. L2."""
-    return next((platform for platform, _ in _accounts_named(unit, account_id)), "whatsapp")
-
-
-def _accounts_named(unit: Unit, account_id: str) -> Iterator[tuple[str, Account]]:
-    """The accounts of this org that have this id, each with its platform."""
-    for platform in DEFAULT_WINDOW_RULES:
-        account = unit.state(accounts.stream_of(platform, account_id), Account)
-        if account.channels:
-            yield platform, account
+    return next((platform for platform, _ in accounts_named(unit, account_id)), "whatsapp")
 
 
 def _changed(present: AutoRecharge | None, changes: dict[str, Any]) -> AutoRecharge:

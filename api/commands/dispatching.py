@@ -20,7 +20,7 @@ from domain.account import Account, AccountVerified, Impairment, VerificationFai
 from domain.channel import Channel
 from domain.chat import Chat, MessageSent, SendStarted
 from domain.delivery import DeliveriesHandedOver, DeliveryKept
-from domain.event import Event, Recorded
+from domain.event import Event, Recorded, Sealed
 from domain.inbound import AnyOccurrence
 from domain.outbound import (
     Accepted,
@@ -32,6 +32,7 @@ from domain.outbound import (
     Verified,
 )
 from domain.ports import DueMessage, Keys, Unreadable, WaitingAccount
+from domain.subscription import HeldAccount, Subscription
 
 
 class Dispatching:
@@ -103,20 +104,26 @@ class Dispatching:
         keys = await self._context.directory.keys(due.org)
         stream = chats.stream_of(due.chat_id)
 
+        def seal(unit: Unit, chat: Chat, name: str) -> Sealed:
+            return self._context.people.seal(
+                unit, keys, chat.contact_id, name.encode(), stream, MessageSent
+            )
+
         def decide(unit: Unit) -> None:
             chat = unit.state(stream, Chat)
-            key = platform = None
+            key = platform = quote_token = None
             if isinstance(answer, Accepted):
                 key = message_key(keys, chat.platform, chat.account_id, answer.platform_id)
-                platform = self._context.people.seal(
-                    unit, keys, chat.contact_id, answer.platform_id.encode(), stream, MessageSent
-                )
+                platform = seal(unit, chat, answer.platform_id)
+                if answer.quote_token is not None:
+                    quote_token = seal(unit, chat, answer.quote_token)
             events = sending.record_answer(
                 chat,
                 due.message_id,
                 answer,
                 key=key,
                 platform=platform,
+                quote_token=quote_token,
                 now=self._context.clock.now(),
             )
             self._record(unit, due, events)
@@ -144,6 +151,16 @@ class Dispatching:
             account = unit.state(stream, Account)
             now = self._context.clock.now()
             unit.record(stream, accounts.impair(account, state=state, reason=reason, now=now))
+
+        await self._context.executor.execute(keys.org, decide)
+
+    async def record_subscription(self, account: HeldAccount, found: Subscription) -> None:
+        """Whether the platform delivers for this account. An event only when it is news."""
+        keys = await self._context.directory.keys(account.org)
+        stream = accounts.stream_of(account.platform, account.account_id)
+
+        def decide(unit: Unit) -> None:
+            unit.record(stream, accounts.note_subscription(unit.state(stream, Account), found))
 
         await self._context.executor.execute(keys.org, decide)
 

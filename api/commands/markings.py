@@ -30,8 +30,8 @@ class Markings:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def platform_id(self, marking: WaitingMarking) -> str | None:
-        """The platform's id of the message; None if it is erased."""
+    async def message(self, marking: WaitingMarking) -> Content | None:
+        """What the customer wrote; None if it is erased."""
         keys = await self._context.directory.keys(marking.org)
         (recorded,) = await self._context.log.read_stream(
             keys.org,
@@ -52,7 +52,7 @@ class Markings:
             )
         except Unreadable:
             return None
-        return msgspec.json.decode(data, type=Content).platform_id
+        return msgspec.json.decode(data, type=Content)
 
     async def end_marking(self, marking: WaitingMarking, outcome: Outcome) -> None:
         """Write down that nothing more is to be done about the message."""

@@ -26,48 +26,45 @@ class Quoted(msgspec.Struct, frozen=True, kw_only=True):
     key: bytes
 
 
-def require_quotable(chat: Chat) -> None:
-    """Raises Invalid where the platform lets nobody quote."""
-    if not LIMITS[chat.platform].quotes:
-        raise Invalid("reply_to", f"messages cannot be quoted on {chat.platform}")
-
-
-def platform_id_of(unit: Unit, context: Context, actor: Actor, chat: Chat, quoted: Quoted) -> str:
-    """The platform's id of a message. Raises Invalid where we do not know it, Missing."""
-    assert chat.chat_id is not None
-    stream = chats.stream_of(chat.chat_id)
+def name_of(unit: Unit, context: Context, actor: Actor, chat: Chat, quoted: Quoted) -> str:
+    """What the platform knows a message by. Raises Invalid where we do not know it, Missing."""
     found: str | None = unit.fact(
-        ("platform id", quoted.message_id), lambda: _find(context, actor, stream, quoted)
+        ("name of", quoted.message_id), lambda: _find(context, actor, chat, quoted)
     )
     if found is None:
         raise Invalid("reply_to", NOT_QUOTABLE)
     return found
 
 
-async def _find(context: Context, actor: Actor, stream: str, quoted: Quoted) -> str | None:
+async def _find(context: Context, actor: Actor, chat: Chat, quoted: Quoted) -> str | None:
+    assert chat.chat_id is not None
+    stream = chats.stream_of(chat.chat_id)
+    by_token = LIMITS[chat.platform].quotes == "token"
     version = await context.log.version_at(actor.org, stream, position=quoted.position)
     recorded = await context.log.read_stream(
         actor.org, stream, after=version - 1, limit=EVENTS_SCANNED_MAX
     )
     for each in recorded:
-        sealed = _naming(each.event, quoted.message_id)
+        sealed = _naming(each.event, quoted.message_id, by_token=by_token)
         if sealed is not None:
-            return await _opened(context, actor, each, sealed)
+            return await _opened(context, actor, each, sealed, by_token=by_token)
     return None
 
 
-def _naming(event: Event, message_id: str) -> Sealed | None:
-    """What holds the platform's id, if this is the event that tells of it."""
+def _naming(event: Event, message_id: str, *, by_token: bool) -> Sealed | None:
+    """What holds the platform's name of a message, if this is the event that tells of it."""
     match event:
         case MessageReceived() | EchoReceived() if event.message_id == message_id:
             return event.content
         case MessageSent() if event.message_id == message_id:
-            return event.platform
+            return event.quote_token if by_token else event.platform
         case _:
             return None
 
 
-async def _opened(context: Context, actor: Actor, recorded: Recorded, sealed: Sealed) -> str | None:
+async def _opened(
+    context: Context, actor: Actor, recorded: Recorded, sealed: Sealed, *, by_token: bool
+) -> str | None:
     wrapped = await context.people.wrapped_keys(actor.org, [sealed.key])
     try:
         data = actor.keys.open(
@@ -80,4 +77,5 @@ async def _opened(context: Context, actor: Actor, recorded: Recorded, sealed: Se
         return None
     if isinstance(recorded.event, MessageSent):
         return data.decode()
-    return msgspec.json.decode(data, type=Content).platform_id
+    content = msgspec.json.decode(data, type=Content)
+    return content.quote_token if by_token else content.platform_id

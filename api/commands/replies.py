@@ -17,7 +17,7 @@ from api.commands.context import (
 from api.commands.execute import Outcome
 from api.commands.lessons import has_opted_out
 from api.commands.markings import ask_to_mark
-from api.commands.quoting import NOT_QUOTABLE, Quoted, platform_id_of, require_quotable
+from api.commands.quoting import NOT_QUOTABLE, Quoted, name_of
 from api.commands.unit import Unit
 from api.commands.window_rules import window_rule_of
 from domain import chat as chats
@@ -29,7 +29,7 @@ from domain.chat import Chat, ChatAssigned, ChatStarted, ReplyRequested
 from domain.contact import Contact, ContactChatStarted
 from domain.inbound import Address, Content, Person
 from domain.ledger import InsufficientCredits
-from domain.limits import require_text
+from domain.limits import require_quoting, require_text
 from domain.organisation import require_reply, require_view
 from domain.outgoing import Outbound
 from domain.ports import Org
@@ -113,7 +113,7 @@ class Replies:
             user_id=actor.user_id,
         )
         if command.reply_to is not None:
-            require_quotable(chat)
+            require_quoting(chat.platform, _kind_of(command.message))
             if command.quoted is None:
                 raise Invalid("reply_to", NOT_QUOTABLE)
         stream = chats.stream_of(command.chat_id)
@@ -153,8 +153,8 @@ class Replies:
             require_text(chat.platform, message.text)
         content, kind, template, category = self._compose(unit, actor, chat, message, all_templates)
         if quoted is not None:
-            platform_id = platform_id_of(unit, self._context, actor, chat, quoted)
-            content = msgspec.structs.replace(content, quotes=platform_id)
+            name = name_of(unit, self._context, actor, chat, quoted)
+            content = msgspec.structs.replace(content, quotes=name)
         data = msgspec.json.encode(content)
         message_id = unit.ids["message"] = self._context.new_id()
         request = RequestReply(
@@ -209,8 +209,8 @@ class Replies:
                 return Content(text=message.text), "text", None, None
             case TemplateReply():
                 return _fill(message, all_templates)
-        kind = message.kind if isinstance(message, FileReply) else "location"
-        return content_of(unit, self._context, actor, chat, message), kind, None, None
+        content = content_of(unit, self._context, actor, chat, message)
+        return content, _kind_of(message), None, None
 
     async def start(self, actor: Actor, command: Start) -> Outcome[None]:
         """Write first; `ids` of the outcome name the chat and the message. Spec C2, N1."""
@@ -326,6 +326,19 @@ class Replies:
     async def position(self, actor: Actor) -> int:
         """How far the org's log is."""
         return await self._context.log.position(actor.org)
+
+
+def _kind_of(message: AnyReply) -> str:
+    """What kind of message it is sent as; a canned reply is a text."""
+    match message:
+        case FileReply():
+            return message.kind
+        case LocationReply():
+            return "location"
+        case TemplateReply():
+            return "template"
+        case _:
+            return "text"
 
 
 def _templates_of(unit: Unit, chat: Chat) -> Templates:

@@ -4,12 +4,14 @@ from typing import Any
 
 import msgspec
 
-from api.commands.context import Actor, Context, the_account, the_organisation
+from api.commands.context import Actor, Context, accounts_named, the_organisation
 from api.commands.execute import Outcome
 from api.commands.unit import Unit
 from domain import template as templates
+from domain.limits import require_template
 from domain.organisation import require_role
 from domain.ports import Org
+from domain.refusal import NotFound
 from domain.template import Template, Templates
 
 
@@ -19,11 +21,11 @@ class AccountTemplates:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def of_account(self, org: Org, platform: str, account_id: str) -> Templates:
+    async def of_account(self, org: Org, account_id: str) -> Templates:
         """All templates of an account. Raises NotFound."""
 
         def look(unit: Unit) -> Templates:
-            the_account(unit, platform, account_id)
+            platform = _platform_of(unit, account_id)
             return unit.state(templates.stream_of(platform, account_id), Templates)
 
         return await self._context.executor.look(org, look)
@@ -32,7 +34,6 @@ class AccountTemplates:
         self,
         actor: Actor,
         *,
-        platform: str,
         account_id: str,
         name: str,
         language: str,
@@ -45,7 +46,8 @@ class AccountTemplates:
 
         def decide(unit: Unit) -> None:
             require_role(the_organisation(unit), actor.user_id, "admin", "supervisor")
-            the_account(unit, platform, account_id)
+            platform = _platform_of(unit, account_id)
+            require_template(platform, given["category"])
             stream = templates.stream_of(platform, account_id)
             known = unit.state(stream, Templates)
             defined = templates.define(
@@ -61,6 +63,13 @@ class AccountTemplates:
             unit.ids["template"] = msgspec.json.encode(stands).decode()
 
         return await self._context.executor.execute(actor.org, decide, request=actor.request)
+
+
+def _platform_of(unit: Unit, account_id: str) -> str:
+    """Raises NotFound."""
+    for platform, _ in accounts_named(unit, account_id):
+        return platform
+    raise NotFound("There is no such account in this organisation.")
 
 
 def _changed(present: Template | None, given: dict[str, Any]) -> Template:

@@ -14,8 +14,10 @@ from psycopg.rows import class_row
 from domain.account import (
     AccountClaimed,
     AccountImpaired,
+    AccountResubscribed,
     AccountResumed,
     AccountStopped,
+    AccountUnsubscribed,
     AccountVerified,
     CredentialsChanged,
     VerificationFailed,
@@ -77,6 +79,8 @@ class _Account(msgspec.Struct):
     health_reason: str | None
     health_until: datetime | None
     health_since: datetime
+    unsubscribed: str | None = None
+    unsubscribed_since: datetime | None = None
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -155,6 +159,13 @@ class _Changes:
                 _set_health(account, at, event.state, event.reason, event.until)
             case AccountResumed():
                 _set_health(account, recorded.recorded_at, "ok")
+            case AccountUnsubscribed():
+                account.unsubscribed = event.reason
+                account.unsubscribed_since = account.unsubscribed_since or recorded.recorded_at
+            case AccountResubscribed():
+                account.unsubscribed = account.unsubscribed_since = None
+                if account.health == "ok":
+                    account.health_since = recorded.recorded_at
 
     def _fold_channel(self, recorded: Recorded, channel_id: str) -> None:
         match recorded.event:
@@ -237,7 +248,7 @@ class Channels:
     """The projection."""
 
     name = "channels"
-    version = 2
+    version = 3
     tables = SQL["tables"]
 
     async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:

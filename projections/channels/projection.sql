@@ -42,6 +42,8 @@ CREATE TABLE IF NOT EXISTS channels_accounts (
     health_reason       text,
     health_until        timestamptz,           -- Where it ends by itself.
     health_since        timestamptz NOT NULL,
+    unsubscribed        text,                  -- Why the platform delivers nothing for it,
+    unsubscribed_since  timestamptz,           -- which matters only where it takes messages.
     PRIMARY KEY (org, platform, account_id)
 );
 
@@ -72,7 +74,7 @@ SELECT channel_id, service, active, created_position, created_version, joined_po
 
 -- read_accounts --
 SELECT platform, account_id, business_account_id, verification, verification_reason, health,
-       health_reason, health_until, health_since
+       health_reason, health_until, health_since, unsubscribed, unsubscribed_since
   FROM channels_accounts
  WHERE org = %(org)s
    AND (platform, account_id) IN (
@@ -101,15 +103,16 @@ VALUES (%(org)s, %(channel_id)s, %(service)s, %(active)s, %(created_position)s,
 -- write_account --
 INSERT INTO channels_accounts (org, platform, account_id, business_account_id, verification,
                                verification_reason, health, health_reason, health_until,
-                               health_since)
+                               health_since, unsubscribed, unsubscribed_since)
 VALUES (%(org)s, %(platform)s, %(account_id)s, %(business_account_id)s, %(verification)s,
         %(verification_reason)s, %(health)s, %(health_reason)s, %(health_until)s,
-        %(health_since)s)
+        %(health_since)s, %(unsubscribed)s, %(unsubscribed_since)s)
 ON CONFLICT (org, platform, account_id) DO UPDATE
    SET business_account_id = excluded.business_account_id, verification = excluded.verification,
        verification_reason = excluded.verification_reason, health = excluded.health,
        health_reason = excluded.health_reason, health_until = excluded.health_until,
-       health_since = excluded.health_since
+       health_since = excluded.health_since, unsubscribed = excluded.unsubscribed,
+       unsubscribed_since = excluded.unsubscribed_since
 
 -- write_decision --
 -- A decision never changes.
@@ -123,8 +126,8 @@ ON CONFLICT (org, channel_id, position) DO NOTHING
 -- In the order in which they were made; served by channels_in_order, or by the key for one.
 SELECT c.channel_id, c.created_position, c.platform, c.account_id, a.business_account_id,
        c.address, c.name, c.shared, c.parent, c.released, a.verification, a.verification_reason,
-       i.media_id AS icon_media_id, a.health, a.health_reason, a.health_since, s.services, s.active,
-       s.connected_at,
+       i.media_id AS icon_media_id, a.health, a.health_reason, a.health_since, a.unsubscribed,
+       a.unsubscribed_since, s.services, s.active, s.connected_at,
        -- What has ended by itself is over without an event.
        CASE WHEN a.health_until <= now() THEN a.health_until END AS health_ended
   FROM channels c
@@ -160,7 +163,9 @@ SELECT position, at, kind, rule, cause, candidates, chosen, previous
 
 -- accounts_by_health --
 -- Of all organisations, for operators: how many accounts of a platform are how well.
-SELECT a.platform, CASE WHEN a.health_until <= now() THEN 'ok' ELSE a.health END AS health,
+SELECT a.platform,
+       CASE WHEN a.health <> 'ok' AND (a.health_until <= now()) IS NOT TRUE THEN a.health
+            WHEN a.unsubscribed IS NOT NULL THEN 'unsubscribed' ELSE 'ok' END AS health,
        count(*) AS accounts
   FROM channels_accounts a
  WHERE EXISTS (SELECT FROM channels c

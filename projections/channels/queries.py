@@ -12,13 +12,13 @@ from projections.engine.projection import Connection
 
 CONNECTIONS_MAX = 1_000
 
-HealthState = Literal["ok", "restricted", "limited", "unreachable", "stopped"]
+HealthState = Literal["ok", "unsubscribed", "restricted", "limited", "unreachable", "stopped"]
 
 _candidates = msgspec.json.Decoder(tuple[Candidate, ...])
 
 
 class Health(msgspec.Struct, frozen=True):
-    """Whether the platform takes messages from the account."""
+    """Whether the platform takes messages from the account, and delivers those of customers."""
 
     state: HealthState
     since: datetime
@@ -200,6 +200,10 @@ def _health(row: dict[str, Any]) -> Health | None:
     if row["health_since"] is None:
         return None
     ended: datetime | None = row["health_ended"]
+    takes_messages = ended is not None or row["health"] == "ok"
+    if takes_messages and row["unsubscribed"] is not None:
+        since = row["unsubscribed_since"]
+        return Health(state="unsubscribed", since=since, reason=row["unsubscribed"])
     if ended is not None:
         return Health(state="ok", since=ended, reason=None)
     return Health(state=row["health"], since=row["health_since"], reason=row["health_reason"])

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from adapters.exchange import TimeLimits, new_http_client
-from adapters.fakes.behaviour import accepts_then_answers, accepts_then_drops, answers
+from adapters.fakes.behaviour import accepts_then_answers, accepts_then_drops, answers, drops
 from adapters.line.client import MessagingApi
 from adapters.line.errors import LineError, send_answer
 from adapters.line.fake import FakeLine
@@ -157,8 +157,38 @@ async def test_a_kind_in_lines_words(
 ) -> None:
     answer = await api.send(message(**fields), CREDENTIALS)
     (accepted,) = fake.accepted
-    assert answer == Accepted(platform_id=accepted.platform_id)
+    assert isinstance(answer, Accepted)
+    assert answer.platform_id == accepted.platform_id
     assert accepted.body == {"to": KIM.value, "messages": [written]}
+
+
+async def test_what_was_sent_and_what_was_received_is_quoted_by_its_token(
+    api: MessagingApi, fake: FakeLine
+) -> None:
+    ours = await api.send(message(mark="a.1"), CREDENTIALS)
+    assert isinstance(ours, Accepted)
+    fake.deliver_to("http://127.0.0.1:9/webhooks/line")
+    heard = fake.customer_says(KIM.value, "hello")
+    theirs = json.loads(fake.deliveries[-1].body)["events"][0]["message"]["quoteToken"]
+    for mark, token in (("a.2", ours.quote_token), ("a.3", theirs)):
+        assert isinstance(await api.send(message(mark=mark, quotes=token), CREDENTIALS), Accepted)
+    assert [what for _, what in fake.quoted] == [ours.platform_id, heard]
+    # And in its own chat only.
+    elsewhere = message(mark="a.4", quotes=theirs, recipient=(GROUP,))
+    answer = await api.send(elsewhere, CREDENTIALS)
+    assert isinstance(answer, Rejected)
+    assert (answer.reason, answer.code) == ("invalid", 400)
+
+
+async def test_a_file_has_a_token_and_sound_has_none(api: MessagingApi) -> None:
+    for kind, mime_type, has_token in (
+        ("image", "image/png", True),
+        ("audio", "audio/mpeg", False),
+    ):
+        sent = message(mark=kind, kind=kind, content=Content(), file=file(mime_type))
+        answer = await api.send(sent, CREDENTIALS)
+        assert isinstance(answer, Accepted)
+        assert (answer.quote_token is not None) == has_token
 
 
 async def test_a_group_is_written_to_like_a_person(api: MessagingApi, fake: FakeLine) -> None:
@@ -212,7 +242,8 @@ async def test_the_same_message_again_is_the_same_push(api: MessagingApi, fake: 
     assert await api.send(message(), CREDENTIALS) == Unsettled(reason="platform_failed")
     answer = await api.send(message(), CREDENTIALS)
     (accepted,) = fake.accepted
-    assert answer == Accepted(platform_id=accepted.platform_id)
+    assert isinstance(answer, Accepted)
+    assert answer.platform_id == accepted.platform_id
     assert accepted.mark == retry_key("chat.message")
     assert isinstance(await api.send(message(mark="chat.another"), CREDENTIALS), Accepted)
     assert len(fake.accepted) == 2
@@ -293,6 +324,49 @@ async def test_other_answers_to_a_verification(
 ) -> None:
     fake.next_requests(behaviour)
     assert await api.verify(ACCOUNT.user_id, CREDENTIALS) == answer
+
+
+# --- Marking as read ---
+
+
+def read_token(fake: FakeLine) -> str:
+    """Of what a customer has just written."""
+    fake.deliver_to("http://127.0.0.1:9/webhooks/line")
+    fake.customer_says(KIM.value, "hello")
+    token: str = json.loads(fake.deliveries[-1].body)["events"][0]["message"]["markAsReadToken"]
+    return token
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "answer"),
+    [
+        (None, "marked"),
+        (fails(400), "refused"),
+        (fails(403), None),  # Somebody will give another token.
+        (fails(500), None),
+        (answers(404, b"proxy"), None),
+        (limits(1), None),
+        (drops(), None),
+    ],
+)
+async def test_marking_as_read(
+    behaviour: Any, answer: str | None, api: MessagingApi, fake: FakeLine
+) -> None:
+    read = Content(read_token=read_token(fake))
+    if behaviour is not None:
+        fake.next_requests(behaviour)
+    assert await api.mark_read(ACCOUNT.user_id, read, CREDENTIALS) == answer
+    assert len(fake.read) == (answer == "marked")
+
+
+async def test_what_cannot_be_marked_as_read(api: MessagingApi, fake: FakeLine) -> None:
+    """LINE marks by its token alone; it gives none where the account marks everything by itself."""
+    without, unknown = Content(platform_id="582"), Content(read_token="x")
+    dead = {"access_token": "a\nb"}
+    assert await api.mark_read(ACCOUNT.user_id, without, CREDENTIALS) == "refused"
+    assert await api.mark_read(ACCOUNT.user_id, unknown, dead) == "refused"
+    assert fake.requests == []
+    assert await api.mark_read(ACCOUNT.user_id, unknown, CREDENTIALS) == "refused"
 
 
 # --- The fake has LINE's manners ---

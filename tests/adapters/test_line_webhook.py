@@ -71,7 +71,7 @@ def test_known_signatures(secret: bytes, body: bytes, expected: bytes) -> None:
 
 
 def test_a_text_as_a_whole() -> None:
-    said_of_it = event(message=text(quotedMessageId="581"))
+    said_of_it = event(message=text(quotedMessageId="581", markAsReadToken="r", quoteToken="q"))
     assert only(said_of_it) == MessageOccurred(
         kind="message.text",
         account_id=ACCOUNT,
@@ -80,7 +80,9 @@ def test_a_text_as_a_whole() -> None:
         dedupe=("event", "01M7XYEH414PYGS00AYPPWZP2Q"),
         platform_id="582",
         person=PERSON,
-        content=Content(text="hello", platform_id="582", raw=said_of_it),
+        content=Content(
+            text="hello", platform_id="582", quote_token="q", read_token="r", raw=said_of_it
+        ),
         quotes="581",
     )
 

@@ -7,12 +7,13 @@ import httpx
 import pytest
 
 from adapters.exchange import new_http_client
-from adapters.fakes.behaviour import accepts_then_drops, answers, behaves, drops
+from adapters.fakes.behaviour import Behaviour, accepts_then_drops, answers, behaves, drops
 from adapters.messenger.client import SendApi
 from adapters.messenger.errors import MEANINGS
 from adapters.messenger.fake import FakeSendApi
 from adapters.messenger.fake_behaviour import fails
 from adapters.messenger.fake_rules import FakePage
+from adapters.messenger.subscribing import SUBSCRIBED_FIELDS
 from adapters.meta_errors import GraphError, send_answer
 from domain.inbound import Address, Content
 from domain.outbound import (
@@ -27,6 +28,7 @@ from domain.outbound import (
     Unsettled,
     VerificationAnswer,
 )
+from domain.subscription import Subscription
 from tests.adapters.files import file
 
 PAGE = FakePage()
@@ -110,7 +112,7 @@ async def test_a_file_is_uploaded_and_then_sent(
     [
         ({"content": Content(text="x" * 2001)}, "invalid", "at most 2000 characters"),
         ({"kind": "sticker"}, "invalid", "kind 'sticker' cannot be sent"),
-        ({"kind": "template"}, "invalid", "kind 'template' cannot be sent"),
+        ({"kind": "template"}, "template", "A template needs a name and a language."),
         ({"kind": "image", "content": Content()}, "media", "The file is missing."),
         (
             {"kind": "image", "file": file(PNG), "content": Content(text="words")},
@@ -254,3 +256,141 @@ async def test_the_token_of_another_page(client: httpx.AsyncClient) -> None:
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     async with new_http_client() as client:
         yield client
+
+
+# --- Templates ---
+
+SHIPPED = {"name": "shipped", "language": "en_US"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "written"),
+    [
+        ([], {}),
+        (
+            [["order", "A-7"]],
+            {"type": "text", "parameter_name": "order", "text": "A-7"},
+        ),
+        ([["1", "A-7"]], {"type": "text", "text": "A-7"}),
+    ],
+)
+async def test_a_template_is_a_utility_message(
+    parameters: list[list[str]], written: dict[str, Any], api: SendApi, fake: FakeSendApi
+) -> None:
+    fake.templates.add(("shipped", "en_US"))
+    content = Content(text="A-7 was shipped.", template={**SHIPPED, "parameters": parameters})
+    answer = await api.send(message(kind="template", content=content), CREDENTIALS)
+    (accepted,) = fake.accepted
+    assert answer == Accepted(platform_id=accepted.platform_id)
+    template: dict[str, Any] = {"name": "shipped", "language": {"code": "en_US"}}
+    if written:
+        template["components"] = [{"type": "body", "parameters": [written]}]
+    assert accepted.body == {
+        "recipient": {"id": CUSTOMER},
+        "messaging_type": "UTILITY",
+        "message": {"template": template, "metadata": "chat.message"},
+    }
+
+
+async def test_a_template_that_messenger_does_not_know_is_refused(api: SendApi) -> None:
+    content = Content(template={**SHIPPED, "parameters": []})
+    answer = await api.send(message(kind="template", content=content), CREDENTIALS)
+    assert isinstance(answer, Rejected)
+    assert (answer.reason, answer.code) == ("invalid", 100)
+
+
+# --- Whether Messenger still delivers ---
+
+
+@pytest.mark.parametrize("others", [set(), {17}])
+async def test_a_page_that_was_forgotten_is_subscribed_again(
+    others: set[int], api: SendApi, fake: FakeSendApi
+) -> None:
+    """Another app of the business may be listed: it is not ours."""
+    fake.other_apps = others
+    assert await api.renew_subscription(PAGE.page_id, CREDENTIALS) == Subscription()
+    fake.subscribed.clear()
+    found = await api.renew_subscription(PAGE.page_id, CREDENTIALS)
+    assert found == Subscription(had_ended=True)
+    assert fake.subscribed == {PAGE.page_id}
+    asked = fake.requests[-1]
+    assert (asked.method, asked.path) == ("POST", f"/v26.0/{PAGE.page_id}/subscribed_apps")
+    assert asked.query == {"subscribed_fields": ",".join(SUBSCRIBED_FIELDS)}
+    assert await api.renew_subscription(PAGE.page_id, CREDENTIALS) == Subscription()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "refusal"),
+    [
+        (fails(200), "permission"),
+        (fails(190), "credentials"),
+        (fails(100), "invalid"),
+    ],
+)
+async def test_a_refusal_to_go_on_has_a_reason(
+    behaviour: Behaviour, refusal: str, api: SendApi, fake: FakeSendApi
+) -> None:
+    fake.subscribed.clear()
+    fake.next_requests(behaves(), behaviour, to="subscribed_apps")
+    found = await api.renew_subscription(PAGE.page_id, CREDENTIALS)
+    assert found == Subscription(had_ended=True, refusal=refusal)
+
+
+@pytest.mark.parametrize(
+    "behaviours",
+    [
+        (fails(190),),
+        (answers(200, b'{"data": 7}'),),
+        (drops(),),
+        (behaves(), drops()),
+        (behaves(), fails(2)),
+        (behaves(), answers(502, b"proxy")),
+    ],
+)
+async def test_what_cannot_be_known_now_is_asked_again(
+    behaviours: tuple[Behaviour, ...], api: SendApi, fake: FakeSendApi
+) -> None:
+    fake.subscribed.clear()
+    fake.next_requests(*behaviours, to="subscribed_apps")
+    assert await api.renew_subscription(PAGE.page_id, CREDENTIALS) is None
+    assert await api.renew_subscription("../me", CREDENTIALS) is None
+    assert await api.renew_subscription(PAGE.page_id, {"access_token": "a\nb"}) is None
+
+
+async def test_where_graph_does_not_name_our_app_any_is_taken_for_it(
+    api: SendApi, fake: FakeSendApi
+) -> None:
+    fake.subscribed.clear()
+    fake.other_apps = {17}
+    fake.next_requests(fails(100), to="/app")
+    assert await api.renew_subscription(PAGE.page_id, CREDENTIALS) == Subscription()
+
+
+# --- Marking as read ---
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "answer"),
+    [
+        (None, "marked"),
+        (fails(100), "refused"),
+        (fails(10, 2018278), "refused"),
+        (fails(190), None),  # Somebody will give another token.
+        (fails(613), None),
+        (answers(502, b"proxy"), None),
+        (drops(), None),
+    ],
+)
+async def test_marking_as_read(
+    behaviour: Any, answer: str | None, api: SendApi, fake: FakeSendApi
+) -> None:
+    if behaviour is not None:
+        fake.next_requests(behaviour)
+    read = Content(platform_id="m_1", read_token=CUSTOMER)
+    assert await api.mark_read(PAGE.page_id, read, CREDENTIALS) == answer
+    assert fake.read == ([(PAGE.page_id, CUSTOMER)] if answer == "marked" else [])
+
+
+async def test_without_its_customer_nothing_is_marked(api: SendApi, fake: FakeSendApi) -> None:
+    assert await api.mark_read(PAGE.page_id, Content(platform_id="m_1"), CREDENTIALS) == "refused"
+    assert fake.requests == []

@@ -60,7 +60,7 @@ def test_a_text_as_a_whole() -> None:
         dedupe=("message", "m_1"),
         platform_id="m_1",
         person=PERSON,
-        content=Content(text="hola", platform_id="m_1", raw=said_of_it),
+        content=Content(text="hola", platform_id="m_1", read_token=USER, raw=said_of_it),
         quotes="m_0",
     )
 
@@ -121,7 +121,8 @@ CONTENTS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("message", "kind", "content"), CONTENTS)
 def test_a_content(message: dict[str, Any], kind: str, content: dict[str, Any]) -> None:
     occurrence = of_message(**message)
-    expected = Content(platform_id="m_1", raw=occurrence.content.raw, **content)
+    raw = occurrence.content.raw
+    expected = Content(platform_id="m_1", read_token=USER, raw=raw, **content)
     assert (occurrence.kind, occurrence.content) == (f"message.{kind}", expected)
 
 

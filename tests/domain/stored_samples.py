@@ -7,8 +7,10 @@ from domain.account import (
     AccountClaimed,
     AccountImpaired,
     AccountReleased,
+    AccountResubscribed,
     AccountResumed,
     AccountStopped,
+    AccountUnsubscribed,
     AccountVerified,
     ChannelOpened,
     CredentialsChanged,
@@ -163,6 +165,8 @@ SAMPLES: dict[tuple[str, int], Event] = {
         state="restricted", reason="disable_scheduled", until=AT
     ),
     ("account.resumed", 1): AccountResumed(),
+    ("account.unsubscribed", 1): AccountUnsubscribed(reason="permission"),
+    ("account.resubscribed", 1): AccountResubscribed(),
     ("account.released", 1): AccountReleased(user_id=ADMIN),
     ("account.notice_received", 1): NoticeReceived(
         kind="account.quality_update", notice=OF_DELIVERY
@@ -510,6 +514,9 @@ SAMPLES: dict[tuple[str, int], Event] = {
 
 # Fields that came later and may be left out; each file lies in stored_events/later.
 LATER_SAMPLES: dict[str, Event] = {
+    "chat.message_sent.1.quote_token": MessageSent(
+        message_id=REPLY, key=REPLY_KEY, platform=OF_CONTACT, quote_token=OF_CONTACT
+    ),
     "chat.message_received.1.files": MessageReceived(
         message_id=MESSAGE, kind="image", at=AT, content=OF_CONTACT, key=MESSAGE_KEY, files=1
     ),

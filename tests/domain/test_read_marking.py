@@ -69,4 +69,8 @@ def test_it_is_over_once() -> None:
 
 
 def test_which_platforms_show_it() -> None:
-    assert {name for name, limits in LIMITS.items() if limits.marks_read} == {"whatsapp"}
+    assert {name for name, limits in LIMITS.items() if limits.marks_read} == {
+        "whatsapp",
+        "messenger",
+        "line",
+    }

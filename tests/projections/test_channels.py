@@ -265,6 +265,37 @@ async def test_an_impairment_shows_until_it_is_over_or_its_time_has_come(listed:
     assert (health and health.since) == long_ago
 
 
+async def test_an_account_that_is_told_nothing_shows_so_where_it_takes_messages(
+    listed: Listed,
+) -> None:
+    history = History()
+    history.claimed()
+    history.channel("shared")
+    seen: list[object] = []
+    for event in (
+        account.AccountUnsubscribed(reason="credentials"),
+        account.AccountUnsubscribed(reason="permission"),
+        account.AccountStopped(reason="blocked"),
+        account.AccountResumed(),
+        account.AccountResubscribed(),
+    ):
+        history.on_account(event)
+        await listed.project(history)
+        health = (await listed.channel()).health
+        assert health is not None
+        counted = await accounts_by_health(listed.connection)
+        assert health.state in {each.health for each in counted}
+        since = (health.since - NOON).seconds  # The position, in histories.
+        seen.append((health.state, since, health.reason))
+    assert seen == [
+        ("unsubscribed", 3, "credentials"),
+        ("unsubscribed", 3, "permission"),
+        ("stopped", 5, "blocked"),
+        ("unsubscribed", 3, "permission"),
+        ("ok", 7, None),
+    ]
+
+
 async def test_accounts_are_counted_by_their_health_unless_they_were_released(
     listed: Listed,
 ) -> None:
