@@ -36,7 +36,7 @@ from api.problems import NoSuchRange
 from api.ranges import asked_for
 from api.reading import Reading
 from api.views import VisibleMessage, message_view
-from domain.chat import ReplyRequested
+from domain.chat_events import ReplyRequested
 from domain.file_types import agreed, kind_of
 from domain.inbound import Content
 from domain.media import StoredFile, require_may_upload

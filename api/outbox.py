@@ -11,7 +11,7 @@ from api.commands.attachments import file_in
 from api.commands.credentials import AccountCredentials
 from api.commands.marks import mark_of
 from domain import chat as chats
-from domain.chat import ReplyRequested
+from domain.chat_events import ReplyRequested
 from domain.credentials import Credentials
 from domain.inbound import Address, Content
 from domain.media_ports import MediaStore

@@ -19,7 +19,7 @@ from adapters.postgres.directory import Directory
 from adapters.postgres.keys import MasterKey, OrgKeys
 from adapters.postgres.log import PostgresLog
 from benchmarks.servers import Server, pgbench
-from domain.chat import MessageReceived
+from domain.chat_events import MessageReceived
 from domain.event import encode
 from domain.ports import Append, Keys, NewEvent, Org
 

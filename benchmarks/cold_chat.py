@@ -21,7 +21,8 @@ from api.commands.execute import Executor
 from api.commands.states import SNAPSHOT_EVENTS, States
 from api.commands.unit import Unit
 from api.system import SystemClock
-from domain.chat import Chat, MessageReceived
+from domain.chat import Chat
+from domain.chat_events import MessageReceived
 from domain.event import Sealed
 from domain.ports import Org
 

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Composed
 
 from adapters.postgres.recorder import EventMapper, StreamEvent
-from domain.chat import EchoReceived, MessageReceived, ReplyRequested
+from domain.chat_events import EchoReceived, MessageReceived, ReplyRequested
 from domain.event import Event
 from projections.engine.sealed_parts import pack
 

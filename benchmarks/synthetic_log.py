@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from domain import chain, channel, chat, contact
+from domain import chain, channel, chat, chat_events, contact
 from domain.event import Event, Sealed, encode
 from domain.identifiers import identifier
 
@@ -148,11 +148,14 @@ class _Talk:
                 yield stream, self._message()
             if self.chance.random() < 0.15:
                 owner = self.chance.choice(AGENTS)
-                yield stream, chat.ChatAssigned(service=service, owner=owner, at=self._later())
+                yield (
+                    stream,
+                    chat_events.ChatAssigned(service=service, owner=owner, at=self._later()),
+                )
             for event in self._reply(service):
                 yield stream, event
             if self.chance.random() < 0.1:
-                yield stream, chat.ChatClosed(service=service)
+                yield stream, chat_events.ChatClosed(service=service)
 
     def _customer(self) -> Iterator[Said]:
         stream = contact.stream_of(self.contact_id)
@@ -164,7 +167,7 @@ class _Talk:
         yield stream, contact.ContactNamed(key=key, profile=self._sealed(40))
         yield (
             chat.stream_of(self.chat_id),
-            chat.ChatStarted(
+            chat_events.ChatStarted(
                 chat_id=self.chat_id,
                 platform=platform,
                 account_id=account_id,
@@ -173,7 +176,7 @@ class _Talk:
         )
 
     def _message(self) -> Event:
-        return chat.MessageReceived(
+        return chat_events.MessageReceived(
             message_id=self._id(),
             kind="text",
             at=self._later(),
@@ -183,7 +186,7 @@ class _Talk:
 
     def _reply(self, service: str) -> Iterator[Event]:
         message_id, key = self._id(), self.chance.randbytes(32)
-        yield chat.ReplyRequested(
+        yield chat_events.ReplyRequested(
             message_id=message_id,
             channel_id=SHARED,
             service=service,
@@ -192,12 +195,14 @@ class _Talk:
             at=self._later(),
             content=self._sealed(self.chance.randrange(60, 300)),
         )
-        yield chat.SendStarted(message_id=message_id, attempt=1, dispatcher="dispatcher-1")
-        yield chat.MessageSent(message_id=message_id, key=key, platform=self._sealed(80))
+        yield chat_events.SendStarted(message_id=message_id, attempt=1, dispatcher="dispatcher-1")
+        yield chat_events.MessageSent(message_id=message_id, key=key, platform=self._sealed(80))
         for status in ("sent", "delivered", "read"):
             if status != "read" or self.chance.random() < 0.8:
                 at = self._later()
-                yield chat.ReceiptReceived(key=key, status=status, at=at, message_id=message_id)
+                yield chat_events.ReceiptReceived(
+                    key=key, status=status, at=at, message_id=message_id
+                )
 
     def _id(self) -> str:
         return identifier(self.chance.randbytes(16))

@@ -5,15 +5,14 @@ from datetime import datetime
 import msgspec
 
 from domain.channel import Channel, require_active
-from domain.chat import (
-    Chat,
+from domain.chat import Chat, Owner
+from domain.chat_events import (
     ChatAssigned,
     ChatClosed,
     ChatOpened,
     ChatUnassigned,
     CustomerBlocked,
     CustomerUnblocked,
-    Owner,
 )
 from domain.event import Event
 from domain.organisation import (

@@ -7,8 +7,8 @@ import msgspec
 
 from domain import windows
 from domain.channel import Channel, require_active
-from domain.chat import (
-    Chat,
+from domain.chat import Chat, find_outbound
+from domain.chat_events import (
     MessageFailed,
     MessageSent,
     ReceiptReceived,
@@ -16,7 +16,6 @@ from domain.chat import (
     SendDeferred,
     SendStarted,
     SendUncertain,
-    find_outbound,
 )
 from domain.event import Event, Sealed
 from domain.organisation import Organisation, require_reply

@@ -11,7 +11,7 @@ from psycopg.rows import class_row, dict_row
 from domain import channel as channels
 from domain import chat as chats
 from domain import media as uploads
-from domain.chat import EchoReceived, MessageReceived, ReplyRequested, UnsendReceived
+from domain.chat_events import EchoReceived, MessageReceived, ReplyRequested, UnsendReceived
 from domain.event import Event, Recorded
 from domain.media import IconChanged, MediaStored, MediaUnavailable, MediaUploaded
 from projections.engine.bulk import arrays

@@ -11,9 +11,8 @@ import msgspec
 
 from domain import account as accounts
 from domain import channel as channels
-from domain import chat as chats
+from domain import chat_events, media
 from domain import contact as contacts
-from domain import media
 from domain import organisation as organisations
 from domain import reader as readers
 from domain.event import Event, Recorded
@@ -104,7 +103,7 @@ def _written(position: int, chat_id: str, event: Any) -> News:
         chat_id=chat_id,
         change="written",
         message_id=event.message_id,
-        from_customer=isinstance(event, chats.MessageReceived),
+        from_customer=isinstance(event, chat_events.MessageReceived),
     )
 
 
@@ -114,7 +113,7 @@ def _settled(position: int, chat_id: str, event: Any) -> News:
     )
 
 
-def _receipt(position: int, chat_id: str, event: chats.ReceiptReceived) -> News | None:
+def _receipt(position: int, chat_id: str, event: chat_events.ReceiptReceived) -> News | None:
     if event.status not in STATUS_RANK:
         return None
     return OfMessage(
@@ -185,24 +184,24 @@ def _service_seen(position: int, _: str, event: readers.ServiceVisited) -> News:
 
 
 _TELLERS: dict[type[Event], Callable[[int, str, Any], News | None]] = {
-    chats.MessageReceived: _written,
-    chats.EchoReceived: _written,
-    chats.ReplyRequested: _written,
-    chats.MessageSent: _settled,
-    chats.SendUncertain: _settled,
-    chats.MessageFailed: _settled,
-    chats.ReceiptReceived: _receipt,
-    chats.EditReceived: _changed,
-    chats.UnsendReceived: _changed,
-    chats.ReactionReceived: _changed,
+    chat_events.MessageReceived: _written,
+    chat_events.EchoReceived: _written,
+    chat_events.ReplyRequested: _written,
+    chat_events.MessageSent: _settled,
+    chat_events.SendUncertain: _settled,
+    chat_events.MessageFailed: _settled,
+    chat_events.ReceiptReceived: _receipt,
+    chat_events.EditReceived: _changed,
+    chat_events.UnsendReceived: _changed,
+    chat_events.ReactionReceived: _changed,
     media.MediaStored: _fetched,
     media.MediaUnavailable: _fetched,
-    chats.ChatAssigned: _decided,
-    chats.ChatUnassigned: _decided,
-    chats.ChatClosed: _decided,
-    chats.ChatOpened: _decided,
-    chats.CustomerBlocked: _decided,
-    chats.CustomerUnblocked: _decided,
+    chat_events.ChatAssigned: _decided,
+    chat_events.ChatUnassigned: _decided,
+    chat_events.ChatClosed: _decided,
+    chat_events.ChatOpened: _decided,
+    chat_events.CustomerBlocked: _decided,
+    chat_events.CustomerUnblocked: _decided,
     contacts.ContactNamed: _contact,
     contacts.AddressAdded: _contact,
     contacts.AddressRemoved: _contact,

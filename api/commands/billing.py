@@ -11,7 +11,8 @@ from domain import chat as chats
 from domain import chosen_rules, entry_point, ledger, pricing
 from domain import contact as contacts
 from domain.account import Account
-from domain.chat import Chat, ReplyRequested
+from domain.chat import Chat
+from domain.chat_events import ReplyRequested
 from domain.chosen_rules import ChosenRules, PricingChosen
 from domain.contact import Contact
 from domain.conversation import ChargeVoided, Conversation, ConversationStarted, MessageCharged

@@ -18,7 +18,8 @@ from domain import chat as chats
 from domain import delivery, sending
 from domain.account import Account, AccountVerified, Impairment, VerificationFailed
 from domain.channel import Channel
-from domain.chat import Chat, MessageSent, SendStarted
+from domain.chat import Chat
+from domain.chat_events import MessageSent, SendStarted
 from domain.delivery import DeliveriesHandedOver, DeliveryKept
 from domain.event import Event, Recorded, Sealed
 from domain.inbound import AnyOccurrence

@@ -6,7 +6,8 @@ from api.commands.context import Context, the_organisation
 from api.commands.unit import Unit
 from domain import chat as chats
 from domain import read_marking
-from domain.chat import Chat, MessageReceived
+from domain.chat import Chat
+from domain.chat_events import MessageReceived
 from domain.inbound import Content
 from domain.ports import Clock, Unreadable
 from domain.read_marking import Marking, Outcome, WaitingMarking

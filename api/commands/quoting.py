@@ -5,7 +5,8 @@ import msgspec
 from api.commands.context import Actor, Context
 from api.commands.unit import Unit
 from domain import chat as chats
-from domain.chat import Chat, EchoReceived, MessageReceived, MessageSent
+from domain.chat import Chat
+from domain.chat_events import EchoReceived, MessageReceived, MessageSent
 from domain.event import Event, Recorded, Sealed
 from domain.inbound import Content
 from domain.limits import LIMITS

@@ -17,8 +17,8 @@ from domain import chat as chats
 from domain import contact as contacts
 from domain import delivery, sending, watermark
 from domain.account import NoticeReceived, StrayReceiptReceived
-from domain.chat import (
-    Chat,
+from domain.chat import Chat
+from domain.chat_events import (
     ChatStarted,
     EchoReceived,
     EditReceived,

@@ -25,7 +25,8 @@ from domain import contact as contacts
 from domain import sending
 from domain import template as templates
 from domain.channel import Channel, require_active
-from domain.chat import Chat, ChatAssigned, ChatStarted, ReplyRequested
+from domain.chat import Chat
+from domain.chat_events import ChatAssigned, ChatStarted, ReplyRequested
 from domain.contact import Contact, ContactChatStarted
 from domain.inbound import Address, Content, Person
 from domain.ledger import InsufficientCredits

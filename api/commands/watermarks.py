@@ -6,7 +6,8 @@ from datetime import datetime
 from api.commands.unit import Unit
 from domain import chat as chats
 from domain import sending, watermark
-from domain.chat import Chat, ReceiptReceived
+from domain.chat import Chat
+from domain.chat_events import ReceiptReceived
 from domain.watermark import Reached, Watermarks
 
 # Whose receipts are such: only there is it worth noting when messages were sent.

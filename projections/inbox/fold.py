@@ -16,7 +16,7 @@ from domain.channel import (
     ConnectionDisabled,
     ConnectionEnabled,
 )
-from domain.chat import (
+from domain.chat_events import (
     ChatAssigned,
     ChatClosed,
     ChatOpened,

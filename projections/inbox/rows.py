@@ -8,7 +8,7 @@ import msgspec
 
 from domain import chat as chats
 from domain import contact as contacts
-from domain.chat import EditReceived, ReactionReceived, ReceiptReceived
+from domain.chat_events import EditReceived, ReactionReceived, ReceiptReceived
 from domain.contact import AddressAdded, ContactNamed
 from domain.media import MediaStored
 from domain.outgoing import STATUS_RANK

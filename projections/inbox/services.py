@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 
 from domain.channel import ConnectionCreated, ConnectionEnabled
-from domain.chat import (
+from domain.chat_events import (
     ChatAssigned,
     ChatClosed,
     ChatOpened,

@@ -13,7 +13,7 @@ from operator import attrgetter
 
 import msgspec
 
-from domain.chat import MessageReceived, ReplyRequested
+from domain.chat_events import MessageReceived, ReplyRequested
 from domain.event import Recorded
 from domain.outgoing import STATUS_RANK
 from projections.inbox.fold import Changes, Key

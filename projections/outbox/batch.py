@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from domain import account, channel, chat, contact
+from domain import account, channel, chat_events, contact
 from domain.event import Recorded
 from projections.engine import named_sql
 from projections.engine.bulk import columns_by_name
@@ -65,11 +65,11 @@ class Queues:
         """Move on by one event."""
         subject = recorded.stream.partition(":")[2]
         match recorded.event:
-            case chat.ReplyRequested() as event:
+            case chat_events.ReplyRequested() as event:
                 progress = Progress(False, "waiting", 0, None, None, event.at)
                 waiting = Waiting(recorded.version, progress, request=recorded)
                 self.waiting[subject][event.message_id] = waiting
-            case chat.SendStarted() as event:
+            case chat_events.SendStarted() as event:
                 self._move(
                     subject,
                     event.message_id,
@@ -78,7 +78,7 @@ class Queues:
                     dispatcher=event.dispatcher,
                     claimed_at=recorded.recorded_at,
                 )
-            case chat.SendDeferred() as event:
+            case chat_events.SendDeferred() as event:
                 message = self.waiting[subject].get(event.message_id)
                 failing = message is not None and message.service_left
                 self._move(
@@ -90,13 +90,13 @@ class Queues:
                     due_at=recorded.recorded_at if failing else event.retry_at,
                 )
             case (
-                chat.MessageSent()
-                | chat.SendUncertain()
-                | chat.MessageFailed()
-                | chat.ReceiptReceived() as event
+                chat_events.MessageSent()
+                | chat_events.SendUncertain()
+                | chat_events.MessageFailed()
+                | chat_events.ReceiptReceived() as event
             ):
                 self._settle(subject, event.message_id)
-            case chat.ChatStarted() as event:
+            case chat_events.ChatStarted() as event:
                 destination = Destination(event.platform, event.account_id, event.contact_id)
                 self.destinations[subject] = destination
                 self.new_chats.append(subject)
@@ -130,17 +130,17 @@ class Queues:
 
 
 CHAT_EVENTS = (
-    chat.ReplyRequested,
-    chat.SendStarted,
-    chat.SendDeferred,
-    chat.MessageSent,
-    chat.SendUncertain,
-    chat.MessageFailed,
-    chat.ReceiptReceived,
+    chat_events.ReplyRequested,
+    chat_events.SendStarted,
+    chat_events.SendDeferred,
+    chat_events.MessageSent,
+    chat_events.SendUncertain,
+    chat_events.MessageFailed,
+    chat_events.ReceiptReceived,
 )
 FOLDED = (
     *CHAT_EVENTS,
-    chat.ChatStarted,
+    chat_events.ChatStarted,
     channel.ChannelCreated,
     contact.AddressAdded,
     contact.AddressRemoved,
@@ -176,7 +176,7 @@ async def _load(connection: Connection, org: int, batch: Sequence[Recorded]) -> 
         queues.waiting[chat_id][message_id] = Waiting(
             version, stored, stored, service_left=service_left
         )
-    if any(isinstance(recorded.event, chat.ReplyRequested) for recorded in batch):
+    if any(isinstance(recorded.event, chat_events.ReplyRequested) for recorded in batch):
         cursor = await connection.execute(SQL["load_chats"], arguments)
         for chat_id, *destination in await cursor.fetchall():
             queues.destinations[chat_id] = Destination(*destination)
@@ -251,7 +251,7 @@ def _address(key: tuple[str, bytes], added: Recorded) -> tuple[Any, ...]:
 
 def _request(queues: Queues, request: Recorded, to: Destination) -> tuple[Any, ...]:
     event = request.event
-    assert isinstance(event, chat.ReplyRequested)
+    assert isinstance(event, chat_events.ReplyRequested)
     return (
         request.position,
         event.message_id,

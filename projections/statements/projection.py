@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from domain import ledger
-from domain.chat import MessageFailed, ReceiptReceived, ReplyRequested
+from domain.chat_events import MessageFailed, ReceiptReceived, ReplyRequested
 from domain.conversation import ChargeVoided, ConversationStarted
 from domain.event import Event, Recorded
 from domain.ledger import BalanceAdjusted, Charged, ChargeRefunded

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from domain import channel as channels
-from domain import chat as chats
+from domain import chat_events
 from domain import organisation as organisations
 from domain import reader as readers
 from domain.event import Recorded
@@ -37,11 +37,15 @@ def touched_by(batch: Sequence[Recorded]) -> Touched:
     for recorded in batch:
         subject = recorded.stream.partition(":")[2]
         match recorded.event:
-            case chats.MessageReceived() | chats.CustomerBlocked() | chats.CustomerUnblocked():
+            case (
+                chat_events.MessageReceived()
+                | chat_events.CustomerBlocked()
+                | chat_events.CustomerUnblocked()
+            ):
                 touched.chats.add(subject)
-            case chats.ChatStarted() | channels.ChannelCreated() as event:
+            case chat_events.ChatStarted() | channels.ChannelCreated() as event:
                 touched.accounts.add(f"{event.platform}:{event.account_id}")
-            case chats.ReplyRequested() as event:
+            case chat_events.ReplyRequested() as event:
                 touched.chats.add(subject)
                 touched.chat_visits.add((event.user_id, event.service, subject))
             case readers.ChatVisited() as event:

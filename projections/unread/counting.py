@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from domain import channel as channels
-from domain import chat as chats
+from domain import chat_events
 from domain import organisation as organisations
 from domain import reader as readers
 from domain.event import Recorded
@@ -91,16 +91,16 @@ class Counting:
         """Count one event. Those that leave the numbers as they are, are passed over."""
         subject = recorded.stream.partition(":")[2]
         match recorded.event:
-            case chats.MessageReceived():
+            case chat_events.MessageReceived():
                 self._count(subject, recorded.position)
-            case chats.ChatStarted() as event:
+            case chat_events.ChatStarted() as event:
                 account = f"{event.platform}:{event.account_id}"
                 self.chat_accounts[subject] = self.new_chats[subject] = account
-            case chats.CustomerBlocked() as event:
+            case chat_events.CustomerBlocked() as event:
                 self._block(subject, event.service, blocked=True)
-            case chats.CustomerUnblocked() as event:
+            case chat_events.CustomerUnblocked() as event:
                 self._block(subject, event.service, blocked=False)
-            case chats.ReplyRequested() as event:
+            case chat_events.ReplyRequested() as event:
                 self._visit_chat(event.user_id, event.service, subject)
             case readers.ChatVisited() as event:
                 self._visit_chat(event.user_id, event.service, event.chat_id)

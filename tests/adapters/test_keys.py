@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from adapters.postgres import keys as keeping
 from adapters.postgres.keys import MasterKey, OrgKeys
-from domain.chat import EchoReceived, MessageReceived
+from domain.chat_events import EchoReceived, MessageReceived
 from domain.event import Sealed
 from domain.ports import NewKey, Org, Unreadable
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from domain import ledger
-from domain.chat import ReplyRequested
+from domain.chat_events import ReplyRequested
 from domain.conversation import ConversationStarted
 from domain.event import Event, Recorded
 from domain.ledger import (

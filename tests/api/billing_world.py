@@ -10,10 +10,11 @@ from adapters.manual import MANUAL
 from api.commands.billing import Billing, settle
 from api.commands.states import Entry
 from api.commands.unit import Unit
-from domain import account, chat, contact, sending
+from domain import account, chat, chat_events, contact, sending
 from domain import ledger as ledgers
 from domain.aggregates import aggregate_of
-from domain.chat import Chat, ReceiptReceived
+from domain.chat import Chat
+from domain.chat_events import ReceiptReceived
 from domain.conversation import ConversationStarted
 from domain.event import Event, Recorded, Sealed
 from domain.ledger import Charged, ChargeRefunded, Credits
@@ -55,7 +56,7 @@ class World:
             contact.ContactCreated(contact_id=f"of-{chat_id}"),
             contact.AddressAdded(kind="phone", key=b"1", address=CONTENT, country=country),
         )
-        started = chat.ChatStarted(
+        started = chat_events.ChatStarted(
             chat_id=chat_id, platform="whatsapp", account_id=account_id, contact_id=f"of-{chat_id}"
         )
         self.record(chat.stream_of(chat_id), started)
@@ -114,7 +115,7 @@ class World:
 
     def hears(self, chat_id: str, *, late: timedelta = timedelta(), referred: bool = False) -> None:
         """A customer's message, told so late; `referred` if they came by an ad."""
-        heard = chat.MessageReceived(
+        heard = chat_events.MessageReceived(
             message_id=next(self.ids),
             kind="text",
             at=self.now - late,
@@ -130,7 +131,7 @@ class World:
 
         def decide(unit: Unit) -> None:
             stream = chat.stream_of(chat_id)
-            requested = chat.ReplyRequested(
+            requested = chat_events.ReplyRequested(
                 message_id=message_id,
                 channel_id="shared",
                 service="crm",
@@ -205,10 +206,12 @@ class World:
                 conversation_void=self._conversation_void(each.event, voids),
             )
             for each in self.log
-            if isinstance(each.event, chat.ReplyRequested)
+            if isinstance(each.event, chat_events.ReplyRequested)
         ]
 
-    def _conversation_void(self, opening: chat.ReplyRequested, voids: dict[str, int]) -> int | None:
+    def _conversation_void(
+        self, opening: chat_events.ReplyRequested, voids: dict[str, int]
+    ) -> int | None:
         """Where all messages of the conversation that this answer opens had been refused."""
         if opening.message_id != opening.conversation:
             return None
@@ -221,7 +224,7 @@ class World:
             return voids.get(opening.message_id)
         members = [
             each.message_id
-            for each in self.of(chat.ReplyRequested)
+            for each in self.of(chat_events.ReplyRequested)
             if each.conversation == opening.conversation
         ]
         return max(voids[each] for each in members) if set(members) <= set(voids) else None
@@ -245,7 +248,9 @@ def _events_of(state: Chat, message_id: str, what: str, now: datetime) -> list[E
         case "discarded":
             if state.outbound[message_id].status != "uncertain":
                 return []
-            return [chat.MessageFailed(message_id=message_id, reason="discarded", user_id="ann")]
+            return [
+                chat_events.MessageFailed(message_id=message_id, reason="discarded", user_id="ann")
+            ]
         case _:
             failed = ReceiptReceived(key=key, status="failed", at=now, message_id=message_id)
             return sending.record_receipt(state, failed)

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from domain.chat import MessageFailed, MessageReceived, ReceiptReceived, ReplyRequested
+from domain.chat_events import MessageFailed, MessageReceived, ReceiptReceived, ReplyRequested
 from domain.event import Recorded
 
 DAY = timedelta(hours=24)

@@ -28,7 +28,7 @@ from adapters.manual import MANUAL
 from adapters.stripe.client import STRIPE
 from api.commands.unit import Unit
 from domain import chosen_rules, ledger, payment, pricing
-from domain.chat import MessageFailed, ReceiptReceived, ReplyRequested
+from domain.chat_events import MessageFailed, ReceiptReceived, ReplyRequested
 from domain.chosen_rules import DEFAULT_PRICING
 from domain.event import Event
 from domain.ledger import Charged, Credits, InsufficientCredits

@@ -14,7 +14,7 @@ from api.commands.credits import CreditAccounts
 from api.commands.quotes import Question, Quotes
 from api.commands.replies import Replies, Start, TemplateReply
 from api.main import Core, core
-from domain.chat import ReplyRequested
+from domain.chat_events import ReplyRequested
 from domain.chosen_rules import DEFAULT_PRICING
 from domain.ledger import InsufficientCredits
 from domain.ports import Append, Appended

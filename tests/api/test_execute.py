@@ -9,7 +9,8 @@ import pytest
 from api.commands.execute import Executor, Outcome, Request
 from api.commands.states import States
 from api.commands.unit import Unit
-from domain.chat import Chat, ChatClosed, ChatOpened
+from domain.chat import Chat
+from domain.chat_events import ChatClosed, ChatOpened
 from domain.event import Event as Fact
 from domain.event import Recorded
 from domain.ports import Append, Appended, Conflict, Log, Org, Requests, StoredAnswer

@@ -21,7 +21,8 @@ from api.commands import states as reading
 from api.commands.execute import Executor
 from api.commands.states import SNAPSHOT_EVENTS, States
 from api.commands.unit import Unit
-from domain.chat import Chat, ChatAssigned, ChatStarted, MessageReceived, evolve
+from domain.chat import Chat, evolve
+from domain.chat_events import ChatAssigned, ChatStarted, MessageReceived
 from domain.event import Event
 from domain.ports import NewSnapshot, Org
 from tests.adapters.log_scenario import TestClock

@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from api.commands import snapshots
 from api.commands.snapshots import code_of, decode_state, encode_state
 from domain.aggregates import AGGREGATES
-from domain.chat import (
-    Chat,
+from domain.chat import Chat, evolve
+from domain.chat_events import (
     MessageReceived,
     MessageSent,
     ReceiptReceived,
     ReplyRequested,
     SendStarted,
-    evolve,
 )
 from domain.event import Event
 from domain.outgoing import OUTBOUND_REMEMBERED_MAX, STATUS_RANK

@@ -32,7 +32,7 @@ from domain.channel import (
     ConnectionEnabled,
     ParentChosen,
 )
-from domain.chat import (
+from domain.chat_events import (
     ChatAssigned,
     ChatClosed,
     ChatOpened,

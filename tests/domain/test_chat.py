@@ -6,21 +6,17 @@ from typing import Any
 
 import pytest
 
-from domain.chat import (
-    Chat,
+from domain.chat import Chat, Owner, evolve, find_outbound, stream_of
+from domain.chat_events import (
     ChatStarted,
     ChatUnassigned,
     EchoReceived,
     EditReceived,
     MessageFailed,
-    Owner,
     ReactionReceived,
     ReceiptReceived,
     SendDeferred,
     UnsendReceived,
-    evolve,
-    find_outbound,
-    stream_of,
 )
 from domain.event import Event
 from domain.outgoing import (

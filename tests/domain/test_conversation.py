@@ -3,7 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
-from domain.chat import Chat, MessageFailed, ReceiptReceived
+from domain.chat import Chat
+from domain.chat_events import MessageFailed, ReceiptReceived
 from domain.conversation import (
     Billing,
     ChargeVoided,

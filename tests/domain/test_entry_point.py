@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from domain.chat import Chat, MessageFailed, ReceiptReceived
+from domain.chat import Chat
+from domain.chat_events import MessageFailed, ReceiptReceived
 from domain.entry_point import ANSWERED_MAX, is_free
 from domain.event import Event
 from tests.domain.world import A_BIT, CHAT_EVENTS, DAY, HOUR, MINUTE, NOON, reply, wrote

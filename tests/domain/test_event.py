@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.aggregates import AGGREGATES, aggregate_of
-from domain.chat import ChatAssigned
+from domain.chat_events import ChatAssigned
 from domain.event import Event, UnknownEventType, decode, decode_as_stored, encode, stored_as
 from domain.organisation import UserAdded
 from tests.domain.every_event import EVERY_EVENT, any_event

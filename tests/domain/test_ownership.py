@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from domain.channel import Channel, ConnectionDeleted, ConnectionDisabled, ConnectionEnabled
-from domain.chat import (
-    Chat,
+from domain.chat import Chat
+from domain.chat_events import (
     ChatAssigned,
     ChatClosed,
     ChatOpened,

@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from domain.channel import Channel, ChannelCreated, ConnectionCreated
-from domain.chat import Chat, ChatStarted, MessageFailed, ReplyRequested, SendStarted
+from domain.chat import Chat
+from domain.chat_events import ChatStarted, MessageFailed, ReplyRequested, SendStarted
 from domain.event import Event
 from domain.quota import IN_WINDOW_MAX, next_month
 from domain.refusal import QuotaExceeded, WindowClosed

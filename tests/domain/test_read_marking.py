@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from domain.chat import Chat, ChatStarted, CustomerBlocked
+from domain.chat import Chat
+from domain.chat_events import ChatStarted, CustomerBlocked
 from domain.event import Event
 from domain.limits import LIMITS
 from domain.read_marking import ReadMarkingEnded, ReadMarkingRequested, end, request

@@ -11,8 +11,8 @@ from domain.channel import (
     ConnectionDisabled,
     ConnectionEnabled,
 )
-from domain.chat import (
-    Chat,
+from domain.chat import Chat
+from domain.chat_events import (
     CustomerBlocked,
     CustomerUnblocked,
     MessageFailed,

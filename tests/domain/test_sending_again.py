@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from domain.channel import Channel, ConnectionDisabled
-from domain.chat import Chat, ChatStarted, MessageFailed, SendDeferred, SendStarted, SendUncertain
+from domain.chat import Chat
+from domain.chat_events import ChatStarted, MessageFailed, SendDeferred, SendStarted, SendUncertain
 from domain.event import Event
 from domain.outbound import (
     Accepted,

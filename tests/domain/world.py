@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from domain.channel import Channel, ChannelCreated, ConnectionCreated, ParentChosen
-from domain.chat import (
-    Chat,
+from domain.chat import Chat
+from domain.chat_events import (
     ChatAssigned,
     ChatStarted,
     MessageReceived,

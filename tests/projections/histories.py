@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from domain import account, channel, chat, contact, media
+from domain import account, channel, chat, chat_events, contact, media
 from domain.event import Event, Recorded, Sealed
 from domain.parent import Candidate
 from projections.inbox.projection import Inbox
@@ -122,7 +122,7 @@ class History:
         account_id: str = ACCOUNT,
         group: bool = False,
     ) -> int:
-        started = chat.ChatStarted(
+        started = chat_events.ChatStarted(
             chat_id=chat_id,
             platform=PLATFORM,
             account_id=account_id,
@@ -137,13 +137,15 @@ class History:
     def customer(self, name: str, minutes: float = 0, chat_id: str = "a", **facts: Any) -> int:
         """A customer's message; its id and its platform's id are made of its name."""
         facts = {"kind": "text", "content": sealed(name), **facts}
-        received = chat.MessageReceived(message_id=name, at=at(minutes), key=key(name), **facts)
+        received = chat_events.MessageReceived(
+            message_id=name, at=at(minutes), key=key(name), **facts
+        )
         return self.on_chat(received, chat_id)
 
     def echo(
         self, name: str, minutes: float = 0, chat_id: str = "a", *, of: str | None = None
     ) -> int:
-        echo = chat.EchoReceived(
+        echo = chat_events.EchoReceived(
             message_id=name, kind="text", at=at(minutes), content=sealed(name), key=key(of or name)
         )
         return self.on_chat(echo, chat_id)
@@ -158,7 +160,7 @@ class History:
         channel_id: str = "shared",
         **facts: Any,
     ) -> int:
-        requested = chat.ReplyRequested(
+        requested = chat_events.ReplyRequested(
             message_id=name,
             channel_id=channel_id,
             service=service,
@@ -197,49 +199,53 @@ class History:
         return self.on_chat(event, chat_id)
 
     def sent(self, name: str, chat_id: str = "a") -> int:
-        return self.on_chat(chat.MessageSent(message_id=name, key=key(name)), chat_id)
+        return self.on_chat(chat_events.MessageSent(message_id=name, key=key(name)), chat_id)
 
     def failed(self, name: str, reason: str = "refused", chat_id: str = "a") -> int:
-        return self.on_chat(chat.MessageFailed(message_id=name, reason=reason), chat_id)
+        return self.on_chat(chat_events.MessageFailed(message_id=name, reason=reason), chat_id)
 
     def receipt(
         self, name: str, status: str, minutes: float = 0, chat_id: str = "a", **facts: Any
     ) -> int:
-        received = chat.ReceiptReceived(key=key(name), status=status, at=at(minutes), **facts)
+        received = chat_events.ReceiptReceived(
+            key=key(name), status=status, at=at(minutes), **facts
+        )
         return self.on_chat(received, chat_id)
 
     def edited(self, name: str, text: str, minutes: float = 0, chat_id: str = "a") -> int:
-        edit = chat.EditReceived(target=key(name), at=at(minutes), content=sealed(text))
+        edit = chat_events.EditReceived(target=key(name), at=at(minutes), content=sealed(text))
         return self.on_chat(edit, chat_id)
 
     def unsent(self, name: str, minutes: float = 0, chat_id: str = "a") -> int:
-        return self.on_chat(chat.UnsendReceived(target=key(name), at=at(minutes)), chat_id)
+        return self.on_chat(chat_events.UnsendReceived(target=key(name), at=at(minutes)), chat_id)
 
     def reacted(
         self, name: str, emoji: str | None, minutes: float = 0, chat_id: str = "a", **facts: Any
     ) -> int:
         content = sealed(emoji) if emoji else None
-        reaction = chat.ReactionReceived(target=key(name), at=at(minutes), content=content, **facts)
+        reaction = chat_events.ReactionReceived(
+            target=key(name), at=at(minutes), content=content, **facts
+        )
         return self.on_chat(reaction, chat_id)
 
     def assigned(self, service: str, owner: str, minutes: float = 0, chat_id: str = "a") -> int:
-        event = chat.ChatAssigned(service=service, owner=owner, at=at(minutes))
+        event = chat_events.ChatAssigned(service=service, owner=owner, at=at(minutes))
         return self.on_chat(event, chat_id)
 
     def unassigned(self, service: str, chat_id: str = "a") -> int:
-        return self.on_chat(chat.ChatUnassigned(service=service, previous="x"), chat_id)
+        return self.on_chat(chat_events.ChatUnassigned(service=service, previous="x"), chat_id)
 
     def closed(self, service: str, chat_id: str = "a") -> int:
-        return self.on_chat(chat.ChatClosed(service=service), chat_id)
+        return self.on_chat(chat_events.ChatClosed(service=service), chat_id)
 
     def opened(self, service: str, chat_id: str = "a") -> int:
-        return self.on_chat(chat.ChatOpened(service=service), chat_id)
+        return self.on_chat(chat_events.ChatOpened(service=service), chat_id)
 
     def blocked(self, service: str, chat_id: str = "a") -> int:
-        return self.on_chat(chat.CustomerBlocked(service=service), chat_id)
+        return self.on_chat(chat_events.CustomerBlocked(service=service), chat_id)
 
     def unblocked(self, service: str, chat_id: str = "a") -> int:
-        return self.on_chat(chat.CustomerUnblocked(service=service), chat_id)
+        return self.on_chat(chat_events.CustomerUnblocked(service=service), chat_id)
 
 
 def shared_by(*services: str) -> History:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from domain import channel as channels
-from domain import chat as chats
+from domain import chat_events
 from domain.event import Recorded
 from domain.outgoing import STATUS_RANK
 
@@ -41,7 +41,7 @@ class ByHand:
     connections: dict[tuple[str, str], tuple[bool, int]] = field(default_factory=dict)
     started: dict[str, int] = field(default_factory=dict)
     messages: dict[str, Message] = field(default_factory=dict)
-    receipts: list[tuple[str, chats.ReceiptReceived]] = field(default_factory=list)
+    receipts: list[tuple[str, chat_events.ReceiptReceived]] = field(default_factory=list)
     edits: dict[bytes, tuple[datetime, int, str]] = field(default_factory=dict)
     unsent: set[bytes] = field(default_factory=set)
     reactions: dict[bytes, dict[str, tuple[datetime, int, str | None]]] = field(
@@ -63,34 +63,34 @@ class ByHand:
             case channels.ConnectionDisabled() | channels.ConnectionDeleted():
                 _, joined = self.connections[event.service, subject]
                 self.connections[event.service, subject] = (False, joined)
-            case chats.ChatStarted():
+            case chat_events.ChatStarted():
                 self.started[subject] = position
-            case chats.MessageReceived():
+            case chat_events.MessageReceived():
                 self._add(subject, position, event, None, None, ["received"], event.key)
-            case chats.EchoReceived():
+            case chat_events.EchoReceived():
                 self._add(subject, position, event, None, None, ["sent"], event.key)
-            case chats.ReplyRequested():
+            case chat_events.ReplyRequested():
                 channel, service = event.channel_id, event.service
                 self._add(subject, position, event, channel, service, ["queued"], None)
-            case chats.MessageSent():
+            case chat_events.MessageSent():
                 message = self.messages[event.message_id]
                 message.statuses.append("sent")
                 message.key = message.key or event.key
-            case chats.SendUncertain():
+            case chat_events.SendUncertain():
                 self.messages[event.message_id].statuses.append("uncertain")
-            case chats.MessageFailed():
+            case chat_events.MessageFailed():
                 self.messages[event.message_id].statuses.append("failed")
-            case chats.ReceiptReceived():
+            case chat_events.ReceiptReceived():
                 self.receipts.append((subject, event))
                 if event.message_id is not None:
                     message = self.messages[event.message_id]
                     message.key = message.key or event.key
-            case chats.EditReceived():
+            case chat_events.EditReceived():
                 edit = (event.at, position, event.content.box.decode())
                 self.edits[event.target] = max(self.edits.get(event.target, edit), edit)
-            case chats.UnsendReceived():
+            case chat_events.UnsendReceived():
                 self.unsent.add(event.target)
-            case chats.ReactionReceived():
+            case chat_events.ReactionReceived():
                 text = event.content.box.decode() if event.content else None
                 known = self.reactions.setdefault(event.target, {})
                 author = "business" if event.echo else "customer"
@@ -191,22 +191,22 @@ class ByHand:
             if recorded.stream != f"chat:{chat_id}":
                 continue
             here = getattr(event, "service", None) == service
-            opens = isinstance(event, chats.MessageReceived) or (
-                here and isinstance(event, chats.ReplyRequested | chats.ChatOpened)
+            opens = isinstance(event, chat_events.MessageReceived) or (
+                here and isinstance(event, chat_events.ReplyRequested | chat_events.ChatOpened)
             )
             if opens and decided["status"] == "closed":
                 decided |= {"status": "open", "session_id": str(recorded.position)}
             elif here:
                 match event:
-                    case chats.ChatClosed():
+                    case chat_events.ChatClosed():
                         decided["status"] = "closed"
-                    case chats.ChatAssigned():
+                    case chat_events.ChatAssigned():
                         decided["owner"] = event.owner
-                    case chats.ChatUnassigned():
+                    case chat_events.ChatUnassigned():
                         decided["owner"] = None
-                    case chats.CustomerBlocked():
+                    case chat_events.CustomerBlocked():
                         decided["blocked"] = True
-                    case chats.CustomerUnblocked():
+                    case chat_events.CustomerUnblocked():
                         decided["blocked"] = False
         return decided
 

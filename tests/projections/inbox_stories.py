@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from domain import chat as chats
+from domain import chat_events
 from tests.projections.histories import History
 
 SERVICES = ("crm", "desk", "bigin")
@@ -126,7 +126,7 @@ class Story:
         elif answer == "failed":
             self.history.failed(name, chat_id=chat_id)
         else:
-            lost = chats.SendUncertain(message_id=name, reason="timeout")
+            lost = chat_events.SendUncertain(message_id=name, reason="timeout")
             self.history.on_chat(lost, chat_id)
 
     def receipt(

@@ -8,7 +8,7 @@ import psycopg
 
 from domain import account as accounts
 from domain import channel as channels
-from domain import chat as chats
+from domain import chat_events
 from domain.event import Event, Recorded, Sealed
 from projections.outbox import projection as outbox
 from projections.outbox.projection import Outbox, Outgoing
@@ -24,13 +24,13 @@ Step = tuple[str, Event]
 
 
 def started(chat: str, *, contact: str = "kim", account: str = "1", group: bool = False) -> Step:
-    return f"chat:{chat}", chats.ChatStarted(
+    return f"chat:{chat}", chat_events.ChatStarted(
         chat_id=chat, platform="whatsapp", account_id=account, contact_id=contact, group=group
     )
 
 
 def requested(message: str, *, chat: str = "a", service: str = "crm", **more: Any) -> Step:
-    return f"chat:{chat}", chats.ReplyRequested(
+    return f"chat:{chat}", chat_events.ReplyRequested(
         message_id=message,
         channel_id="shared",
         service=service,
@@ -43,29 +43,29 @@ def requested(message: str, *, chat: str = "a", service: str = "crm", **more: An
 
 
 def sending(message: str, *, chat: str = "a", attempt: int = 1) -> Step:
-    event = chats.SendStarted(message_id=message, attempt=attempt, dispatcher="one")
+    event = chat_events.SendStarted(message_id=message, attempt=attempt, dispatcher="one")
     return f"chat:{chat}", event
 
 
 def deferred(message: str, *, chat: str = "a", until: datetime) -> Step:
-    event = chats.SendDeferred(message_id=message, reason="rate_limited", retry_at=until)
+    event = chat_events.SendDeferred(message_id=message, reason="rate_limited", retry_at=until)
     return f"chat:{chat}", event
 
 
 def sent(message: str, *, chat: str = "a") -> Step:
-    return f"chat:{chat}", chats.MessageSent(message_id=message, key=b"key")
+    return f"chat:{chat}", chat_events.MessageSent(message_id=message, key=b"key")
 
 
 def uncertain(message: str, *, chat: str = "a") -> Step:
-    return f"chat:{chat}", chats.SendUncertain(message_id=message, reason="timeout")
+    return f"chat:{chat}", chat_events.SendUncertain(message_id=message, reason="timeout")
 
 
 def failed(message: str, *, chat: str = "a") -> Step:
-    return f"chat:{chat}", chats.MessageFailed(message_id=message, reason="invalid")
+    return f"chat:{chat}", chat_events.MessageFailed(message_id=message, reason="invalid")
 
 
 def receipt(mark: str | None, *, chat: str = "a") -> Step:
-    return f"chat:{chat}", chats.ReceiptReceived(
+    return f"chat:{chat}", chat_events.ReceiptReceived(
         key=b"key", status="delivered", at=NOON, message_id=mark
     )
 

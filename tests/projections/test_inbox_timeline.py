@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from domain import chat as chats
+from domain import chat_events
 from projections.inbox.queries import chat, message, messages_page, receipts
 from projections.inbox.rows import ChannelView, MessageRow
 from tests.projections.histories import Projected, at, key, sealed, shared_by
@@ -111,7 +111,7 @@ async def test_a_quoted_reply_of_another_channel_is_not_named_s2(timelines: Time
 async def test_a_status_only_grows_c15(timelines: Timelines) -> None:
     history = shared_by("crm")
     history.reply("r", "crm")
-    lost = chats.SendUncertain(message_id="r", reason="timeout")
+    lost = chat_events.SendUncertain(message_id="r", reason="timeout")
     seen = []
     steps: tuple[Callable[[], object], ...] = (
         lambda: history.on_chat(lost),
@@ -147,7 +147,7 @@ async def test_failed_ends_it_and_later_receipts_are_kept_c15(timelines: Timelin
 async def test_a_refusal_is_shown_with_its_reason(timelines: Timelines) -> None:
     history = shared_by("crm")
     history.reply("r", "crm")
-    failed = chats.MessageFailed(message_id="r", reason="window_closed", error_code=131047)
+    failed = chat_events.MessageFailed(message_id="r", reason="window_closed", error_code=131047)
     history.on_chat(failed)
     history.receipt("r", "failed", error_code=1)
     await timelines.project(history)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from domain.chat import ReceiptReceived
+from domain.chat_events import ReceiptReceived
 from domain.event import EVENT_CLASSES, Recorded
 from projections.news import TYPES, OfMessage, news_of
 from tests.domain.every_event import EVERY_EVENT

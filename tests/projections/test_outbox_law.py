@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from domain import channel as channels
 from domain import chat as chats
+from domain import chat_events
 from projections.outbox import batch as outbox_batch
 from projections.outbox import projection as outbox
 from tests.conftest import BUILDS, Database
@@ -108,7 +109,7 @@ def with_fresh_ids(steps: list[Step]) -> list[Step]:
     fresh = []
     for number, (stream, event) in enumerate(steps):
         name = getattr(event, "message_id", None)
-        if isinstance(event, chats.ReplyRequested):
+        if isinstance(event, chat_events.ReplyRequested):
             newest[stream, event.message_id] = f"{name}{number}"
         if name is not None:
             message_id = newest.get((stream, name), "unknown")

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 import psycopg
 import pytest
 
-from domain import chat as chats
+from domain import chat_events
 from domain.organisation import Role
 from projections.unread.projection import CHAT_COUNT_MAX
 from tests.conftest import BUILDS, Database
@@ -71,12 +71,12 @@ async def test_c6_the_list_begins_with_the_newest_message(counters: Counters) ->
 
 async def test_c6_only_customer_messages_count(counters: Counters) -> None:
     await counters.happened(
-        ("chat:a", chats.ReactionReceived(target=b"", at=NOON)),
-        ("chat:a", chats.EditReceived(target=b"", at=NOON, content=SEALED)),
-        ("chat:a", chats.UnsendReceived(target=b"", at=NOON)),
+        ("chat:a", chat_events.ReactionReceived(target=b"", at=NOON)),
+        ("chat:a", chat_events.EditReceived(target=b"", at=NOON, content=SEALED)),
+        ("chat:a", chat_events.UnsendReceived(target=b"", at=NOON)),
         (
             "chat:a",
-            chats.EchoReceived(message_id="e", kind="text", at=NOON, content=SEALED, key=b""),
+            chat_events.EchoReceived(message_id="e", kind="text", at=NOON, content=SEALED, key=b""),
         ),
         reply("a", "ben", "crm"),
     )

@@ -6,7 +6,7 @@ from itertools import count
 import psycopg
 
 from domain import channel as channels
-from domain import chat as chats
+from domain import chat_events
 from domain import organisation as organisations
 from domain import reader as readers
 from domain.event import Event, Recorded, Sealed
@@ -61,19 +61,19 @@ def deleted(service: str, channel: str = "shared") -> Step:
 
 
 def started(chat: str, account: str = "1") -> Step:
-    return f"chat:{chat}", chats.ChatStarted(
+    return f"chat:{chat}", chat_events.ChatStarted(
         chat_id=chat, platform="line", account_id=account, contact_id="x"
     )
 
 
 def message(chat: str) -> Step:
-    return f"chat:{chat}", chats.MessageReceived(
+    return f"chat:{chat}", chat_events.MessageReceived(
         message_id="m", kind="text", at=NOON, content=SEALED, key=b""
     )
 
 
 def reply(chat: str, user: str, service: str) -> Step:
-    return f"chat:{chat}", chats.ReplyRequested(
+    return f"chat:{chat}", chat_events.ReplyRequested(
         message_id="r",
         channel_id="shared",
         service=service,
@@ -85,11 +85,11 @@ def reply(chat: str, user: str, service: str) -> Step:
 
 
 def blocked(chat: str, service: str) -> Step:
-    return f"chat:{chat}", chats.CustomerBlocked(service=service)
+    return f"chat:{chat}", chat_events.CustomerBlocked(service=service)
 
 
 def unblocked(chat: str, service: str) -> Step:
-    return f"chat:{chat}", chats.CustomerUnblocked(service=service)
+    return f"chat:{chat}", chat_events.CustomerUnblocked(service=service)
 
 
 def visit(user: str, service: str) -> Step:

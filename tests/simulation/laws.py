@@ -10,7 +10,13 @@ from domain import channel as channels
 from domain.account import ChannelOpened
 from domain.aggregates import aggregate_of
 from domain.channel import Channel, ParentChosen, replay_choice
-from domain.chat import ChatAssigned, ChatUnassigned, MessageReceived, ReplyRequested, SendUncertain
+from domain.chat_events import (
+    ChatAssigned,
+    ChatUnassigned,
+    MessageReceived,
+    ReplyRequested,
+    SendUncertain,
+)
 from domain.event import Event
 from domain.inbound import AnyOccurrence, MessageOccurred
 from domain.sending import KNOWN_AGAIN

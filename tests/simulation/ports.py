@@ -16,7 +16,8 @@ from api.commands.marks import mark_of
 from domain import account as accounts
 from domain import chat as chats
 from domain.account import Account, AccountClaimed, CredentialsChanged
-from domain.chat import Chat, ReplyRequested, SendDeferred, SendStarted
+from domain.chat import Chat
+from domain.chat_events import ReplyRequested, SendDeferred, SendStarted
 from domain.credentials import Credentials
 from domain.inbound import Content
 from domain.outbound import OutboundMessage

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from random import Random
 
 from domain import channel as channels
-from domain import chat as chats
+from domain import chat_events
 from domain import organisation as organisations
 from domain import reader as readers
 from projections.unread.counting import Counting
@@ -30,9 +30,9 @@ class ByHand:
     def _take(self, row: Row) -> None:
         subject, at = row.stream.partition(":")[2], row.position
         match row.event:
-            case chats.ChatStarted() | channels.ChannelCreated() as event:
+            case chat_events.ChatStarted() | channels.ChannelCreated() as event:
                 self.accounts[subject] = f"{event.platform}:{event.account_id}"
-            case chats.MessageReceived():
+            case chat_events.MessageReceived():
                 self.messages.append((at, subject))
             case channels.ConnectionCreated() | channels.ConnectionEnabled() as event:
                 self.began.setdefault((event.service, subject), at)
@@ -41,7 +41,7 @@ class ByHand:
                 self.active.discard((event.service, subject))
             case organisations.UserAdded() as event:
                 self.users[event.added_user_id] = at
-            case chats.ReplyRequested() as event:
+            case chat_events.ReplyRequested() as event:
                 self._see_chat(event.user_id, event.service, subject, at)
             case readers.ChatVisited() as event:
                 self._see_chat(event.user_id, event.service, event.chat_id, at)
