@@ -93,7 +93,7 @@ class Executor:
         if unique is None:
             if first is not None:
                 await first()
-            return await self._decide(org, decide, secrets.token_bytes(16), None)
+            return await self._decide(org, decide, None, None)
         turn = (org.number, unique)
         while turn in self._in_flight:
             # A repetition waits for the first (contract, Idempotency-Key).
@@ -108,7 +108,7 @@ class Executor:
                 return answered
             if first is not None:
                 await first()
-            return await self._decide(org, decide, secrets.token_bytes(16), request)
+            return await self._decide(org, decide, None, request)
         finally:
             waited_for = self._in_flight.pop(turn)
             if waited_for is not None:
@@ -134,9 +134,10 @@ class Executor:
         return outcome
 
     async def _decide(
-        self, org: Org, decide: Decide[Value], command: bytes, request: Request | None
+        self, org: Org, decide: Decide[Value], command: bytes | None, request: Request | None
     ) -> Outcome[Value]:
         facts: dict[Hashable, Any] = {}
+        command_id = command or secrets.token_bytes(16)
         for _ in range(ATTEMPTS_MAX):
             unit = Unit(org, self._states, facts)
             try:
@@ -160,10 +161,18 @@ class Executor:
                 facts.clear()
                 continue
             try:
-                appended = await self._append(unit, command, request)
+                appended = await self._append(unit, command_id, request)
             except Conflict:
                 facts.clear()
                 continue
+            except AlreadyDone:
+                if command is not None:
+                    raise
+                # A try before this one was written after all, though its answer was lost.
+                answered = await self._answered(org, request)
+                if answered is None:
+                    raise Unavailable("It is not known what became of this.") from None
+                return answered
             except RequestKnown:
                 answered = await self._answered(org, request)
                 if answered is None:

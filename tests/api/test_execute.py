@@ -13,7 +13,17 @@ from domain.chat import Chat
 from domain.chat_events import ChatClosed, ChatOpened
 from domain.event import Event as Fact
 from domain.event import Recorded
-from domain.ports import Append, Appended, Conflict, Log, Org, Requests, StoredAnswer
+from domain.ports import (
+    AlreadyDone,
+    Append,
+    Appended,
+    Conflict,
+    Log,
+    Org,
+    Requests,
+    StoredAnswer,
+    Unavailable,
+)
 from domain.refusal import NotConnected
 from tests.adapters.log_scenario import NOON
 
@@ -146,3 +156,39 @@ async def test_a_request_is_not_refused_for_what_its_own_first_try_has_done(log:
     executor = executor_on(log, LateRequests())
     outcome = await executor.execute(ORG, close, request=Request(b"key", b"body", 202))
     assert outcome == Outcome(7, {"message": "m"}, status=202)
+
+
+# Tried again after a conflict, and found to have been written the first time.
+
+
+async def lost_and_found(log: SlowLog, task: "asyncio.Task[Outcome[str]]") -> Outcome[str]:
+    """The first try's answer was lost; it is decided again, and is in the log already."""
+    for outcome in (Conflict(), AlreadyDone(7)):
+        while not task.done() and (not log.held or log.held[-1].done()):
+            await asyncio.sleep(0)
+        log.on_changed(ORG.number, {CHAT})
+        log.held[-1].set_exception(outcome)
+    return await task
+
+
+async def test_a_request_that_was_written_after_all_is_answered(log: SlowLog) -> None:
+    executor = executor_on(log, LateRequests())
+    request = Request(b"key", b"body", 202)
+    task = asyncio.create_task(executor.execute(ORG, close, request=request))
+    assert await lost_and_found(log, task) == Outcome(7, {"message": "m"}, status=202)
+
+
+async def test_what_was_written_after_all_and_is_no_request_is_to_be_asked_again(
+    log: SlowLog, executor: Executor
+) -> None:
+    """Whoever asks again decides on what it has done."""
+    with pytest.raises(Unavailable):
+        await lost_and_found(log, asyncio.create_task(executor.execute(ORG, close)))
+
+
+async def test_a_delivery_that_was_written_after_all_is_known(
+    log: SlowLog, executor: Executor
+) -> None:
+    task = asyncio.create_task(executor.execute(ORG, close, command=b"delivery"))
+    with pytest.raises(AlreadyDone, match="7"):
+        await lost_and_found(log, task)
