@@ -164,7 +164,7 @@ async def test_a_request_is_not_refused_for_what_its_own_first_try_has_done(log:
 async def lost_and_found(log: SlowLog, task: "asyncio.Task[Outcome[str]]") -> Outcome[str]:
     """The first try's answer was lost; it is decided again, and is in the log already."""
     for outcome in (Conflict(), AlreadyDone(7)):
-        while not task.done() and (not log.held or log.held[-1].done()):
+        while not task.done() and (not log.held or log.held[-1].done()):  # noqa: ASYNC110
             await asyncio.sleep(0)
         log.on_changed(ORG.number, {CHAT})
         log.held[-1].set_exception(outcome)
