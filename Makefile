@@ -4,8 +4,9 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 ORACLES := .venv/.oracles
 
-# Each worker has a PostgreSQL of its own; the tests of one file share databases and stay together.
-IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Each worker has a PostgreSQL of its own and often waits for it, so three are good for two cores;
+# the tests of one file share databases and stay together.
+IN_PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install demo run test test-long check format bench clean
 

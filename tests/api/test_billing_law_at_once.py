@@ -140,9 +140,10 @@ class AtOnce(RuleBasedStateMachine):
         )
         made = await Channels(parts.context).connect(actor, connected)
         self.channel = made.ids["channel"]
-        place = {"platform": "whatsapp", "account_id": self.account, "name": "hello"}
         shown = {each: getattr(HELLO, each) for each in ("category", "body", "parameters", "state")}
-        await AccountTemplates(parts.context).define(actor, **place, language="en", given=shown)
+        await AccountTemplates(parts.context).define(
+            actor, account_id=self.account, name="hello", language="en", given=shown
+        )
         accounts = CreditAccounts(parts.context)
         await accounts.choose_pricing(actor, None, replace(DEFAULT_PRICING, card=DEAR))
         await accounts.buy(actor, self.account, credits_)
