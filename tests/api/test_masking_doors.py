@@ -5,15 +5,11 @@ auditor ask for everything, and none of these words may be in any answer. Nor ma
 on them: two organisations in which CRM wrote differently look the same from Desk.
 """
 
-import asyncio
 import json
 import logging
-import os
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -26,6 +22,7 @@ from tests.api.conftest import Trunkline
 from tests.api.doors import Answer, ask, ask_everything
 from tests.api.masked_story import AGENTS, CHAT, OTHERS, PLACES, Told, tell
 from tests.api.operations import NOBODYS_ID, is_public, operations
+from tests.api.terminal import Operator
 
 # Who asks, and for what.
 
@@ -149,14 +146,13 @@ async def dumped(url: str) -> str:
     return "\n".join(text)
 
 
-async def test_no_history_shows_any_of_it(told: Told, repository: Path) -> None:
+async def test_no_history_shows_any_of_it(told: Told) -> None:
     """The command line opens nothing sealed, whoever may run it."""
     names, trunkline = told.office.names, told.office.trunkline
     events = await told.office.admin.events()
     streams = sorted({each["stream"] for each in events})
     assert f"chat:{names['chat_id']}" in streams
     environment = {
-        **os.environ,
         "TRUNKLINE_DATABASE_URL": trunkline.database.url,
         "TRUNKLINE_MIGRATION_DATABASE_URL": trunkline.database.migration_url,
         "TRUNKLINE_MASTER_KEY": (trunkline.settings.home / "master.key").read_text(),
@@ -166,19 +162,9 @@ async def test_no_history_shows_any_of_it(told: Told, repository: Path) -> None:
     chat = f"chat:{names['chat_id']}"
     asked = [(chat,), (chat, *as_of), (chat, *as_of, "--json")]
     for subject in [*asked, *((stream, "--json") for stream in streams)]:
-        program = Path(sys.executable).parent / "trunkline"
-        process = await asyncio.create_subprocess_exec(
-            str(program),
-            "history",
-            *subject,
-            *org,
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        shown, _ = await process.communicate()
-        assert (process.returncode, told.found_in(shown.decode())) == (0, []), subject
-        assert shown
+        done = await Operator(environment).asks("history", *subject, *org)
+        assert (done.code, told.found_in(done.out + done.err)) == (0, []), subject
+        assert done.out
 
 
 # What others do, and what they are answered.
