@@ -289,7 +289,11 @@ async def serving(
     """A whole server on this port, and a client that calls it."""
     async with core(settings, where) as parts, projecting(parts), dispatching(parts):
         config = uvicorn.Config(
-            application(parts), loop="none", log_config=None, timeout_keep_alive=65
+            application(parts),
+            loop="none",
+            log_config=None,
+            timeout_keep_alive=65,
+            timeout_graceful_shutdown=5,
         )
         server = uvicorn.Server(config)
         running = asyncio.create_task(server.serve([listener]))
