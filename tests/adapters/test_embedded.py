@@ -372,7 +372,10 @@ def test_a_killed_server_is_started_again_once_its_last_process_has_ended(home: 
 
 
 @pytest.mark.parametrize("killed_by", [signal.SIGINT, signal.SIGKILL])
-@pytest.mark.parametrize("after_seconds", [0.15, 0.35, 0.55])
+@pytest.mark.parametrize(
+    "after_seconds",
+    [0.35, *(pytest.param(each, marks=pytest.mark.long) for each in (0.15, 0.25, 0.45, 0.55))],
+)
 def test_a_start_may_be_interrupted_anywhere(
     new_home: Path, killed_by: int, after_seconds: float
 ) -> None:
