@@ -4,6 +4,7 @@ Live builds are followed like this, unfinished ones filled, compared ones brough
 checkpoint moves by compare-and-set: whoever else works on the same org, one wins each batch.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -12,25 +13,34 @@ from domain.event import Recorded, decode
 from projections.engine.builds import Build
 from projections.engine.projection import Connection, Projection
 
-# One who works on an org of a build is not waited for: the others find work elsewhere.
-_CLAIM = """
-SELECT pg_try_advisory_xact_lock(hashtext(%(schema)s), %(org)s),
-       set_config('search_path', %(schema)s || ', trunkline', true),
-       -- Compiling a statement that looks expensive costs more than running it on one batch.
-       set_config('jit', 'off', true)
-"""
-_PLACE = """
-SELECT coalesce((SELECT c.position FROM trunkline.checkpoints c
-                  WHERE c.projection = %(projection)s AND c.version = %(version)s
-                    AND c.build = %(build)s AND c.org = %(org)s), 0),
-       coalesce((SELECT h.position FROM trunkline.heads h WHERE h.org = %(org)s), 0)
-"""
-_EVENTS = """
-SELECT position, stream, version, recorded_at, type, schema_version, data
-  FROM trunkline.events
- WHERE org = %(org)s AND position > %(position)s
- ORDER BY position
- LIMIT %(limit)s
+# One who works on an org of a build is not waited for: the others find work elsewhere. All in one
+# statement, for what followers do most is to look at single new events.
+_NEXT = """
+WITH claim AS MATERIALIZED (
+    SELECT pg_try_advisory_xact_lock(hashtext(%(schema)s), %(org)s) AS is_ours,
+           set_config('search_path', %(schema)s || ', trunkline', true),
+           -- Compiling a statement that looks expensive costs more than running it on one batch.
+           set_config('jit', 'off', true),
+           -- What a crash may take back is folded again: rows and checkpoint go together.
+           set_config('synchronous_commit', 'off', true)
+), place AS MATERIALIZED (
+    SELECT coalesce((SELECT c.position FROM trunkline.checkpoints c
+                      WHERE c.projection = %(projection)s AND c.version = %(version)s
+                        AND c.build = %(build)s AND c.org = %(org)s), 0) AS position,
+           coalesce((SELECT h.position FROM trunkline.heads h WHERE h.org = %(org)s), 0) AS head,
+           EXISTS (SELECT FROM trunkline.parked p
+                    WHERE p.projection = %(projection)s AND p.version = %(version)s
+                      AND p.build = %(build)s AND p.org = %(org)s) AS is_parked
+)
+SELECT claim.is_ours, place.position, place.head, place.is_parked,
+       e.position, e.stream, e.version, e.recorded_at, e.type, e.schema_version, e.data
+  FROM claim
+ CROSS JOIN place
+  LEFT JOIN LATERAL (
+       SELECT * FROM trunkline.events e
+        WHERE claim.is_ours AND e.org = %(org)s AND e.position > place.position
+        ORDER BY e.position
+        LIMIT %(limit)s) e ON true
 """
 _BEGIN = """
 INSERT INTO trunkline.checkpoints (projection, version, build, org, position)
@@ -41,6 +51,7 @@ _MOVE = """
 UPDATE trunkline.checkpoints SET position = %(next)s
  WHERE projection = %(projection)s AND version = %(version)s AND build = %(build)s
    AND org = %(org)s AND position = %(position)s
+RETURNING position
 """
 _UNPARK = """
 DELETE FROM trunkline.parked
@@ -75,37 +86,32 @@ async def advance(
     UnknownEventType, and whatever the projection raises about an event.
     """
     named = {**build.key, "schema": build.schema, "org": org}
-    async with connection.transaction():
-        place = await _claim(connection, named)
-        if place is None:
+    # Nothing is waited for before its answer is needed: most of a small batch is round trips.
+    async with connection.pipeline(), connection.transaction():
+        rows = await (
+            await connection.execute(_NEXT, {**named, "limit": limit}, binary=True)
+        ).fetchall()
+        is_ours, position, head, is_parked = rows[0][:4]
+        place = Place(org, position, head)
+        if not is_ours:
             return None
         if place.behind < 0:
-            raise GapInLog(f"org {org} was followed to {place.position}, and ends at {place.head}")
+            raise GapInLog(f"org {org} was followed to {position}, and ends at {head}")
         if place.behind == 0:
             return place
-        batch = await _read(connection, place, limit)
-        end = Place(org, batch[-1].position, place.head)
-        if not await _move(connection, named, place.position, end.position):
+        batch = _batch(place, [row[4:] for row in rows], limit)
+        end = Place(org, batch[-1].position, head)
+        if not await _move(connection, {**named, "position": position, "next": end.position}):
             return None
+        if is_parked:
+            await connection.execute(_UNPARK, named)
         await projection.apply(connection, org, batch)
         return end
 
 
-async def _claim(connection: Connection, named: dict[str, Any]) -> Place | None:
-    async with connection.pipeline():
-        claimed = await connection.execute(_CLAIM, named)
-        found = await connection.execute(_PLACE, named)
-        is_ours = (await claimed.fetchone() or (False,))[0]
-        position, head = await found.fetchone() or (0, 0)
-    return Place(named["org"], position, head) if is_ours else None
-
-
-async def _read(connection: Connection, place: Place, limit: int) -> list[Recorded]:
+def _batch(place: Place, rows: Sequence[tuple[Any, ...]], limit: int) -> list[Recorded]:
     """The next events; the one place that proves there is no gap before, between or behind them."""
-    count = min(limit, place.behind)
-    parameters = {"org": place.org, "position": place.position, "limit": count}
-    rows = await (await connection.execute(_EVENTS, parameters, binary=True)).fetchall()
-    first = place.position + 1
+    first, count = place.position + 1, min(limit, place.behind)
     if [row[0] for row in rows] != list(range(first, first + count)):
         raise GapInLog(f"org {place.org}, behind position {place.position}")
     return [
@@ -114,13 +120,8 @@ async def _read(connection: Connection, place: Place, limit: int) -> list[Record
     ]
 
 
-async def _move(
-    connection: Connection, named: dict[str, Any], position: int, next_position: int
-) -> bool:
-    parameters = {**named, "position": position, "next": next_position}
-    async with connection.pipeline():
-        if position == 0:
-            await connection.execute(_BEGIN, parameters)
-        moved = await connection.execute(_MOVE, parameters)
-        await connection.execute(_UNPARK, parameters)
-    return moved.rowcount == 1
+async def _move(connection: Connection, parameters: dict[str, Any]) -> bool:
+    if parameters["position"] == 0:
+        await connection.execute(_BEGIN, parameters)
+    moved = await connection.execute(_MOVE, parameters)
+    return await moved.fetchone() is not None

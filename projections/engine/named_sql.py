@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+_COMMENT_OR_INDENT = re.compile(r"^ *--.*\n|^ +", re.MULTILINE)
 _HEADING = re.compile(r"^-- ([a-z_]+) --$", re.MULTILINE)
 
 
@@ -11,3 +12,11 @@ def load(python_file: str) -> dict[str, str]:
     text = Path(python_file).with_suffix(".sql").read_text()
     _, *parts = _HEADING.split(text)
     return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def compact(statement: str) -> str:
+    """The same without comments and indentation.
+
+    psycopg takes a statement of more than 4,096 characters apart anew each time it is executed.
+    """
+    return _COMMENT_OR_INDENT.sub("", statement)

@@ -35,9 +35,9 @@ SELECT h.org, coalesce(c.position, 0), h.position
     ON c.projection = %(projection)s AND c.version = %(version)s AND c.build = %(build)s
    AND c.org = h.org
  WHERE h.position <> coalesce(c.position, 0)
+   AND (%(org)s::int IS NULL OR h.org = %(org)s)
+ ORDER BY h.org
 """
-_BEHIND_OF_ALL = _BEHIND + " ORDER BY h.org"
-_BEHIND_OF_SOME = _BEHIND + " AND h.org = ANY (%(orgs)s::int[]) ORDER BY h.org"
 _PARK = """
 INSERT INTO trunkline.parked (projection, version, build, org, position, error)
 VALUES (%(projection)s, %(version)s, %(build)s, %(org)s, %(position)s, %(error)s)
@@ -161,46 +161,45 @@ class _Follower:
 
     async def _round(self, orgs: Collection[int] | None) -> set[int]:
         """One batch for each of these orgs that is ahead. Returns those that may have more."""
+        if orgs is None:
+            orgs = [place.org for place in await self._behind()]
         unfinished = set()
-        for place in await self._behind(orgs):
-            parked = self._parked.get(place.org)
-            if (parked is None or parked.until <= monotonic()) and await self._try(place):
-                unfinished.add(place.org)
+        for org in orgs:
+            parked = self._parked.get(org)
+            if (parked is None or parked.until <= monotonic()) and await self._try(org):
+                unfinished.add(org)
         return unfinished
 
-    async def _behind(self, orgs: Collection[int] | None) -> list[Place]:
-        if orgs is not None and not orgs:
-            return []
+    async def _behind(self, org: int | None = None) -> list[Place]:
+        """Where all orgs are that are ahead, or this one if it is."""
         async with self._pool.connection() as connection:
-            if orgs is None:
-                cursor = await connection.execute(_BEHIND_OF_ALL, self.build.key)
-            else:
-                parameters = {**self.build.key, "orgs": list(orgs)}
-                cursor = await connection.execute(_BEHIND_OF_SOME, parameters)
+            cursor = await connection.execute(_BEHIND, {**self.build.key, "org": org})
             return [Place(*row) for row in await cursor.fetchall()]
 
-    async def _try(self, place: Place) -> bool:
+    async def _try(self, org: int) -> bool:
         """One batch; an org whose events cannot be taken is parked and holds nobody up."""
-        parked = self._parked.get(place.org)
+        parked = self._parked.get(org)
         limit = parked.limit if parked else BATCH_EVENTS_MAX
         try:
             async with self._pool.connection() as connection:
-                reached = await advance(
-                    connection, self._projection, self.build, place.org, limit=limit
-                )
+                reached = await advance(connection, self._projection, self.build, org, limit=limit)
         except GapInLog:
             raise
         except Exception as error:
             if is_server_trouble(error):
                 raise
-            return await self._park(place, limit, error)
-        self._parked.pop(place.org, None)
+            return await self._park(org, limit, error)
+        self._parked.pop(org, None)
         return reached is not None and reached.behind > 0
 
-    async def _park(self, place: Place, limit: int, error: Exception) -> bool:
+    async def _park(self, org: int, limit: int, error: Exception) -> bool:
         """Find the event that cannot be taken, then wait in front of it."""
+        places = await self._behind(org)
+        if not places:
+            return False
+        (place,) = places
         size = min(limit, place.behind)
-        parked = self._parked.setdefault(place.org, _Parked(limit, PARKED_SECONDS_FIRST))
+        parked = self._parked.setdefault(org, _Parked(limit, PARKED_SECONDS_FIRST))
         if size > 1:
             parked.limit = size // 2
             return True
@@ -212,7 +211,7 @@ class _Follower:
                 "A projection cannot take an event; its organisation is parked",
                 extra={
                     "projection": self.build.projection,
-                    "org": place.org,
+                    "org": org,
                     "position": place.position + 1,
                     "error": type(error).__name__,
                 },

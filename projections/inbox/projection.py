@@ -13,7 +13,7 @@ from psycopg import AsyncCursor
 
 from domain.event import Recorded
 from projections.engine.bulk import arrays, named_arrays
-from projections.engine.named_sql import load
+from projections.engine.named_sql import compact, load
 from projections.engine.projection import Connection as Database
 from projections.inbox.filling import InboxFilling
 from projections.inbox.fold import Changes, merge_settlements, note_customers
@@ -22,7 +22,7 @@ from projections.inbox.services import Channel, Connection, Decided, Seats, deci
 
 SQL = load(__file__)
 for _chats in ("touched", "seated"):
-    SQL[f"refresh_{_chats}"] = SQL["refresh_chats"].format(chats=SQL[f"{_chats}_chats"])
+    SQL[f"refresh_{_chats}"] = compact(SQL["refresh_chats"].format(chats=SQL[f"{_chats}_chats"]))
 SQL["count_out"] = SQL["count_chats"].format(sign="-")
 SQL["count_in"] = SQL["count_chats"].format(sign="")
 
@@ -46,15 +46,14 @@ class Inbox:
             return
         known = await _load(connection, org, changes.touched | changes.threads.keys())
         writer = _Writer(connection, org)
-        async with connection.pipeline():
-            changed_seats = await _write_seats(writer, known.seats, changes)
-            await _write_threads(writer, known.threads, changes)
-            await _write_messages(writer, changes)
-            await _write_contacts(writer, changes)
-            dropped = await _join_by_key(writer, changes)
-            counted = await _refresh(writer, _decided_rows(known, changes), changed_seats)
-            chat_ids = [chat_id for (chat_id,) in await dropped.fetchall()] if dropped else []
-            counts = await counted.fetchall() if counted else []
+        changed_seats = await _write_seats(writer, known.seats, changes)
+        await _write_threads(writer, known.threads, changes)
+        await _write_messages(writer, changes)
+        await _write_contacts(writer, changes)
+        dropped = await _join_by_key(writer, changes)
+        counted = await _refresh(writer, _decided_rows(known, changes), changed_seats)
+        chat_ids = [chat_id for (chat_id,) in await dropped.fetchall()] if dropped else []
+        counts = await counted.fetchall() if counted else []
         await writer.write("forget_empty_counts", [row[:-1] for row in counts if row[-1] == 0])
         if chat_ids:
             await _count_reads_anew(writer, chat_ids)
@@ -92,21 +91,20 @@ class _Known(msgspec.Struct):
 
 async def _load(connection: Database, org: int, chat_ids: Collection[str]) -> _Known:
     parameters = {"org": org, **named_arrays(SQL["read_threads"], {"chat_ids": list(chat_ids)})}
-    async with connection.pipeline():
-        await connection.execute(SQL["plan_look_ups"])
-        channels = await connection.execute(SQL["read_channels"], parameters)
-        connections = await connection.execute(SQL["read_connections"], parameters)
-        threads = await connection.execute(SQL["read_threads"], parameters)
-        decided = await connection.execute(SQL["read_decided"], parameters)
-        seats = Seats(
-            [Channel(*row) for row in await channels.fetchall()],
-            [Connection(*row) for row in await connections.fetchall()],
-        )
-        return _Known(
-            seats,
-            {row[0]: Thread(*row) for row in await threads.fetchall()},
-            {row[:2]: Decided(*row) for row in await decided.fetchall()},
-        )
+    await connection.execute(SQL["plan_look_ups"])
+    channels = await connection.execute(SQL["read_channels"], parameters)
+    connections = await connection.execute(SQL["read_connections"], parameters)
+    threads = await connection.execute(SQL["read_threads"], parameters)
+    decided = await connection.execute(SQL["read_decided"], parameters)
+    seats = Seats(
+        [Channel(*row) for row in await channels.fetchall()],
+        [Connection(*row) for row in await connections.fetchall()],
+    )
+    return _Known(
+        seats,
+        {row[0]: Thread(*row) for row in await threads.fetchall()},
+        {row[:2]: Decided(*row) for row in await decided.fetchall()},
+    )
 
 
 # What the batch says.

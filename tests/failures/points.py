@@ -138,13 +138,11 @@ def _acknowledge_before_it_is_durable() -> None:
 def _move_the_checkpoint_by_itself() -> None:
     move = batches._move
 
-    async def elsewhere(
-        connection: Connection, named: dict[str, Any], position: int, next_position: int
-    ) -> bool:
+    async def elsewhere(connection: Connection, parameters: dict[str, Any]) -> bool:
         url = os.environ["TRUNKLINE_DATABASE_URL"]
         async with await AsyncConnection.connect(url, autocommit=True) as another:
             await assume(another, "trunkline_project")
-            return await move(another, named, position, next_position)
+            return await move(another, parameters)
 
     batches._move = elsewhere
 

@@ -19,7 +19,7 @@ from projections.engine.runner import ProjectionRunner
 from tests.conftest import Database
 from tests.projections.diaries import NAMES, ORGS, WITHIN_SECONDS, Diary, Log, running, until
 
-WITHOUT_LOCK = batches._CLAIM.replace(
+WITHOUT_LOCK = batches._NEXT.replace(
     "pg_try_advisory_xact_lock(hashtext(%(schema)s), %(org)s)", "true"
 )
 
@@ -86,7 +86,7 @@ async def test_control_without_compare_and_set_runners_do_things_twice(
 ) -> None:
     """The lock, too, would keep them apart; the checkpoint is what proves it."""
     monkeypatch.setattr(runner, "BATCH_EVENTS_MAX", 7)
-    monkeypatch.setattr(batches, "_CLAIM", WITHOUT_LOCK)
+    monkeypatch.setattr(batches, "_NEXT", WITHOUT_LOCK)
     monkeypatch.setattr(batches, "_MOVE", batches._MOVE.replace("AND position = ", "AND 0 <= "))
     log.append(org, 400)
     async with (
@@ -102,7 +102,7 @@ async def test_the_lock_alone_is_not_what_keeps_runners_apart(
     projectors: Pool, log: Log, org: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "BATCH_EVENTS_MAX", 7)
-    monkeypatch.setattr(batches, "_CLAIM", WITHOUT_LOCK)
+    monkeypatch.setattr(batches, "_NEXT", WITHOUT_LOCK)
     log.append(org, 400)
     async with (
         running(projectors, log, Diary()),
