@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 from psycopg.rows import dict_row
 
-from projections.engine.named_sql import load
+from projections.engine.named_sql import compact, load
 from projections.engine.projection import Connection
 from projections.inbox.rows import (
     ChannelView,
@@ -76,8 +76,12 @@ _ON_CHANNELS = {
 }
 
 
-def chats_page_sql(view: View, filters: ChatFilters, *, after: bool) -> str:
-    """The statement for a page; another one for each combination, so each has its own plan."""
+def chats_page_sql(view: View, filters: ChatFilters, *, after: bool, limit: int) -> str:
+    """The statement for a page; another one for each combination, so each has its own plan.
+
+    The limit is a part of it: a plan for any limit expects a tenth of all chats, and then each page
+    of a large inbox would be planned anew, which takes longer than to read it.
+    """
     given = {name for name, value in msgspec.structs.asdict(filters).items() if value is not None}
     chats = [_VIEWS[view], *(text for name, text in _ON_CHATS.items() if name in given)]
     if filters.answered is not None:
@@ -88,7 +92,10 @@ def chats_page_sql(view: View, filters: ChatFilters, *, after: bool) -> str:
         chats.append("(c.last_activity_at, c.chat_id) < (%(after_at)s, %(after_chat)s)")
     channels = [text for name, text in _ON_CHANNELS.items() if name in given]
     return _with_columns(
-        "chats_page", chats=" AND ".join(chats), channels=" AND ".join(channels) or "true"
+        "chats_page",
+        chats=" AND ".join(chats),
+        channels=" AND ".join(channels) or "true",
+        limit=str(limit),
     )
 
 
@@ -108,11 +115,10 @@ async def chats_page(
         "org": org,
         "service": service,
         "viewer": viewer,
-        "limit": limit,
         "after_at": after.last_activity_at if after else None,
         "after_chat": after.chat_id if after else None,
     }
-    statement = chats_page_sql(view, filters, after=after is not None)
+    statement = chats_page_sql(view, filters, after=after is not None, limit=limit)
     return [chat_row(row) for row in await _rows(connection, statement, parameters)]
 
 
@@ -153,18 +159,17 @@ async def messages_page(
         "chat_id": chat_id,
         "channel_id": view.channel_id,
         "sees_from": view.sees_from,
-        "limit": limit,
         "after_at": after.at if after else None,
         "after_position": after.position if after else None,
     }
-    statement = messages_page_sql(after=after is not None)
+    statement = messages_page_sql(after=after is not None, limit=limit)
     return [message_row(row) for row in await _rows(connection, statement, parameters)]
 
 
-def messages_page_sql(*, after: bool) -> str:
-    """The statement for a page of a timeline."""
+def messages_page_sql(*, after: bool, limit: int) -> str:
+    """The statement for a page of a timeline; for the limit, see `chats_page_sql`."""
     older = "(m.at, m.position) < (%(after_at)s, %(after_position)s)" if after else "true"
-    return _with_columns("messages_page", older=older)
+    return _with_columns("messages_page", older=older, limit=str(limit))
 
 
 async def message(
@@ -230,7 +235,7 @@ async def _rows(
 
 def _with_columns(name: str, **texts: str) -> str:
     shared = ("chat_columns", "chat_joins", "message_columns", "message_joins")
-    return SQL[name].format(**texts, **{each: SQL[each] for each in shared})
+    return compact(SQL[name].format(**texts, **{each: SQL[each] for each in shared}))
 
 
 _CHAT = _with_columns("chat")

@@ -13,11 +13,11 @@ WITH page AS MATERIALIZED (
               AND c.last_activity_at IS NOT NULL
               AND {chats}
             ORDER BY c.last_activity_at DESC, c.chat_id DESC
-            LIMIT %(limit)s) c
+            LIMIT {limit}) c
      WHERE n.org = %(org)s AND n.service = %(service)s AND n.active
        AND {channels}
      ORDER BY c.last_activity_at DESC, c.chat_id DESC
-     LIMIT %(limit)s
+     LIMIT {limit}
 )
 SELECT true AS connected, {chat_columns}, {message_columns}
   FROM page c
@@ -72,15 +72,15 @@ WITH page AS MATERIALIZED (
             AND m.position >= %(sees_from)s
             AND {older}
           ORDER BY m.at DESC, m.position DESC
-          LIMIT %(limit)s)
+          LIMIT {limit})
         UNION ALL
         (SELECT * FROM inbox_messages m
           WHERE m.org = %(org)s AND m.chat_id = %(chat_id)s AND m.channel_id = %(channel_id)s
             AND {older}
           ORDER BY m.at DESC, m.position DESC
-          LIMIT %(limit)s)) seen
+          LIMIT {limit})) seen
      ORDER BY at DESC, position DESC
-     LIMIT %(limit)s
+     LIMIT {limit}
 )
 SELECT {message_columns}
   FROM page m

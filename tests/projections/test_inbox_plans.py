@@ -156,11 +156,10 @@ async def test_a_page_reads_as_much_as_it_shows(
             "org": org,
             "service": "crm",
             "viewer": "user3",
-            "limit": LIMIT,
             "after_at": after.last_activity_at if after else None,
             "after_chat": after.chat_id if after else None,
         }
-        statement = chats_page_sql(view, filters, after=after is not None)
+        statement = chats_page_sql(view, filters, after=after is not None, limit=LIMIT)
         assert_cheap(await plan(reader, statement, parameters, generic=generic))
 
 
@@ -182,11 +181,10 @@ async def test_a_timeline_page_reads_as_much_as_it_shows(
             "chat_id": "chat1",
             "channel_id": "channel1",
             "sees_from": 0,
-            "limit": LIMIT,
             "after_at": after.at if after else None,
             "after_position": after.position if after else None,
         }
-        statement = messages_page_sql(after=after is not None)
+        statement = messages_page_sql(after=after is not None, limit=LIMIT)
         assert_cheap(await plan(reader, statement, parameters, generic=generic))
 
 
