@@ -8,7 +8,7 @@ from statistics import median
 
 from psycopg.conninfo import make_conninfo
 
-from benchmarks import append, billing, cold_chat, parsing, peers, projections, webhook
+from benchmarks import append, billing, cold_chat, growth, parsing, peers, projections, webhook
 from benchmarks.servers import Server, can_be_slow, server
 from benchmarks.table import Row, compare, console, show, write
 
@@ -143,6 +143,7 @@ def main() -> None:
             rows.append(bills(running))
             rows.append(cold_chats(running))
             rows += projections.measure(running, rounds=ROUNDS)
+            rows += growth.measure(running)
         if can_be_slow():
             with server(slow=True) as slow:
                 rows += appends(slow, "1 ms flush", Floors(35, 1.9), npm)

@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -51,19 +51,19 @@ class Rebuilt:
 
 
 @contextmanager
-def log(running: Server, *, events: int) -> Iterator[Log]:
+def log(running: Server, story: Iterable[synthetic_log.Said]) -> Iterator[Log]:
     """A fresh database with the log of one organisation."""
     name = f"projections_{secrets.token_hex(4)}"
     with running.database(name, migrated=True) as url:
         superuser = psycopg.conninfo.make_conninfo(running.superuser, dbname=name)
-        org = synthetic_log.write(superuser, events=events)
+        org, events = synthetic_log.write(superuser, story)
         yield Log(url, superuser, org, events)
 
 
 def measure(running: Server, *, rounds: int, events: int = EVENTS) -> list[Row]:
     """All ways of getting an inbox from the same log, in turns, and what a rebuild needs for it."""
     rates: dict[str, list[float]] = {}
-    with log(running, events=events) as written:
+    with log(running, synthetic_log.busy(events)) as written:
         for _ in range(rounds):
             for name, way in WAYS.items():
                 rate = way(written)
@@ -83,7 +83,7 @@ def memory(running: Server) -> Row:
     """The most memory that a worker ever has, over a log ten times as long."""
     peaks = []
     for events in MEMORY_EVENTS:
-        with log(running, events=events) as written:
+        with log(running, synthetic_log.busy(events)) as written:
             peaks.append(float(rebuild(written).memory_kib))
     short, long = peaks
     ratio = long / short
@@ -172,8 +172,22 @@ async def _position(connections: Pool) -> int:
 
 def rebuild(log: Log, *, workers: int = 1) -> Rebuilt:
     """Tables of a build, from nothing to indexes and counts, by so many processes."""
+    with empty_build(log) as schema:
+        return fill(log, schema, workers=workers)
+
+
+@contextmanager
+def empty_build(log: Log) -> Iterator[str]:
+    """A schema with the inbox's tables, bare."""
     schema = f"build_{secrets.token_hex(4)}"
     _make_tables(log, schema)
+    yield schema
+    with psycopg.connect(log.superuser) as connection:
+        connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+
+
+def fill(log: Log, schema: str, *, workers: int) -> Rebuilt:
+    """Fill an empty build from the log."""
     processes = [_worker(log, schema) for _ in range(workers)]
     began = time.perf_counter()
     for kind in Inbox.filling.stream_order:
@@ -184,7 +198,6 @@ def rebuild(log: Log, *, workers: int = 1) -> Rebuilt:
     asyncio.run(_complete(log, schema))
     seconds = time.perf_counter() - began
     memory = [int(process.communicate()[0]) for process in processes]
-    _drop(log, schema)
     return Rebuilt(log.events / seconds, max(memory))
 
 
@@ -237,11 +250,6 @@ def _tell(process: subprocess.Popen[str], line: str) -> None:
 def _expect(process: subprocess.Popen[str], word: str) -> None:
     assert process.stdout is not None
     assert process.stdout.readline().strip() == word
-
-
-def _drop(log: Log, schema: str) -> None:
-    with psycopg.connect(log.superuser) as connection:
-        connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
 
 
 WAYS: dict[str, Callable[[Log], float]] = {

@@ -1,12 +1,11 @@
-"""The log of a busy organisation, made up: two services on one number, chats of about 20 events.
+"""Logs of an organisation with two services on one number, made up.
 
-Many chats go on at the same time, so a chat's events lie far apart in the log; a few chats are very
-long. Contents are random bytes of the length that sealed ones have. Written by COPY, since what is
-measured is reading it.
+Contents are random bytes of the length that sealed ones have. Written by COPY, since what is
+measured is reading them.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,14 +31,20 @@ _COPY = (
 _TYPES = ["int4", "int8", "text", "int4", "text", "int2", "timestamptz", "bytea", "bytea", "bytea"]
 
 
-def write(superuser: str, *, events: int, seed: int = 1) -> int:
-    """Write the log of a new organisation into a migrated database. Returns its number."""
+Said = tuple[str, Event]  # A stream, and what happened there.
+
+
+def write(superuser: str, story: Iterable[Said]) -> tuple[int, int]:
+    """Write the log of a new organisation into a migrated database.
+
+    Returns its number, and that of its events.
+    """
     with psycopg.connect(superuser) as connection:
         org = _open(connection)
         head, position, at = chain.GENESIS, 0, BEGAN_AT
         with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
             copy.set_types(_TYPES)
-            for row in _rows(org, events, random.Random(seed)):
+            for row in _rows(org, story):
                 copy.write_row(row)
                 position, at, head = row[1], row[6], row[9]
         connection.execute(
@@ -49,7 +54,7 @@ def write(superuser: str, *, events: int, seed: int = 1) -> int:
     with psycopg.connect(superuser, autocommit=True) as connection:
         connection.execute("VACUUM (ANALYZE) trunkline.events")
         connection.execute("CHECKPOINT")
-    return org
+    return org, position
 
 
 def _open(connection: psycopg.Connection) -> int:
@@ -68,11 +73,12 @@ def _open(connection: psycopg.Connection) -> int:
     return org
 
 
-def _rows(org: int, count: int, chance: random.Random) -> Iterator[tuple[Any, ...]]:
+def _rows(org: int, story: Iterable[Said]) -> Iterator[tuple[Any, ...]]:
     """Rows of the log, chained."""
+    chance = random.Random(1)
     versions: dict[str, int] = {}
     previous, at = chain.GENESIS, BEGAN_AT
-    for position, (stream, event) in enumerate(_story(count, chance), 1):
+    for position, (stream, event) in enumerate(story, 1):
         version = versions[stream] = versions.get(stream, 0) + 1
         at += timedelta(milliseconds=chance.randrange(1, 400))
         command, data = chance.randbytes(32), encode(event)
@@ -92,13 +98,14 @@ def _rows(org: int, count: int, chance: random.Random) -> Iterator[tuple[Any, ..
         yield org, position, stream, version, *kind, at, command, data, previous
 
 
-Said = tuple[str, Event]  # A stream, and what happened there.
+def busy(count: int) -> Iterator[Said]:
+    """As many events, of chats that go on at the same time, so that theirs lie far apart.
 
-
-def _story(count: int, chance: random.Random) -> Iterator[Said]:
-    """As many events, of chats that go on at the same time."""
+    A chat has about 20 events; a few have very many.
+    """
+    chance = random.Random(1)
     made = 0
-    for said in _channel():
+    for said in connected():
         yield said
         made += 1
     going_on: list[Iterator[Said]] = []
@@ -117,7 +124,16 @@ def _story(count: int, chance: random.Random) -> Iterator[Said]:
             made += 1
 
 
-def _channel() -> Iterator[Said]:
+def greetings(chats: int) -> Iterator[Said]:
+    """So many customers who have said one thing."""
+    chance = random.Random(1)
+    yield from connected()
+    for number in range(chats):
+        yield from _Talk(chance, BEGAN_AT + timedelta(seconds=number)).first_words()
+
+
+def connected() -> Iterator[Said]:
+    """A number that two services share."""
     stream = channel.stream_of(SHARED)
     platform, account_id = ACCOUNT
     yield (
@@ -139,9 +155,8 @@ class _Talk:
 
     def events(self) -> Iterator[Said]:
         """From the first word to the last."""
-        self.contact_id, self.chat_id = self._id(), self._id()
-        stream = chat.stream_of(self.chat_id)
         yield from self._customer()
+        stream = chat.stream_of(self.chat_id)
         for _ in range(1 + int(self.chance.paretovariate(1.4))):
             service = self.chance.choice(SERVICES)
             for _ in range(self.chance.choice((1, 1, 2, 3))):
@@ -157,7 +172,13 @@ class _Talk:
             if self.chance.random() < 0.1:
                 yield stream, chat_events.ChatClosed(service=service)
 
+    def first_words(self) -> Iterator[Said]:
+        """Of a new customer."""
+        yield from self._customer()
+        yield chat.stream_of(self.chat_id), self._message()
+
     def _customer(self) -> Iterator[Said]:
+        self.contact_id, self.chat_id = self._id(), self._id()
         stream = contact.stream_of(self.contact_id)
         platform, account_id = ACCOUNT
         yield stream, contact.ContactCreated(contact_id=self.contact_id)

@@ -1,0 +1,264 @@
+"""What must not grow: a page of the inbox with its chats, a message with the users, and waiting.
+
+`python -m benchmarks.growth` runs these rows alone.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median, quantiles
+
+import psycopg
+from psycopg import sql
+
+from api.main import PROJECTIONS, Core, Database, core
+from api.settings import Settings
+from benchmarks import synthetic_log
+from benchmarks.projections import Log, empty_build, fill, log
+from benchmarks.rebuild_worker import connect
+from benchmarks.servers import Server, server
+from benchmarks.synthetic_log import BEGAN_AT, SERVICES, Said
+from benchmarks.table import Row, compare, console, show
+from domain import chat, chat_events, organisation, reader
+from domain.event import Sealed
+from domain.ports import Append, NewEvent, Org
+from projections.engine.runner import ProjectionRunner
+from projections.inbox.projection import Inbox
+from projections.inbox.queries import chats_page
+from projections.inbox.rows import ChatCursor
+from projections.media import Media
+
+CHATS = (1_000, 1_000_000)
+PAGES = 500
+PAGE_CHATS = 50
+
+USERS = (10, 10_000)
+MESSAGES = 5_000
+IN_FLIGHT = 64
+COMMAND_EVENTS = 250
+ROUNDS = 5
+
+WATCHED = 500  # Messages, one after the other.
+LOOK_SECONDS = 0.0002
+
+SEALED = Sealed("contact:kim", bytes(16), bytes(200))
+
+
+def measure(running: Server) -> list[Row]:
+    """All of it."""
+    with running.database(f"growth_{secrets.token_hex(4)}", migrated=True) as address:
+        rows = asyncio.run(_messages(address))
+    return [*rows, *pages(running)]
+
+
+# A page of the inbox.
+
+
+def pages(running: Server) -> list[Row]:
+    """The newest page, and pages anywhere, of an inbox of a thousand chats and of a million."""
+    few, many = (_page_milliseconds(running, chats) for chats in CHATS)
+    what = f"of the inbox at {CHATS[1]:,} chats ÷ at {CHATS[0]:,}"
+    return [
+        _growth(f"the newest page {what}", many.newest, few.newest, 2.0),
+        _growth(f"a page anywhere {what}", many.anywhere, few.anywhere, None),
+    ]
+
+
+@dataclass(frozen=True)
+class _Pages:
+    """Milliseconds, medians."""
+
+    newest: float
+    anywhere: float
+
+
+def _page_milliseconds(running: Server, chats: int) -> _Pages:
+    with log(running, synthetic_log.greetings(chats)) as written, empty_build(written) as schema:
+        fill(written, schema, workers=2)
+        with psycopg.connect(written.superuser, autocommit=True) as connection:
+            connection.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
+            connection.execute("VACUUM (ANALYZE)")
+        pages = asyncio.run(_read_pages(written, schema, chats))
+    console.print(
+        f"  a page of {PAGE_CHATS} of {chats:,} chats: the newest {pages.newest:.2f} ms,"
+        f" anywhere {pages.anywhere:.2f} ms"
+    )
+    return pages
+
+
+async def _read_pages(written: Log, schema: str, chats: int) -> _Pages:
+    media = f"{Media.name}_{Media.version}_1"  # Messages are shown with what is known of files.
+    async with await connect(written.url, schema) as connection:
+        path = sql.SQL("SET search_path = {}, {}")
+        await connection.execute(path.format(sql.Identifier(schema), sql.Identifier(media)))
+
+        async def milliseconds(after: ChatCursor | None) -> float:
+            began = time.perf_counter()
+            page = await chats_page(
+                connection,
+                org=written.org,
+                service=SERVICES[0],
+                view="all",
+                viewer="",
+                after=after,
+                limit=PAGE_CHATS,
+            )
+            seconds = time.perf_counter() - began
+            assert len(page) == PAGE_CHATS
+            return 1000 * seconds
+
+        newest = [await milliseconds(None) for _ in range(PAGES)]
+        # They wrote a second after each other, so each of these pages begins elsewhere.
+        places = [chats * (1 - 0.9 * number / PAGES) for number in range(PAGES)]
+        cursors = [ChatCursor(BEGAN_AT + timedelta(seconds=place), "") for place in places]
+        return _Pages(median(newest), median([await milliseconds(after) for after in cursors]))
+
+
+# Messages, from the append to where all projections show them.
+
+
+@dataclass
+class _Office:
+    """An organisation in which customers write and all projections follow."""
+
+    parts: Core
+    org: Org
+    chats: list[str] = field(default_factory=list)
+    versions: dict[str, int] = field(default_factory=dict)
+
+    async def tell(self, said: Sequence[Said]) -> int:
+        """Append events as one command. Returns the position of the last."""
+        read = {stream: self.versions.get(stream, 0) for stream, _ in said}
+        events = []
+        for stream, event in said:
+            version = self.versions[stream] = self.versions.get(stream, 0) + 1
+            events.append(NewEvent(stream, version, event))
+        command = secrets.token_bytes(32)
+        append = Append(org=self.org, command=command, events=events, read=list(read.items()))
+        return (await self.parts.context.log.submit(append)).last
+
+    async def open(self, users: int) -> None:
+        """Two services on one number, customers, and users who have looked at them."""
+        story = [*synthetic_log.greetings(IN_FLIGHT), *_users(users)]
+        self.chats = [
+            event.chat_id for _, event in story if isinstance(event, chat_events.ChatStarted)
+        ]
+        for start in range(0, len(story), COMMAND_EVENTS):
+            position = await self.tell(story[start : start + COMMAND_EVENTS])
+        await self.shown(position)
+
+    async def messages(self) -> float:
+        """Messages a second, until the last is shown."""
+        began = time.perf_counter()
+        positions = await asyncio.gather(*(self._writes(chat_id) for chat_id in self.chats))
+        await self.shown(max(positions))
+        return MESSAGES / (time.perf_counter() - began)
+
+    async def _writes(self, chat_id: str) -> int:
+        for _ in range(MESSAGES // IN_FLIGHT):
+            position = await self.tell([_message(chat_id)])
+        return position
+
+    async def shown(self, position: int) -> None:
+        """Until every projection has it."""
+        while not await self.parts.reading.reached(self.org.number, position, *PROJECTIONS):
+            pass
+
+
+def _users(count: int) -> Iterator[Said]:
+    for number in range(count):
+        user_id, service = f"user{number}", SERVICES[number % len(SERVICES)]
+        added = organisation.UserAdded(
+            added_user_id=user_id, role="agent", services={service: "reply"}, profile=SEALED
+        )
+        yield organisation.STREAM, added
+        visited = reader.ServiceVisited(user_id=user_id, service=service)
+        yield reader.stream_of(user_id, service), visited
+
+
+def _message(chat_id: str) -> Said:
+    message = chat_events.MessageReceived(
+        message_id=secrets.token_hex(13),
+        kind="text",
+        at=datetime.now(UTC),
+        content=SEALED,
+        key=secrets.token_bytes(32),
+    )
+    return chat.stream_of(chat_id), message
+
+
+@asynccontextmanager
+async def _running(address: str) -> AsyncIterator[Core]:
+    """The API's process with the projector in it, as `trunkline serve` has them."""
+    settings = Settings(home=Path("."), database_url=address, master_key=bytes(32))
+    async with core(settings, Database(address, address, None, False)) as parts:
+        runner = ProjectionRunner(parts.projectors, PROJECTIONS, parts.bell.listener)
+        running = asyncio.create_task(runner.run())
+        yield parts
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def _messages(address: str) -> list[Row]:
+    async with _running(address) as parts:
+        offices = []
+        for users in USERS:
+            name = secrets.token_hex(8)
+            office = _Office(parts, await parts.directory.create_organisation(name))
+            await office.open(users)
+            offices.append(office)
+        rates: list[list[float]] = [[], []]
+        for number in range(ROUNDS):
+            for place in (0, 1) if number % 2 else (1, 0):
+                rates[place].append(await offices[place].messages())
+        for users, some in zip(USERS, rates, strict=True):
+            console.print(f"  messages with {users:,} users: {median(some):,.0f}/s until shown")
+        few, many = rates
+        return [
+            compare(f"messages until shown, {USERS[1]:,} users ÷ {USERS[0]}", many, few, 1 / 1.1),
+            await _seen(offices[0], address),
+        ]
+
+
+async def _seen(office: _Office, address: str) -> Row:
+    """How long a message takes from its append's beginning until the inbox shows it."""
+    appends, shown = [], []
+    async with await psycopg.AsyncConnection.connect(address, autocommit=True) as connection:
+        await connection.execute("SET ROLE trunkline_project")
+        for number in range(WATCHED):
+            began = time.perf_counter()
+            position = await office.tell([_message(office.chats[number % IN_FLIGHT])])
+            appends.append(1000 * (time.perf_counter() - began))
+            while await _inbox(connection, office.org) < position:  # noqa: ASYNC110 - As a reader does.
+                await asyncio.sleep(LOOK_SECONDS)
+            shown.append(1000 * (time.perf_counter() - began))
+    p99 = quantiles(shown, n=100)[98]
+    console.print(
+        f"  a message in the inbox: p50 {median(shown):.2f} ms, p99 {p99:.2f} ms after its append"
+        f" began; the append itself p50 {median(appends):.2f} ms"
+    )
+    return _growth("append to visible in the inbox, p99 ÷ an append's p50", p99, median(appends), 5)
+
+
+async def _inbox(connection: psycopg.AsyncConnection, org: Org) -> int:
+    cursor = await connection.execute(
+        "SELECT position FROM trunkline.checkpoints WHERE projection = %s AND org = %s",
+        [Inbox.name, org.number],
+    )
+    row = await cursor.fetchone()
+    return row[0] if row else 0
+
+
+def _growth(what: str, ours: float, other: float, ceiling: float | None) -> Row:
+    ratio = ours / other
+    return Row(what, ratio, (ratio, ratio), None, 1000 / ours, 1000 / other, ceiling=ceiling)
+
+
+if __name__ == "__main__":
+    with server() as running:
+        show(measure(running))
