@@ -156,6 +156,7 @@ class ReceiptReceived(Event, frozen=True, kw_only=True):
     participant: bytes | None = None  # In a group: keyed hash of the member's address.
     error_code: int | None = None
     detail: Sealed | None = None
+    reason: str | None = None  # Our word for the error, as in `MessageFailed`.
 
 
 @stored_as("chat.assigned")

@@ -225,6 +225,7 @@ class Reception:
             participant=self._address(participant[0]) if participant else None,
             error_code=receipt.error_code,
             detail=detail,
+            reason=receipt.reason,
         )
         unit.record(stream, sending.record_receipt(chat, received))
         settle(unit, chat_id, at=self._received_at)

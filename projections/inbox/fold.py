@@ -212,6 +212,7 @@ class Changes:
                 event.at,
                 event.participant,
                 storable_code(event.error_code),
+                event.reason,
                 pack(event.detail) if event.detail else None,
                 event.detail.key if event.detail else None,
             )
@@ -220,7 +221,7 @@ class Changes:
             # Our own mark came back, so the message has this key: nobody need have told us before.
             settled = self._settle(chat_id, event.message_id, rank=rank, key=event.key)
             if rank == FAILED:
-                _note_failure(settled, recorded, None, event.error_code)
+                _note_failure(settled, recorded, event.reason, event.error_code)
 
     def _settle(
         self, chat_id: str, message_id: str, *, rank: int, key: bytes | None = None

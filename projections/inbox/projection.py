@@ -31,7 +31,7 @@ class Inbox:
     """The projection."""
 
     name = "inbox"
-    version = 1
+    version = 2
     tables = SQL["tables"] + SQL["indexes"]
     filling = InboxFilling(
         tables=SQL["tables"],

@@ -105,6 +105,7 @@ CREATE TABLE IF NOT EXISTS inbox_receipts (
     at          timestamptz NOT NULL,
     participant bytea,
     error_code  int,
+    reason      text,                  -- Our word for the error.
     detail      bytea,
     detail_key  text        COLLATE "C"
 );
@@ -316,12 +317,12 @@ UPDATE inbox_messages m
 
 -- write_receipts --
 INSERT INTO inbox_receipts (org, chat_id, key, position, status, rank, at, participant,
-                            error_code, detail, detail_key)
+                            error_code, reason, detail, detail_key)
 SELECT %(org)s, *
   FROM unnest(%(chat_ids)s::text[], %(keys)s::bytea[], %(positions)s::bigint[],
               %(statuses)s::text[], %(ranks)s::smallint[], %(times)s::timestamptz[],
-              %(participants)s::bytea[], %(error_codes)s::int[], %(details)s::bytea[],
-              %(detail_keys)s::text[])
+              %(participants)s::bytea[], %(error_codes)s::int[], %(reasons)s::text[],
+              %(details)s::bytea[], %(detail_keys)s::text[])
 ON CONFLICT (org, chat_id, key, position) DO NOTHING
 
 -- write_edits --
@@ -432,7 +433,8 @@ SELECT chat_id, key
 -- A separate channel sees an echo, and that it was read, from its creation on.
 WITH known AS MATERIALIZED (
     SELECT m.ctid AS place, m.chat_id, m.channel_id, m.position,
-           greatest(m.rank, r.rank) AS rank, r.failed_position, r.failure_code, r.last_read_at,
+           greatest(m.rank, r.rank) AS rank, r.failed_position, r.failure_reason, r.failure_code,
+           r.last_read_at,
            e.at AS edited_at, e.content AS edit, e.content_key AS edit_key, u.at AS unsent_at,
            r.rank > m.rank OR r.failed_position < m.failed_position
                OR e.at IS DISTINCT FROM m.edited_at OR e.content IS DISTINCT FROM m.edit
@@ -450,6 +452,8 @@ WITH known AS MATERIALIZED (
                   min(r.position) FILTER (WHERE r.rank = 6) AS failed_position,
                   (array_agg(r.error_code ORDER BY r.position) FILTER (WHERE r.rank = 6))[1]
                       AS failure_code,
+                  (array_agg(r.reason ORDER BY r.position) FILTER (WHERE r.rank = 6))[1]
+                      AS failure_reason,
                   max(r.at) FILTER (WHERE r.rank IN (4, 5)) AS last_read_at
              FROM inbox_receipts r
             WHERE r.org = %(org)s AND r.chat_id = t.chat_id AND r.key = t.key
@@ -461,7 +465,8 @@ WITH known AS MATERIALIZED (
     UPDATE inbox_messages m
        SET rank = k.rank,
            failed_position = least(m.failed_position, k.failed_position),
-           failure_reason = CASE WHEN k.is_first_failure THEN NULL ELSE m.failure_reason END,
+           failure_reason = CASE WHEN k.is_first_failure THEN k.failure_reason
+                                 ELSE m.failure_reason END,
            failure_code = CASE WHEN k.is_first_failure THEN k.failure_code ELSE m.failure_code END,
            edited_at = k.edited_at, edit = k.edit, edit_key = k.edit_key,
            unsent_at = k.unsent_at,

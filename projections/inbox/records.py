@@ -72,6 +72,7 @@ class Receipt(msgspec.Struct, gc=False):
     at: datetime
     participant: bytes | None
     error_code: int | None
+    reason: str | None
     detail: bytes | None
     detail_key: str | None
 

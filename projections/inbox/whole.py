@@ -82,7 +82,8 @@ def _take_receipts(message: Message, receipts: list[Receipt]) -> None:
             known = message.failed_position
             if known is None or failure.position < known:
                 message.failed_position = failure.position
-                message.failure_reason, message.failure_code = None, failure.error_code
+                message.failure_reason = failure.reason
+                message.failure_code = failure.error_code
             return
 
 

@@ -164,7 +164,7 @@ async def test_a_receipt_that_comes_before_the_answer_counts_once_the_answer_is_
         await eventually(lambda: fates(inbox), [("delivered", None)])
 
 
-async def test_a_refusal_ends_a_message_as_failed_with_the_platforms_code(
+async def test_a_refusal_ends_a_message_as_failed_with_the_platforms_word(
     trunkline: Trunkline,
 ) -> None:
     """Spec N3, C15: at once, or by a status later."""
@@ -183,7 +183,7 @@ async def test_a_refusal_ends_a_message_as_failed_with_the_platforms_code(
             failures,
             [
                 ("failed", {"reason": "undeliverable", "code": 131026}),
-                ("failed", {"reason": None, "code": 131047}),
+                ("failed", {"reason": "window_closed", "code": 131047}),
             ],
         )
 

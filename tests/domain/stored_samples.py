@@ -523,6 +523,14 @@ LATER_SAMPLES: dict[str, Event] = {
     "chat.message_received.1.referred": MessageReceived(
         message_id=MESSAGE, kind="text", at=AT, content=OF_CONTACT, key=MESSAGE_KEY, referred=True
     ),
+    "chat.receipt_received.1.reason": ReceiptReceived(
+        key=REPLY_KEY,
+        status="failed",
+        at=LATER,
+        message_id=REPLY,
+        error_code=131047,
+        reason="window_closed",
+    ),
     "chat.reply_requested.1.in_entry_point": ReplyRequested(
         message_id=REPLY,
         channel_id=CHANNEL,

@@ -135,7 +135,9 @@ class Story:
         name = f"{chat_id}{letter}{number}"
         is_ours = letter == "r" and name in self.written
         facts = {"message_id": name} if marked and is_ours else {}
-        self.history.receipt(name, status, minute, chat_id, error_code=131026, **facts)
+        self.history.receipt(
+            name, status, minute, chat_id, error_code=131026, reason=f"no {minute}", **facts
+        )
 
     def edit(self, chat_id: str, letter: str, number: int, minute: int) -> None:
         text = f"edit {len(self.history.log)}"

@@ -132,11 +132,14 @@ async def test_failed_ends_it_and_later_receipts_are_kept_c15(timelines: Timelin
     history = shared_by("crm")
     history.reply("r", "crm")
     history.sent("r")
-    history.receipt("r", "failed", 1, error_code=131026, detail=sealed("why"))
+    history.receipt(
+        "r", "failed", 1, error_code=131026, reason="undeliverable", detail=sealed("why")
+    )
     history.receipt("r", "read", 2)
     await timelines.project(history)
     (row,) = await timelines.of()
-    assert (row.status, row.failure_reason, row.failure_code) == ("failed", None, 131026)
+    found = (row.status, row.failure_reason, row.failure_code)
+    assert found == ("failed", "undeliverable", 131026)
     told = await receipts(timelines.connection, org=timelines.org, chat_id="a", message_id="r")
     assert [(each.status, each.at, text(each.detail)) for each in told] == [
         ("failed", at(1), "why"),
