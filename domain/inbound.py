@@ -99,6 +99,14 @@ class MessageChanged(Occurrence, frozen=True, kw_only=True, tag="message_change"
     echo: bool = False
 
 
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """What a platform's word means for an account: whether messages can be sent, and why not."""
+
+    state: Literal["ok", "restricted", "stopped"]
+    reason: str = ""
+    until: datetime | None = None  # Where it says when a restriction ends.
+
+
 class ReceiptOccurred(Occurrence, frozen=True, kw_only=True, tag="receipt"):
     """What became of a message we sent (`status.*`)."""
 
@@ -110,6 +118,7 @@ class ReceiptOccurred(Occurrence, frozen=True, kw_only=True, tag="receipt"):
     error_code: int | None = None
     reason: str | None = None  # Our word for the error, as for a refusal (domain/outbound.py).
     detail: Any = None  # Pricing, conversation, errors: as received.
+    condition: Condition | None = None  # Where the error is the account's and not the message's.
 
 
 class AddressesChanged(Occurrence, frozen=True, kw_only=True, tag="addresses"):
@@ -156,14 +165,6 @@ class ActivityOccurred(Occurrence, frozen=True, kw_only=True, tag="activity"):
     person: Person
     raw: Any
     group: Address | None = None
-
-
-class Condition(msgspec.Struct, frozen=True, kw_only=True):
-    """What a platform's notice means for an account: whether messages can be sent, and why not."""
-
-    state: Literal["ok", "restricted", "stopped"]
-    reason: str = ""
-    until: datetime | None = None  # Where it says when a restriction ends.
 
 
 class AccountNoticed(Occurrence, frozen=True, kw_only=True, tag="account"):

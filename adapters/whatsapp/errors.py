@@ -2,6 +2,7 @@
 
 from adapters.meanings import Meaning
 from adapters.meta_errors import meanings
+from domain.inbound import Condition
 
 MEANINGS = meanings(
     (
@@ -40,5 +41,17 @@ MEANINGS = meanings(
 
 def reason_of(code: int | None) -> str | None:
     """Our word for what a code says of a message; None for a code that we do not know."""
-    meaning = MEANINGS.get((code, None)) if code is not None else None
+    meaning = _meaning_of(code)
     return meaning.reason if meaning is not None else None
+
+
+def condition_of(code: int | None) -> Condition | None:
+    """What a code says of the account, where no other message would fare better."""
+    meaning = _meaning_of(code)
+    if meaning is None or meaning.verdict != "stop":
+        return None
+    return Condition(state="stopped", reason=meaning.reason)
+
+
+def _meaning_of(code: int | None) -> Meaning | None:
+    return MEANINGS.get((code, None)) if code is not None else None

@@ -6,7 +6,7 @@ from typing import Any
 from adapters.meta_errors import error_code
 from adapters.readers import identifier, text
 from adapters.whatsapp.content import describe, quoted
-from adapters.whatsapp.errors import reason_of
+from adapters.whatsapp.errors import condition_of, reason_of
 from adapters.whatsapp.readers import NOBODY, first_error, phone_number
 from adapters.whatsapp.source import Source
 from domain.inbound import (
@@ -78,6 +78,7 @@ def read_status(source: Source, item: Item) -> AnyOccurrence:
         error_code=code,
         reason=reason_of(code),
         detail=_detail(item),
+        condition=condition_of(code),
     )
 
 

@@ -60,6 +60,9 @@ from domain.windows import believed_time
 # Raw deliveries without a known sender can be read for so long (E4).
 UNATTRIBUTED_KEPT = timedelta(days=30)
 
+# One that comes later may speak of trouble with the account that is mended by now.
+RECEIPT_IS_NEWS = timedelta(minutes=10)
+
 # A telephone number is somebody else's one day; an id that a platform made never is.
 HANDED_ON = frozenset({"phone"})
 
@@ -232,6 +235,8 @@ class Reception:
         if not receipt.group:
             failed = chats.find_outbound(chat, key=received.key, mark=received.message_id)
             heed_refusal(unit, chat_id, failed, reason=receipt.reason, at=self._at)
+        if self._received_at - self._at < RECEIPT_IS_NEWS:
+            note_condition(unit, self._platform, self._account, receipt, now=self._received_at)
 
     def _watermark(self, unit: Unit, reached: WatermarkOccurred) -> None:
         chat_id, _ = self._meet(unit, reached.person, None)

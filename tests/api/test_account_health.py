@@ -9,10 +9,10 @@ from adapters import pacing
 from adapters.whatsapp.fake_behaviour import fails, limits
 from tests.adapters.recorded import ACCOUNTS, signed
 from tests.api.conftest import Client, Trunkline
-from tests.api.deliveries import eventually
+from tests.api.deliveries import eventually, now, status_delivery
 from tests.api.platforms import connect, post
 from tests.api.test_inbox import Inbox
-from tests.api.test_sending import fates, ready, sent_texts
+from tests.api.test_sending import PHONE, accepted, fates, ready, report, sent_texts, statuses
 from tests.api.test_sharing import shared
 
 
@@ -182,6 +182,51 @@ async def test_what_a_stopped_account_has_queued_leaves_when_the_platform_lets_i
     ban = {"waba_ban_state": "REINSTATE"}
     await trunkline.deliver(account_update(business, event="DISABLED_UPDATE", ban_info=ban))
     await eventually(lambda: sent_texts(inbox), ["waits"])
+
+
+async def test_an_unpaid_bill_that_a_status_tells_of_stops_the_account(
+    trunkline: Trunkline,
+) -> None:
+    """WhatsApp takes such a message, and says afterwards that it will not deliver it."""
+    inbox = await ready(trunkline)
+    with statuses(trunkline):
+        await inbox.org.reply("crm", inbox.chats["A"], "unpaid")
+        await eventually(lambda: fates(inbox), [("sent", None)])
+    (sent,) = await accepted(inbox)
+    unpaid = {"wamid": sent.platform_id, "errors": [{"code": 131042, "title": "Payment issue"}]}
+    for _ in range(2):  # As deliveries are repeated.
+        await report(inbox, "failed", **unpaid)
+    assert await health(inbox.org, inbox.channel_id) == ("stopped", "payment")
+    assert await told(inbox.org) == [("account.stopped", None, "payment")]
+    await inbox.org.reply("crm", inbox.chats["A"], "waits")
+    assert await fates(inbox) == [("failed", "payment"), ("queued", None)]
+
+
+@pytest.mark.parametrize(("code", "minutes_ago"), [(131042, 30), (131026, 0)])
+async def test_neither_late_news_nor_one_customers_trouble_stops_an_account(
+    trunkline: Trunkline, code: int, minutes_ago: int
+) -> None:
+    """The bill may have been paid while we could not be told of it."""
+    inbox = await ready(trunkline)
+    with statuses(trunkline):
+        await inbox.org.reply("crm", inbox.chats["A"], "refused")
+        await eventually(lambda: fates(inbox), [("sent", None)])
+    (sent,) = await accepted(inbox)
+    failed = status_delivery(
+        "failed",
+        wamid=sent.platform_id,
+        phone=PHONE,
+        timestamp=now() - minutes_ago * 60,
+        account_id=inbox.account,
+        errors=[{"code": code}],
+    )
+    await trunkline.deliver(failed)
+    await eventually(lambda: statuses_of(inbox), ["failed"])
+    assert await health(inbox.org, inbox.channel_id) == ("ok", None)
+
+
+async def statuses_of(inbox: Inbox) -> list[str]:
+    return [status for status, _ in await fates(inbox)]
 
 
 async def test_a_line_bot_is_suspended_and_resumed(trunkline: Trunkline) -> None:
