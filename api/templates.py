@@ -67,7 +67,8 @@ async def put_template(
 ) -> Response[TemplateView]:
     """Set a template of an account, with its approval state. Spec C8.
 
-    WhatsApp has all categories, Messenger `utility` alone, the others no templates.
+    WhatsApp has all categories, Messenger `utility` alone, WeChat all but `marketing`; there the
+    name is WeChat's id of the template. LINE and Telegram have none.
     """
     actor = await actor_of(request, principal, scope="manage", status=200)
     _require_printable(name, field="name", length_max=NAME_LENGTH_MAX)

@@ -116,6 +116,7 @@ LIMITS: Mapping[str, Limits] = {
             "audio": FileLimit(2 * MB, ("audio/amr", "audio/mpeg")),
             "video": FileLimit(10 * MB, ("video/mp4",)),
         },
+        templates=("utility", "authentication", "service"),
     ),
 }
 

@@ -41,7 +41,7 @@ class Requested(Protocol):
 
     @property
     def template(self) -> str | None:
-        """Templates are not counted."""
+        """Templates count after the window only: in it they take nobody's place."""
 
 
 def with_message(
@@ -51,10 +51,12 @@ def with_message(
 
     Those after a window are forgotten with their month, but none that may still wait to be sent.
     """
-    if platform not in _COUNTED_PLATFORMS or message.template is not None:
+    if platform not in _COUNTED_PLATFORMS:
         return counted
     at = message.at
     in_window = is_open(window_rule(platform), heard_at, now=at)
+    if in_window and message.template is not None:
+        return counted
     known = (*counted, Counted(message.message_id, at, in_window))
     answers = [each for each in known if each.in_window][-IN_WINDOW_MAX:]
     late = (each for each in known if not each.in_window and _is_kept(each, at))

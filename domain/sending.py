@@ -85,8 +85,10 @@ def request_reply(
     if opted_out:
         raise OptedOut
     tag = None
-    if command.template is None:
+    # A template needs no window; where a month's messages are counted it is one of them.
+    if command.template is None or rule.monthly_max is not None:
         _require_open_window(chat, rule, approved_templates=approved_templates, now=now)
+    if command.template is None:
         tag = windows.tag_for(rule, chat.last_customer_message_at, now=now)
     return [
         ReplyRequested(

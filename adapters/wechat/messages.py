@@ -13,8 +13,10 @@ from domain.inbound import Address, AnyOccurrence, Content, Person, ReceiptOccur
 # The name of a kind and the content that goes with it; None: not understood.
 Reading = tuple[str, Content] | None
 
-# What became of a template, as its own event says; all that is not a success has failed.
+# What became of a template, as its own event says; all that is not a success has failed. With what
+# stands behind `failed:`, where a blank may be or not.
 SUCCESS = "success"
+FAILURES: Mapping[str, str] = {"user block": "blocked", "system failed": "platform_failed"}
 
 
 def read_message(account_id: str, fields: Fields) -> AnyOccurrence:
@@ -98,8 +100,13 @@ def _template_finished(happening: Happening, fields: Fields) -> AnyOccurrence:
         platform_id=platform_id,
         status=status,
         person=happening.person,
+        reason=None if said == SUCCESS else _reason(said),
         detail=fields,
     )
+
+
+def _reason(said: str) -> str:
+    return FAILURES.get(said.removeprefix("failed").lstrip(": "), "unknown")
 
 
 EVENTS: Mapping[str, Callable[[Happening, Fields], AnyOccurrence]] = {

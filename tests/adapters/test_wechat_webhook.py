@@ -434,14 +434,15 @@ def test_two_events_of_the_same_second_are_two() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said_of_it", "status"),
+    ("said_of_it", "status", "reason"),
     [
-        ("success", "delivered"),
-        ("failed:user block", "failed"),
-        ("failed: system failed", "failed"),
+        ("success", "delivered", None),
+        ("failed:user block", "failed", "blocked"),
+        ("failed: system failed", "failed", "platform_failed"),
+        ("failed: by the weather", "failed", "unknown"),
     ],
 )
-def test_what_became_of_a_template(said_of_it: str, status: str) -> None:
+def test_what_became_of_a_template(said_of_it: str, status: str, reason: str | None) -> None:
     members = event("TEMPLATESENDJOBFINISH", MsgID=3390112845, Status=said_of_it)
     assert only(members) == ReceiptOccurred(
         kind=f"status.{status}",
@@ -452,6 +453,7 @@ def test_what_became_of_a_template(said_of_it: str, status: str) -> None:
         platform_id="3390112845",
         status=status,
         person=PERSON,
+        reason=reason,
         detail=members,
     )
     nameless = event("TEMPLATESENDJOBFINISH", MsgID=0, Status=said_of_it)

@@ -121,6 +121,26 @@ async def test_a_conversation_that_two_services_see_and_one_answers(
         assert ("今天已经发货。" in str(answer)) == (service == "crm")
 
 
+async def test_a_template_is_sent_by_its_id_and_told_of_when_it_arrived(world: World) -> None:
+    """Spec C8, C15: the one message of which WeChat says what became of it."""
+    acme = await world.business()
+    chat_id = await world.hear(acme, KIM, "hello")
+    path = f"/v1/accounts/{acme.account_id}/templates/OPENTM207/zh_CN"
+    shipped = {"body": "订单{{thing1}}已发货。", "parameters": ["thing1"], "state": "approved"}
+    marketing = await acme.org.call("PUT", path, json=shipped | {"category": "marketing"})
+    assert marketing.status_code == 400
+    await acme.org.put(path, shipped | {"category": "utility"})
+    template = {"kind": "template", "name": "OPENTM207", "language": "zh"}
+    body = {**template, "parameters": {"thing1": "A-7"}}
+    await acme.org.post(f"/v1/services/crm/chats/{chat_id}/messages", body, expect=202)
+    await eventually(lambda: acme.fates(chat_id), [("delivered", None)])
+    (sent,) = await acme.sent()
+    data = {"thing1": {"value": "A-7"}}
+    assert sent.body == {"touser": KIM, "template_id": "OPENTM207", "data": data}
+    (_, shown) = await acme.org.messages("crm", chat_id)
+    assert shown["content"]["text"] == "订单A-7已发货。"
+
+
 async def test_the_address_can_be_registered_in_the_console(world: World) -> None:
     """Spec P1."""
     account = next(world.accounts)

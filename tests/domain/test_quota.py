@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given as any_of
 from hypothesis import settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from domain.channel import Channel, ChannelCreated, ConnectionCreated
 from domain.chat import Chat
@@ -126,6 +127,33 @@ def test_n1_nobody_starts_a_wechat_chat() -> None:
     wechat().when(request_reply, **wish(NOON)).then_refused(
         WindowClosed, closed_at=None, templates=[]
     )
+
+
+def test_n1_a_template_after_the_window_is_one_of_the_months_messages() -> None:
+    late = replies(3, at=CLOSED)
+    asked, template = wish(CLOSED + HOUR), "shipped/zh_CN"
+    asked["command"] = replace(asked["command"], kind="template", template=template)
+    fourth = reply(at=CLOSED + HOUR, kind="template", template=template)
+    four = wechat(wrote(), *late).when(request_reply, **asked).then(fourth)
+    for fifth in (asked, wish(CLOSED + HOUR)):
+        four.when(request_reply, **fifth).then_refused(QuotaExceeded, resets_at=APRIL)
+    # Today's rule counts free messages in the window alone.
+    of_today = {**asked, "rule": FIVE}
+    in_window = {**of_today, "now": NOON + HOUR}
+    sent = reply(at=NOON + HOUR, kind="template", template=template)
+    wechat(wrote(), *late, fourth).when(request_reply, **of_today).then(fourth)
+    wechat(wrote(), *replies(5, at=NOON)).when(request_reply, **in_window).then(sent)
+
+
+def test_n1_a_template_in_the_window_takes_nobodys_place() -> None:
+    templates = [
+        reply(f"t{number}", at=NOON, kind="template", template="shipped/zh_CN")
+        for number in range(5)
+    ]
+    wechat(wrote(), *templates).when(request_reply, **wish(NOON + HOUR, FIVE)).then(
+        reply(at=NOON + HOUR)
+    )
+    wechat(wrote(), *templates).when(request_reply, **wish(CLOSED)).then(reply(at=CLOSED))
 
 
 def test_n1_a_month_is_one_of_utc() -> None:
