@@ -38,6 +38,8 @@ from domain.windows import TEMPLATE_LIFETIME, WindowRule
 BACK_OFF_FIRST = timedelta(seconds=1)
 BACK_OFF_MAX = timedelta(seconds=60)
 
+# Towards a customer who was sent too much: 1, 4, 16, 64, 256 seconds, as WhatsApp asks for.
+PAIR_BACK_OFF_STEPS = 4
 
 # How long a platform knows a message again by the key that we give it: asked twice, it delivers
 # once (N3). LINE keeps its keys for 24 hours of its own clock; the last one is left to slow
@@ -326,7 +328,8 @@ def record_answer(
             return [_unanswered(chat, message_id, message, reason=answer.reason, retry_at=retry_at)]
         case Deferred() | AccountStopped():
             named = answer.retry_after_seconds if isinstance(answer, Deferred) else None
-            wait = timedelta(seconds=named) if named is not None else back_off(message.attempt)
+            own = pair_back_off if answer.reason == "pair_limited" else back_off
+            wait = timedelta(seconds=named) if named is not None else own(message.attempt)
             deferred = SendDeferred(
                 message_id=message_id,
                 reason=answer.reason,
@@ -340,6 +343,12 @@ def back_off(attempt: int) -> timedelta:
     """How long to wait after an attempt, counted from 1, where the platform names no time."""
     doubled = 1 << min(max(attempt - 1, 0), 6)
     return min(BACK_OFF_FIRST * doubled, BACK_OFF_MAX)
+
+
+def pair_back_off(attempt: int) -> timedelta:
+    """The same where one customer's limit was reached, which is no use to ask about so often."""
+    quadrupled = 1 << 2 * min(max(attempt - 1, 0), PAIR_BACK_OFF_STEPS)
+    return BACK_OFF_FIRST * quadrupled
 
 
 # What the platform reports later.

@@ -13,8 +13,7 @@ MEANINGS = meanings(
         (Meaning("stop", "payment"), (131042,)),
         (Meaning("defer", "rate_limited"), (4, 80007, 130429, 133016)),
         (Meaning("defer", "spam_limited"), (131048,)),
-        # One message in six seconds to the same customer, after a burst of 45.
-        (Meaning("defer", "pair_limited", 6.0), (131056,)),
+        (Meaning("defer", "pair_limited"), (131056,)),
         (Meaning("defer", "unavailable"), (131057,)),
         (Meaning("transient", "unavailable"), (1, 2, 131000, 131016, 133004)),
         (Meaning("reject", "invalid"), (100, 131008, 131009, 131021, 131051)),

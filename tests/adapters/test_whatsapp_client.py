@@ -259,7 +259,7 @@ CODES: list[tuple[int, int, SendAnswer | str]] = [
     (80007, 429, Deferred(reason="rate_limited")),
     (130429, 400, Deferred(reason="rate_limited")),
     (131048, 400, Deferred(reason="spam_limited")),
-    (131056, 400, Deferred(reason="pair_limited", retry_after_seconds=6.0)),
+    (131056, 400, Deferred(reason="pair_limited")),
     (133016, 400, Deferred(reason="rate_limited")),
     (1, 400, Deferred(reason="unavailable")),
     (1, 500, Unsettled(reason="platform_failed")),
