@@ -10,7 +10,8 @@ MEANINGS = meanings(
         (Meaning("stop", "blocked"), (368, (10, 1893063))),
         (Meaning("defer", "rate_limited"), (4, 32, 613, 80006)),
         # 2 is said of customers who have blocked the page, too: such a message waits in vain.
-        (Meaning("transient", "unavailable"), (1, 2, 1200)),
+        (Meaning("defer", "unavailable"), (2, 1200)),
+        (Meaning("transient", "unavailable"), (1,)),
         (Meaning("reject", "invalid"), (100,)),
         # Any wrong parameter is 100; with this subcode it is the page that this token does not see.
         (Meaning("stop", "account_unknown"), ((100, 33),)),

@@ -14,8 +14,9 @@ MEANINGS = meanings(
         (Meaning("defer", "rate_limited"), (4, 80007, 130429, 133016)),
         (Meaning("defer", "spam_limited"), (131048,)),
         (Meaning("defer", "pair_limited"), (131056,)),
-        (Meaning("defer", "unavailable"), (131057,)),
-        (Meaning("transient", "unavailable"), (1, 2, 131000, 131016, 133004)),
+        # Meta's own word that it does not work at the moment, mostly with a 500.
+        (Meaning("defer", "unavailable"), (2, 131016, 131057, 133004)),
+        (Meaning("transient", "unavailable"), (1, 131000)),
         (Meaning("reject", "invalid"), (100, 131008, 131009, 131021, 131051)),
         # "The business phone number has been deleted": no other message would fare better. Code
         # 100 is any wrong parameter; with this subcode the account itself is what does not exist,
