@@ -38,6 +38,7 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
     group: Address | None = None
     group_name: str | None = None
     standby: bool = False  # Another program of the business has the conversation.
+    by_business: bool = False  # It did this, and not the customer.
 
     @property
     def is_about_somebody(self) -> bool:

@@ -52,7 +52,7 @@ def _edit(happening: Happening, edit: Part) -> AnyOccurrence:
     if target is None or count is None or body is None:
         return happening.not_understood()
     happening = happening.named("edit", f"{target}#{count}")
-    return happening.change("edited", Content(text=body), target=target)
+    return happening.change("edited", Content(text=body), target=target, echo=happening.by_business)
 
 
 def _reaction(happening: Happening, reaction: Part) -> AnyOccurrence:
@@ -61,7 +61,7 @@ def _reaction(happening: Happening, reaction: Part) -> AnyOccurrence:
         return happening.not_understood()
     shown = text(reaction.get("emoji")) or text(reaction.get("reaction"))
     content = Content(text=shown) if action == "react" else None
-    return happening.change("reaction", content, target=target)
+    return happening.change("reaction", content, target=target, echo=happening.by_business)
 
 
 def _postback(happening: Happening, postback: Part) -> AnyOccurrence:

@@ -41,29 +41,41 @@ def _read_entry(entry: Any) -> Iterable[AnyOccurrence]:
     return found
 
 
-def _read_event(page_id: str, entry: dict[str, Any], name: str, event: Any) -> AnyOccurrence:
-    is_event = isinstance(event, dict)
-    written = event.get("timestamp") if is_event else None
+def _read_event(page_id: str, entry: dict[str, Any], name: str, given: Any) -> AnyOccurrence:
+    event = _unwrapped(given, name)
     happening = Happening(
         account_id=page_id,
-        at=moment_of_milliseconds(written) or moment_of_milliseconds(entry.get("time")),
-        raw=event,
-        person=_customer(page_id, event) if is_event else Person(addresses=()),
+        at=moment_of_milliseconds(event.get("timestamp"))
+        or moment_of_milliseconds(entry.get("time")),
+        raw=given,
+        person=_customer(page_id, event),
+        by_business=_sender(event) == page_id,
         standby=name == "standby",
     )
-    if not is_event or name not in LISTS:
-        return happening.not_understood()
     return read_event(happening, event)
+
+
+def _unwrapped(given: Any, name: str) -> dict[str, Any]:
+    """The event itself: one of Meta's pages shows it as the `value` of a `field`."""
+    if not isinstance(given, dict):
+        return {}
+    if "field" in given:
+        return part(given, "value")
+    return given if name in LISTS else {}
 
 
 def _customer(page_id: str, event: dict[str, Any]) -> Person:
     """The one of both sides that is not the page: of an echo the recipient."""
-    sender = identifier(part(event, "sender").get("id"))
+    sender = _sender(event)
     is_echo = part(event, "message").get("is_echo") is True or sender == page_id
     user_id = identifier(part(event, "recipient").get("id")) if is_echo else sender
     if user_id is None or user_id == page_id:
         return Person(addresses=())
     return Person(addresses=(Address(f"messenger:{page_id}", user_id),))
+
+
+def _sender(event: dict[str, Any]) -> str | None:
+    return identifier(part(event, "sender").get("id"))
 
 
 def _nobodys(raw: Any) -> NotUnderstood:

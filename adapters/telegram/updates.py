@@ -241,6 +241,7 @@ READERS: Mapping[str, Callable[[Happening, Part], list[AnyOccurrence]]] = {
     "chat_join_request": partial(_activity, "from"),
     "chat_member": partial(_activity, "from"),
     "chosen_inline_result": partial(_activity, "from"),
+    "guest_message": partial(_activity, "from"),  # From a chat that the bot is not in.
     "inline_query": partial(_activity, "from"),
     "message_reaction_count": partial(_activity, "from"),
     "poll_answer": partial(_activity, "user"),
@@ -248,6 +249,8 @@ READERS: Mapping[str, Callable[[Happening, Part], list[AnyOccurrence]]] = {
     "purchased_paid_media": partial(_activity, "from"),
     "removed_chat_boost": partial(_activity, "from"),
     "shipping_query": partial(_activity, "from"),
+    "stopped_message_generation": partial(_activity, "from"),
+    "subscription": partial(_activity, "user"),
     "business_connection": partial(_account_news, "account.business_connection"),
     "managed_bot": partial(_account_news, "account.managed_bot"),
     "poll": partial(_account_news, "account.poll"),

@@ -168,6 +168,33 @@ def test_a_reaction_and_its_end() -> None:
     assert (reacted.content.text, named.content.text, ended.content) == ("❤", "other", None)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reaction": {"mid": "m_1", "action": "react", "emoji": "❤"}},
+        {"message_edit": {"mid": "m_1", "text": "better", "num_edit": 1}},
+    ],
+)
+def test_what_the_page_does_is_no_act_of_the_customer(change: dict[str, Any]) -> None:
+    found = only(event(sender={"id": PAGE}, recipient={"id": USER}, **change))
+    assert isinstance(found, MessageChanged)
+    assert (found.person, found.echo, found.kind.partition(".")[0]) == (PERSON, True, "echo")
+
+
+@pytest.mark.parametrize("name", ["messaging", "changes"])
+def test_a_postback_may_come_in_a_wrapper(name: str) -> None:
+    """As one page of Meta's shows it."""
+    pressed = event(timestamp="1795227000123", postback={"title": "Start", "payload": "GO"})
+    found = only({"field": "messaging_postbacks", "value": pressed}, name=name)
+    assert isinstance(found, MessageOccurred)
+    assert (found.kind, found.person, found.at) == ("message.postback", PERSON, AT)
+    assert (found.content.text, found.content.payload) == ("Start", "GO")
+    nobodys = pressed | {"sender": {"user_ref": "checkbox-7"}}
+    for value in (nobodys, "x", None):
+        kept = only({"field": "messaging_postbacks", "value": value}, name=name)
+        assert isinstance(kept, NotUnderstood)
+
+
 def test_a_deleted_message_names_itself() -> None:
     occurrence = only(event(message={"mid": "m_1", "is_deleted": True}))
     assert isinstance(occurrence, MessageChanged)
