@@ -231,6 +231,8 @@ def _content(row: MessageRow, viewer: Viewer) -> dict[str, Any]:
     content = _opened_content(row.edited or row.content, viewer)
     if content is None:
         return {}
+    if row.edited is not None and content.media is None:
+        content = _beside_its_files(content, row, viewer)
     shown = {name: getattr(content, name) for name in _SHOWN}
     present = {name: value for name, value in shown.items() if value is not None}
     if content.media is not None:
@@ -238,6 +240,12 @@ def _content(row: MessageRow, viewer: Viewer) -> dict[str, Any]:
         present["media"] = media_of(content.media, row.kind, files, viewer.keys)
     marks = {name: True for name in ("forwarded", "standby") if getattr(content, name)}
     return present | marks
+
+
+def _beside_its_files(edit: Content, row: MessageRow, viewer: Viewer) -> Content:
+    """An edit that names no file has changed the words beside the one that was there."""
+    before = _opened_content(row.content, viewer)
+    return edit if before is None else msgspec.structs.replace(edit, media=before.media)
 
 
 def _files_of(row: MessageRow, content: Content, viewer: Viewer) -> tuple[FileRow, ...]:
@@ -251,8 +259,8 @@ def _files_of(row: MessageRow, content: Content, viewer: Viewer) -> tuple[FileRo
 
 
 def _names(content: Content) -> list[str]:
-    # Telegram gives a file another id each time, and one that stays beside it.
-    names = ("unique_id", "platform_id", "url")
+    # Telegram and WhatsApp give a file another id each time; what it is stays beside it.
+    names = ("unique_id", "sha256", "platform_id", "url")
     return [next(str(each[name]) for name in names if name in each) for each in files_of(content)]
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from adapters.meta_errors import error_code
-from adapters.readers import identifier, text
+from adapters.readers import identifier, part, text
 from adapters.whatsapp.content import describe, quoted
 from adapters.whatsapp.errors import condition_of, reason_of
 from adapters.whatsapp.readers import NOBODY, first_error, phone_number
@@ -184,8 +186,15 @@ def _reaction(item: Item, platform_id: str, target: str | None, emoji: Any) -> C
 def _edit(item: Item, platform_id: str, target: str | None, message: Item) -> Change:
     if target is None:
         return None
-    _, content = describe(message, platform_id=platform_id, raw=item)
+    kind, content = describe(message, platform_id=platform_id, raw=item)
+    if kind == "unknown":
+        content = replace(content, text=_caption(message))
     return "edited", target, content
+
+
+def _caption(message: Item) -> str | None:
+    """The words beside a file, which an edit may give without the file."""
+    return text(part(message, text(message.get("type")) or "").get("caption"))
 
 
 def _read_system(source: Source, item: Item) -> AnyOccurrence:

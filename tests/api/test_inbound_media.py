@@ -1,5 +1,6 @@
 """Files that customers send: fetched at once, shown to those who may see them (C9, P1, S4, E4)."""
 
+import base64
 import hashlib
 import secrets
 from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ from api.system import running
 from domain.media_ports import WaitingMessage
 from projections.engine.builds import LiveBuilds
 from tests.api.conftest import Client, Trunkline
-from tests.api.deliveries import eventually
+from tests.api.deliveries import delivery, eventually, new_wamid, now
 from tests.api.files import JPEG, MP4, OGG, PDF, WEBP, download
 from tests.api.live import live
 from tests.api.test_accounts import connected
@@ -102,6 +103,34 @@ async def test_a_customers_file_is_fetched_and_shown_in_every_service(
     await download(other, media["media_id"], expect=404)
     nobody = await inbox.admin.user("agent", {})
     await download(nobody, media["media_id"], expect=404)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        {"caption": "Look again"},
+        {"id": "77001", "sha256": base64.b64encode(hashlib.sha256(JPEG).digest()).decode()},
+    ],
+)
+async def test_an_edit_of_the_words_beside_a_file_leaves_the_file(
+    inbox: Inbox, image: dict[str, str]
+) -> None:
+    """Spec C17: an edit may name the file anew, or not at all."""
+    wamid = inbox.customer_sends(caption="Look")
+    media = await inbox.media("stored")
+    edited = {"type": "image", "image": {"caption": "Look again", **image}}
+    item = {
+        "from": PHONE,
+        "id": new_wamid(),
+        "timestamp": str(now()),
+        "type": "edit",
+        "edit": {"original_message_id": wamid, "message": edited},
+    }
+    await inbox.trunkline.deliver(delivery(account_id=inbox.account, messages=[item]))
+    shown = await inbox.newest()
+    assert shown["content"]["text"] == "Look again"
+    assert shown["content"]["media"]["media_id"] == media["media_id"]
+    assert (await download(inbox.admin, media["media_id"])).content == JPEG
 
 
 async def test_what_is_not_what_it_is_called_is_given_out_as_what_it_is(inbox: Inbox) -> None:
