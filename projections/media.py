@@ -229,17 +229,16 @@ def _sealed(event: Event, file: Any) -> dict[str, Any]:
 async def _settle(
     connection: Connection, org: int, chat_id: str, message_id: str, **columns: Any
 ) -> None:
-    if await _add_file(connection, org, chat_id, message_id, **columns):
-        parameters = {"org": org, "chat_id": chat_id, "message_id": message_id}
-        await connection.execute(SQL["count_down"], parameters)
-        await connection.execute(SQL["forget_settled"], parameters)
+    await _add_file(connection, org, chat_id, message_id, **columns)
+    parameters = {"org": org, "chat_id": chat_id, "message_id": message_id}
+    await connection.execute(SQL["count_down"], parameters)
+    await connection.execute(SQL["forget_settled"], parameters)
 
 
 async def _add_file(
     connection: Connection, org: int, chat_id: str, message_id: str, **columns: Any
-) -> bool:
-    """Whether it was not there before."""
+) -> None:
+    """Write it down, once. How many rows that changed is not known yet in a batch's pipeline."""
     nothing = dict.fromkeys(("media_id", "file", "file_key", "file_type", "reason"))
     parameters = {"org": org, "chat_id": chat_id, "message_id": message_id, **nothing, **columns}
-    cursor = await connection.execute(SQL["add_file"], parameters)
-    return cursor.rowcount == 1
+    await connection.execute(SQL["add_file"], parameters)

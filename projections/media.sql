@@ -75,9 +75,12 @@ VALUES (%(org)s, %(chat_id)s, %(message_id)s, %(part)s, %(media_id)s, %(file)s, 
 ON CONFLICT DO NOTHING;
 
 -- count_down --
-UPDATE media_waiting
-   SET files_left = files_left - 1
- WHERE org = %(org)s AND chat_id = %(chat_id)s AND message_id = %(message_id)s;
+-- Counted anew: a file may be told of twice.
+UPDATE media_waiting w
+   SET files_left = w.files - (SELECT count(*) FROM media_files f
+                                WHERE f.org = w.org AND f.chat_id = w.chat_id
+                                  AND f.message_id = w.message_id)
+ WHERE w.org = %(org)s AND w.chat_id = %(chat_id)s AND w.message_id = %(message_id)s;
 
 -- forget_settled --
 DELETE FROM media_waiting

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from adapters import fetcher
 from adapters.exchange import new_http_client
 from adapters.fakes.behaviour import answers, drops
 from adapters.fetcher import Fetcher
@@ -131,6 +132,16 @@ async def test_an_edit_of_the_words_beside_a_file_leaves_the_file(
     assert shown["content"]["text"] == "Look again"
     assert shown["content"]["media"]["media_id"] == media["media_id"]
     assert (await download(inbox.admin, media["media_id"])).content == JPEG
+
+
+async def test_what_has_been_fetched_makes_room_for_what_is_to_be_fetched(inbox: Inbox) -> None:
+    for number in range(fetcher.FETCHING_MAX + 1):
+        inbox.customer_sends(caption=str(number))
+
+    async def stored() -> int:
+        return len(await inbox.admin.events(type="chat.media_stored"))
+
+    await eventually(stored, fetcher.FETCHING_MAX + 1)
 
 
 async def test_what_is_not_what_it_is_called_is_given_out_as_what_it_is(inbox: Inbox) -> None:
