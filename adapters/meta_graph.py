@@ -1,5 +1,6 @@
 """Sends through Meta's Graph API, and asks it whether credentials are good."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ DEFAULT_BASE_ADDRESS = "https://graph.facebook.com"
 
 # Meta retires a version two years after the next one: v26.0 appeared on 2026-07-29.
 DEFAULT_GRAPH_VERSION = "v26.0"
+_WITH_VERSION = re.compile(r".*/v\d+\.\d+")
 
 # A file takes its time; with the message after it this stays within a dispatcher's claim.
 UPLOAD_SECONDS_MAX = 30.0
@@ -58,11 +60,10 @@ class GraphApi:
         client: httpx.AsyncClient,
         *,
         base_address: str = DEFAULT_BASE_ADDRESS,
-        graph_version: str = DEFAULT_GRAPH_VERSION,
         limits: TimeLimits | None = None,
     ) -> None:
         self._client = client
-        self._root = httpx.URL(f"{base_address.rstrip('/')}/{graph_version}/")
+        self._root = httpx.URL(f"{graph_root(base_address)}/")
         self._limits = limits or TimeLimits()
 
     async def send(self, message: OutboundMessage, credentials: Credentials) -> SendAnswer:
@@ -199,6 +200,12 @@ class GraphApi:
         error = read_error(document_of(reply), secret=secret)
         facts = {"code": error.code, "fbtrace_id": error.trace_id} if error else {}
         log_refusal(answer, reply, account_id=account_id, **facts)
+
+
+def graph_root(base_address: str) -> str:
+    """Where Graph is asked: in the version that the address ends with, else in ours."""
+    root = base_address.rstrip("/")
+    return root if _WITH_VERSION.fullmatch(root) else f"{root}/{DEFAULT_GRAPH_VERSION}"
 
 
 def _headers(access_token: str) -> dict[str, str]:

@@ -177,12 +177,12 @@ class Settings:
     )
     whatsapp_api_base: str = _variable(
         "TRUNKLINE_WHATSAPP_API_BASE",
-        "Where WhatsApp's API is called.",
+        "Where WhatsApp's API is called; a version of Graph at its end takes the place of ours.",
         default="https://graph.facebook.com",
     )
     messenger_api_base: str = _variable(
         "TRUNKLINE_MESSENGER_API_BASE",
-        "Where Messenger's API is called.",
+        "Where Messenger's API is called; a version of Graph at its end takes the place of ours.",
         default="https://graph.facebook.com",
     )
     line_api_base: str = _variable(

@@ -12,7 +12,7 @@ import msgspec
 from adapters.download import Downloader
 from adapters.exchange import NoReply, TimeLimits, exchange
 from adapters.meta_errors import read_error
-from adapters.meta_graph import DEFAULT_GRAPH_VERSION
+from adapters.meta_graph import graph_root
 from adapters.readers import identifier, text
 from adapters.tolerant import NotJson, decode
 from adapters.whatsapp.errors import MEANINGS
@@ -27,7 +27,7 @@ class WhatsAppMedia:
 
     def __init__(self, client: httpx.AsyncClient, *, base_address: str) -> None:
         self._client = client
-        self._root = f"{base_address.rstrip('/')}/{DEFAULT_GRAPH_VERSION}"
+        self._root = graph_root(base_address)
         self._downloader = Downloader(client, hosts=HOSTS, base_address=base_address)
 
     @asynccontextmanager

@@ -148,12 +148,10 @@ async def test_the_version_and_the_base_address_are_configuration(
     client: httpx.AsyncClient, stand_in: Recorder
 ) -> None:
     stand_in.answer = json_answer({"messages": [{"id": "wamid.1"}]})
-    base_address = f"{stand_in.server.base_url}/through/a/proxy/"
-    api = CloudApi(client, base_address=base_address, graph_version="v27.0")
-    assert await api.send(message(), {"access_token": TOKEN}) == Accepted(platform_id="wamid.1")
-    assert (
-        stand_in.requests[-1].path == f"/through/a/proxy/v27.0/{ACCOUNT.phone_number_id}/messages"
-    )
+    for path, asked in (("/proxy/", "/proxy/v26.0"), ("/proxy/v27.0/", "/proxy/v27.0")):
+        api = CloudApi(client, base_address=f"{stand_in.server.base_url}{path}")
+        assert await api.send(message(), {"access_token": TOKEN}) == Accepted(platform_id="wamid.1")
+        assert stand_in.requests[-1].path == f"{asked}/{ACCOUNT.phone_number_id}/messages"
 
 
 async def test_an_accepted_message(api: CloudApi, fake: FakeCloudApi) -> None:
