@@ -16,7 +16,8 @@ class Address(msgspec.Struct, frozen=True):
     """How a platform names a person or a group of people.
 
     Kinds: `phone`, `bsuid:<business account>`, `group:<account>`, and for ids that hold on one
-    account only `line:`, `telegram:`, `messenger:` and `wechat:<account>`.
+    account only `line:`, `telegram:`, `messenger:` and `wechat:<account>`. `connection:<account>`
+    is no name of theirs, but a way to them.
     """
 
     kind: str

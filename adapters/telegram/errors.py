@@ -39,6 +39,8 @@ SENTENCES: tuple[tuple[int, str, Meaning], ...] = (
     (400, "user not found", UNDELIVERABLE),
     (400, "peer_id_invalid", UNDELIVERABLE),
     (400, "group chat was deactivated", UNDELIVERABLE),
+    (400, "business connection", UNDELIVERABLE),  # It was ended, or does not let us answer.
+    (400, "business_", UNDELIVERABLE),
     (400, "user_is_blocked", BLOCKED),
     (400, "input_user_deactivated", BLOCKED),
     (400, "not enough rights", NO_RIGHT),

@@ -83,6 +83,7 @@ class FakeTelegram(Fake):
         account_id: str | None = None,
         group_id: int | None = None,
         quotes: int | None = None,
+        connection: str | None = None,
     ) -> int:
         """A customer writes; the number of their message in its chat."""
         item: JsonObject = {"text": text}
@@ -90,7 +91,12 @@ class FakeTelegram(Fake):
             chat = self._chat(account_id, group_id or user_id, name)
             item["reply_to_message"] = {"message_id": quotes, "chat": chat.chat, "date": 0}
         return self.customer_sends(
-            user_id, item, name=name, account_id=account_id, group_id=group_id
+            user_id,
+            item,
+            name=name,
+            account_id=account_id,
+            group_id=group_id,
+            connection=connection,
         )
 
     def customer_sends(
@@ -101,9 +107,14 @@ class FakeTelegram(Fake):
         name: str = "Customer",
         account_id: str | None = None,
         group_id: int | None = None,
+        connection: str | None = None,
     ) -> int:
-        """A customer sends anything at all: `item` is what Telegram puts into the message."""
+        """A customer sends anything at all: `item` is what Telegram puts into the message.
+
+        With `connection` they write to a business account whose owner connected the bot.
+        """
         chat = self._chat(account_id, group_id or user_id, name)
+        chat.connection = connection
         number = chat.next_number()
         sender = {"id": user_id, "is_bot": False, "first_name": name}
         message = {
@@ -111,9 +122,10 @@ class FakeTelegram(Fake):
             "from": sender,
             "chat": chat.chat,
             "date": self._seconds(),
+            **chat.through,
             **item,
         }
-        self._post(chat, "message", message)
+        self._post(chat, "business_message" if connection else "message", message)
         return number
 
     def customer_sends_file(
@@ -277,6 +289,7 @@ class FakeTelegram(Fake):
         if chat is None:
             raise BotRefusal(400, "Bad Request: chat not found")
         chat.require_open()
+        chat.require_way(arguments.get("business_connection_id"))
         check_message(method, arguments)
         if self._has_rate_limit:
             chat.require_pause(self._now())
@@ -285,6 +298,7 @@ class FakeTelegram(Fake):
             "from": _about(bot),
             "chat": chat.chat,
             "date": self._seconds(),
+            **chat.through,
             **_said(method, arguments),
         }
         self.accepted.append(self._accepted(chat, method, arguments, message))
@@ -295,7 +309,7 @@ class FakeTelegram(Fake):
     ) -> AcceptedSend:
         return AcceptedSend(
             account_id=chat.bot.bot_id,
-            platform_id=f":{chat.chat_id}:{message['message_id']}",
+            platform_id=f"{chat.connection or ''}:{chat.chat_id}:{message['message_id']}",
             to=str(chat.chat_id),
             kind="text" if method == "sendMessage" else method.removeprefix("send").lower(),
             text=arguments.get("text", arguments.get("caption")),

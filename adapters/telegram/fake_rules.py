@@ -111,6 +111,12 @@ class Chat(msgspec.Struct, kw_only=True):
     closed: str | None = None  # Why nothing can be sent there.
     moved_to: int | None = None
     free_at: datetime | None = None
+    connection: str | None = None  # It is a business account's chat, shown to the bot.
+
+    @property
+    def through(self) -> JsonObject:
+        """What its messages have beside those of other chats."""
+        return {"business_connection_id": self.connection} if self.connection else {}
 
     @property
     def chat_id(self) -> int:
@@ -138,6 +144,13 @@ class Chat(msgspec.Struct, kw_only=True):
             )
         if self.closed is not None:
             raise BotRefusal(403, self.closed)
+
+    def require_way(self, connection: Any) -> None:
+        """Raises BotRefusal where they cannot be written to in this way."""
+        if connection is None and self.connection is not None:
+            raise BotRefusal(403, "Forbidden: bot can't initiate conversation with a user")
+        if connection != self.connection:
+            raise BotRefusal(400, "Bad Request: business connection not found")
 
     def require_pause(self, now: datetime) -> None:
         """Count one message. Raises BotRefusal where it comes too soon after another."""

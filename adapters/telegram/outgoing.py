@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from adapters.outgoing import text_of
 from adapters.readers import is_number
-from adapters.telegram.naming import is_chat_id, read_name
+from adapters.telegram.naming import CONNECTION_KIND, is_chat_id, read_name
 from adapters.unsendable import Unsendable
 from domain.inbound import Content
 from domain.limits import LIMITS
@@ -38,14 +38,26 @@ def method_for(message: OutboundMessage, *, chat_id: str) -> Method:
     if writer is None:
         raise Unsendable("invalid", f"Telegram takes no messages of kind {message.kind!r}.")
     method = writer(message)
-    to = {"chat_id": int(chat_id), **_quoting(message, chat_id)}
+    connection = _connection_of(message, chat_id)
+    to = {"chat_id": int(chat_id), **_quoting(message, connection, chat_id)}
+    if connection:
+        to["business_connection_id"] = connection
     return method._replace(arguments={**to, **method.arguments})
 
 
-def _quoting(message: OutboundMessage, chat_id: str) -> JsonObject:
+def _connection_of(message: OutboundMessage, chat_id: str) -> str:
+    """The connection to the business account that they wrote to; empty where it was the bot."""
+    for address in message.recipient:
+        connection, _, customer = address.value.rpartition(":")
+        if address.kind == f"{CONNECTION_KIND}:{message.account_id}" and customer == chat_id:
+            return connection
+    return ""
+
+
+def _quoting(message: OutboundMessage, connection: str, chat_id: str) -> JsonObject:
     """The message that is answered, if it stands in the same chat and is still there."""
     name = read_name(message.quotes or "")
-    if name is None or name.chat_id != chat_id:
+    if name is None or (name.connection, name.chat_id) != (connection, chat_id):
         return {}
     answered = {"message_id": int(name.message_id), "allow_sending_without_reply": True}
     return {"reply_parameters": answered}

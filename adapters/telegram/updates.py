@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from adapters.happening import NOBODY, Happening
 from adapters.readers import digest, identifier, moment, objects, part, text
 from adapters.telegram.content import describe, is_forum_topic
-from adapters.telegram.naming import MessageName
+from adapters.telegram.naming import CONNECTION_KIND, MessageName
 from domain.inbound import Address, AddressesChanged, AnyOccurrence, Content, Person
 
 Update = dict[str, Any]
@@ -267,10 +267,21 @@ def _placed(
         return replace(happening, person=sender), None
     if chat.get("type") == "private":
         customer = sender if sender_is_customer else _of_user(happening, chat)
-        return replace(happening, person=customer), chat_id
+        return replace(happening, person=_reached(happening, customer, body, chat_id)), chat_id
     group = Address(f"group:{happening.account_id}", chat_id)
     name = text(chat.get("title"))
     return replace(happening, person=sender, group=group, group_name=name), chat_id
+
+
+def _reached(happening: Happening, customer: Person, body: Part, chat_id: str) -> Person:
+    """Who wrote to a business account is answered through the connection that showed it to us."""
+    connection = identifier(body.get("business_connection_id"))
+    if connection is None:
+        return customer
+    kind = f"{CONNECTION_KIND}:{happening.account_id}"
+    return replace(
+        customer, addresses=(*customer.addresses, Address(kind, f"{connection}:{chat_id}"))
+    )
 
 
 def _sender(happening: Happening, message: Part) -> Person:

@@ -61,6 +61,9 @@ from projections.inbox.services import Channel
 
 Key = tuple[str, bytes]  # A chat, and a message's key in it.
 
+# Addresses that are a way to somebody and no name to show.
+WAY = "connection:"
+
 
 class Changes:
     """A batch, sorted. Positions grow, so what comes later in the batch is the newer."""
@@ -269,6 +272,8 @@ class Changes:
         self.names[contact_id] = (pack(event.profile), event.profile.key, recorded.position)
 
     def _address(self, recorded: Recorded, contact_id: str, event: AddressAdded) -> None:
+        if event.kind.startswith(WAY):
+            return
         address = (event.kind, recorded.position, pack(event.address), event.address.key)
         self.addresses[contact_id, event.key] = address
 

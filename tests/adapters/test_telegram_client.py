@@ -178,6 +178,30 @@ async def test_a_message_that_is_answered(
         assert fake.accepted[-1].body.get("reply_parameters") == written
 
 
+async def test_a_customer_of_a_connected_business_is_answered_through_the_connection(
+    api: BotApi, fake: FakeTelegram
+) -> None:
+    fake.customer_says(KIM, "hello, owner", connection="k")
+    ways = tuple(
+        Address(f"connection:{bot}", f"{name}:{chat}")
+        for bot, name, chat in (("1", "x", KIM), (BOT.bot_id, "y", 7), (BOT.bot_id, "k", KIM))
+    )
+    recipient = (*message().recipient, *ways)
+    photo = message(recipient=recipient, kind="image", content=Content(), file=file("image/png"))
+    for number, sent in enumerate((message(recipient=recipient, quotes=f"k:{KIM}:2"), photo), 3):
+        answer = await api.send(sent, CREDENTIALS)
+        assert answer == Accepted(platform_id=f"k:{KIM}:{number}")
+        assert fake.accepted[-1].body["business_connection_id"] == "k"
+    assert fake.accepted[0].body["reply_parameters"]["message_id"] == 2
+    # What was said to the bot itself stands in another chat.
+    await api.send(message(recipient=recipient, quotes=f":{KIM}:1"), CREDENTIALS)
+    assert "reply_parameters" not in fake.accepted[-1].body
+    fake.customer_says(KIM, "hello again", connection="ended")
+    ended = await api.send(message(recipient=recipient), CREDENTIALS)
+    assert isinstance(ended, Rejected)
+    assert ended.reason == "undeliverable"
+
+
 UNSENDABLE: list[tuple[dict[str, Any], str]] = [
     ({"content": Content(text="x" * 4097)}, "invalid"),
     (

@@ -294,7 +294,9 @@ def test_what_the_owner_of_a_business_writes_is_an_echo() -> None:
         "echo.edited",
     ]
     assert isinstance(owner, MessageOccurred)
-    assert (owner.person, owner.platform_id) == (AS_NIKA, "k:5512345678:101")
+    assert owner.platform_id == "k:5512345678:101"
+    by_connection = Address(f"connection:{BOT}", "k:5512345678")
+    assert owner.person.addresses == (*AS_NIKA.addresses, by_connection)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Spec S4, N3, N4, C15, C17, P1; each with a fake that has the platform's own mann
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
@@ -370,6 +371,31 @@ async def test_what_a_telegram_customer_says_of_our_message_finds_it(world: Worl
     shown = {each["content"]["text"]: each for each in await acme.org.messages("crm", chat_id)}
     assert shown["fine"]["reply_to"] == reply["id"]
     assert [each["text"] for each in shown["how are you?"]["reactions"]] == ["👍"]
+
+
+async def test_who_writes_to_a_connected_business_on_telegram_is_answered_there(
+    world: World,
+) -> None:
+    """Spec C17: by their own id in the inbox, through the connection on the way out."""
+    acme = await business(world, "telegram")
+    says = partial(world.telegram.customer_says, KIM, account_id=acme.account_id)
+    says("hello, owner", connection="bc1")
+    await acme.fake.settled()
+    await acme.org.settled()
+    (chat,) = await acme.org.chats("crm")
+    assert chat["customer"]["address"] == str(KIM)
+    for connection in ("bc1", "bc2"):  # As it is made anew.
+        says("hello again", connection=connection)
+        await acme.fake.settled()
+        await acme.org.reply("crm", chat["id"], connection)
+        await eventually(lambda: last_status(acme, chat["id"]), "sent")
+    sent = [(each.text, each.body["business_connection_id"]) for each in await acme.sent()]
+    assert sent == [("bc1", "bc1"), ("bc2", "bc2")]
+    assert (await acme.org.chats("crm"))[0]["customer"]["address"] == str(KIM)
+
+
+async def last_status(acme: Business, chat_id: str) -> str:
+    return (await acme.fates(chat_id))[-1][0]
 
 
 async def test_a_telegram_group_that_moved_is_answered_where_it_is_now(world: World) -> None:
