@@ -39,7 +39,6 @@ class Recounted(msgspec.Struct, frozen=True):
 
     price: Price | None
     micro_usd: int
-    is_void: bool
 
 
 class Recount:
@@ -70,11 +69,11 @@ class Recount:
         )
         price: Price | None = self._rule(inputs)
         if price is None:
-            return Recounted(None, 0, is_void=False)
+            return Recounted(None, 0)
         is_whole = price.unit == "conversation"
         void = answer.conversation_void if is_whole else answer.message_void
         self._use(price, month, answer.account_id, void)
-        return Recounted(price, 0 if void else price.micro_usd, is_void=void is not None)
+        return Recounted(price, 0 if void else price.micro_usd)
 
     def _use(self, price: Price, month: str, account_id: str, void: int | None) -> None:
         key = pricing.allowance_key(price.allowance, month=month, account_id=account_id)

@@ -83,12 +83,6 @@ class AccountTaken(Refusal):
     code = "account_taken"
 
 
-class ChannelDormant(Refusal):
-    """No service is connected to this channel, so nothing can be sent."""
-
-    code = "channel_dormant"
-
-
 class ChannelActive(Refusal):
     """Services are still connected to this channel; disconnect them before you release it."""
 

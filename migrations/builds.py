@@ -70,7 +70,7 @@ def make_build(
     """Make an empty build in this transaction, whose user may create schemas in the database.
 
     An incomplete one has bare tables that projectors alone can reach, so that they can be copied
-    into; see `complete_build`.
+    into; `Workshop.complete` ends that.
     """
     schema = f"{projection.name}_{projection.version}_{number}"
     owner = sql.Identifier(OWNER)

@@ -4,7 +4,7 @@ api         -> domain, projections      only the composition root -> adapters, m
 adapters    -> domain
 projections -> domain
 migrations  -> nothing of ours
-domain      -> the standard library, msgspec, eventsourcing
+domain      -> the standard library, msgspec
 """
 
 import ast
@@ -30,7 +30,7 @@ COMPOSITION_ROOT = {"api/main.py", "api/processes.py"}
 
 # Third parties, where not every one is welcome.
 THIRD_PARTIES = {
-    "domain": {"msgspec", "eventsourcing"},
+    "domain": {"msgspec"},
     "projections": {"msgspec", "psycopg", "psycopg_pool"},
 }
 

@@ -35,8 +35,6 @@ CUSTOMER = "cus_fake"
 
 GOOD = "good"
 AUTHENTICATION_REQUIRED = "authentication_required"
-PROCESSING = "processing"
-REQUIRES_ACTION = "requires_action"
 
 # Stripe's test cards by what they do; any other word is the reason of a decline.
 CARDS = {

@@ -1,6 +1,6 @@
 """The inbox: every service's list of chats, and the timelines behind them (S2–S4, C0–C4, C15, C17).
 
-A batch is sorted (inbox_fold.py), written set by set, and then the chats it touched are looked up
+A batch is sorted (fold.py), written set by set, and then the chats it touched are looked up
 again. So the order of arrival shows in nothing but the positions.
 """
 

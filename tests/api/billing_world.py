@@ -41,7 +41,6 @@ class World:
         self._of_kind: defaultdict[type[Event], list[Any]] = defaultdict(list)
         self.ids = map(str, count(1))
         self.billing = Billing(lambda: f"p{next(self.ids)}", enabled=True, provider=MANUAL)
-        self.retries = 0
         for account_id in (ACCOUNT, SECOND_ACCOUNT):
             claimed = account.AccountClaimed(
                 platform="whatsapp", account_id=account_id, business_account_id=WABA
@@ -106,7 +105,6 @@ class World:
             if any(unit is each for _, each, _ in refused):
                 continue
             if not self.commit(unit):
-                self.retries += 1
                 self.run(decide)
         for _, _, lost in refused:
             raise lost

@@ -345,12 +345,6 @@ async def trunkline(
 
 
 @pytest.fixture
-def payloads(repository: Path) -> Path:
-    """The folder of recorded WhatsApp payloads."""
-    return repository / "tests" / "payloads" / "whatsapp"
-
-
-@pytest.fixture
 def operator(trunkline: Trunkline, tmp_path: Path) -> Operator:
     """Of the installation that runs in this process."""
     return Operator(
