@@ -362,6 +362,8 @@ def describe(settings: Settings, environment: Mapping[str, str] = os.environ) ->
             shown = "(hidden)"
         if isinstance(value, tuple) and not each.metadata["secret"]:
             shown = ", ".join(value)
+        if isinstance(value, bool):
+            shown = "on" if value else "off"
         described.append(
             Described(
                 each.metadata["variable"],

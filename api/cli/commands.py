@@ -12,7 +12,7 @@ import click
 import psycopg
 import uvloop
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
 from rich.text import Text
 
 from api import settings as configuration
@@ -114,7 +114,7 @@ def org_group() -> None:
     """Organisations of this installation."""
 
 
-@org_group.command("create")
+@org_group.command("create", short_help="Make an organisation and its first admin.")
 @click.argument("name", callback=_printable)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @clearly
@@ -132,7 +132,7 @@ def create_org_command(name: str, as_json: bool) -> None:
     click.echo(f"API key       {made['api_key']}   (shown once: keep it)")
 
 
-@main.command("config")
+@main.command("config", short_help="List every environment variable, with its meaning.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @clearly
 def config_command(as_json: bool) -> None:
@@ -141,14 +141,7 @@ def config_command(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([vars(each) for each in described], indent=2))
         return
-    table = Table(box=None, header_style="bold")
-    for title, no_wrap in (
-        ("Variable", True),
-        ("Value", False),
-        ("From", True),
-        ("Meaning", False),
-    ):
-        table.add_column(title, overflow="fold", no_wrap=no_wrap)
     for each in described:
-        table.add_row(each.variable, each.value, each.source, each.meaning)
-    console.print(table)
+        value = f" = {each.value} ({each.source})" if each.value else " is not set"
+        console.print(Text.assemble((each.variable, "bold"), value), soft_wrap=True)
+        console.print(Padding.indent(Text(each.meaning), 4))

@@ -17,7 +17,11 @@ def credits_group() -> None:
     """Prepaid credits of business accounts."""
 
 
-@credits_group.command("adjust", context_settings={"ignore_unknown_options": True})
+@credits_group.command(
+    "adjust",
+    context_settings={"ignore_unknown_options": True},
+    short_help="Correct the balance of ACCOUNT.",
+)
 @click.argument("account")
 @click.argument("micro_usd", type=int)
 @click.option("--reason", required=True, help="Why; it stands in the statement.")

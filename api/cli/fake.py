@@ -4,6 +4,7 @@ import asyncio
 import json
 import shlex
 import signal
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from api.main import PRETENDED, Pretended, pretended
 LOOK_SECONDS = 0.1
 
 
-@click.command("fake")
+@click.command("fake", short_help="Run a platform to develop against.")
 @click.argument("platform", type=click.Choice(list(PRETENDED)))
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; 0 takes a free one.")
 @click.option(
@@ -31,11 +32,11 @@ def fake_command(platform: str, port: int, webhook_url: str | None, as_json: boo
     It says how Trunkline is started with it, and how a customer writes. Ctrl-C ends it.
     """
     address = webhook_url or f"http://127.0.0.1:8000/webhooks/{platform}"
-    printer = _Printer(as_json=as_json)
+    printer = Printer(as_json=as_json)
     uvloop.run(_serve(platform, port, address, printer))
 
 
-async def _serve(platform: str, port: int, webhook_url: str, printer: "_Printer") -> None:
+async def _serve(platform: str, port: int, webhook_url: str, printer: "Printer") -> None:
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -50,7 +51,7 @@ async def _serve(platform: str, port: int, webhook_url: str, printer: "_Printer"
         return  # Somebody has seen enough.
 
 
-class _Printer:
+class Printer:
     """Says what is new since it looked last."""
 
     def __init__(self, *, as_json: bool) -> None:
@@ -106,10 +107,15 @@ class _Printer:
             click.echo(json.dumps({"what": what, **members}, ensure_ascii=False))
             return
         at = datetime.now().astimezone().strftime("%H:%M:%S")
-        click.echo(f"{at}  {_WORDS[what].format(**members)}")
+        click.echo(f"{at}  {_WORDS[what](**members)}")
 
 
-_WORDS = {
-    "message": "to {to}: {text} ({kind})",
-    "webhook": "webhook {number} was answered with {answer}",
-}
+def _message(*, to: str, kind: str, text: str | None, **_: Any) -> str:
+    return f"to {to}: {text} ({kind})" if text else f"to {to}: ({kind})"
+
+
+def _webhook(*, number: int, answer: int | None) -> str:
+    return f"webhook {number} was answered with {answer}"
+
+
+_WORDS: Mapping[str, Callable[..., str]] = {"message": _message, "webhook": _webhook}

@@ -24,7 +24,7 @@ from domain.refusal import NotFound
 console = Console(highlight=False)
 
 
-@click.command("history")
+@click.command("history", short_help="Show what happened to one thing.")
 @click.argument("subject")
 @click.option("--as-of", help="A position or a time: show the state as it was then.")
 @click.option("--org", "org_id", help="Organisation id; needed when there are several.")
@@ -68,10 +68,14 @@ async def _stream(parts: Core, org: Org, subject: str) -> str:
 async def organisation_of(parts: Core, org_id: str | None) -> Org:
     """The organisation of this id; without one, the only one there is."""
     known = await parts.directory.organisation_ids()
+    if not known:
+        raise click.ClickException(
+            "There is no organisation; `trunkline org create NAME` makes one."
+        )
     if org_id is None and len(known) == 1:
         org_id = known[0]
     if org_id is None:
-        listed = "\n  ".join(known) or "none: make one with `trunkline org create NAME`"
+        listed = "\n  ".join(known)
         raise click.ClickException(f"Say which organisation with --org. There are:\n  {listed}")
     org = await parts.directory.organisation(org_id)
     if org is None:
@@ -82,13 +86,14 @@ async def organisation_of(parts: Core, org_id: str | None) -> Org:
 def _until(recorded: Sequence[Recorded], as_of: str) -> list[Recorded]:
     if as_of.isdigit():
         return [each for each in recorded if each.position <= int(as_of)]
+    example = "such as 2026-11-21T12:00:00Z"
     try:
         moment = datetime.fromisoformat(as_of)
     except ValueError as error:
-        message = "must be a position or a time such as 2026-11-21T12:00:00Z"
+        message = f"must be a position or a time {example}"
         raise click.BadParameter(message, param_hint="--as-of") from error
     if moment.tzinfo is None:
-        raise click.BadParameter("must say its time zone", param_hint="--as-of")
+        raise click.BadParameter(f"must be a time with its zone, {example}", param_hint="--as-of")
     return [each for each in recorded if each.recorded_at <= moment]
 
 

@@ -39,7 +39,7 @@ def _named(_context: click.Context, _parameter: click.Parameter, name: str) -> P
 _name = click.argument("projection", metavar="NAME", callback=_named)
 
 
-@click.group("projections")
+@click.group("projections", short_help="Read models: rebuild, compare, switch, go back.")
 def projections_group() -> None:
     """Read models: where they stand, rebuilding them, comparing, switching and going back."""
 
@@ -113,7 +113,7 @@ async def _standings(where: Database) -> tuple[list[Standing], list[Any]]:
         )
 
 
-@projections_group.command("rebuild")
+@projections_group.command("rebuild", short_help="Fill a new build of NAME beside the live one.")
 @_name
 @click.option(
     "--workers",
@@ -184,7 +184,7 @@ class _Shown:
             click.echo(msgspec.json.encode(report))
 
 
-@projections_group.command("diff")
+@projections_group.command("diff", short_help="Compare the live build of NAME with the other.")
 @_name
 @clearly
 def diff_command(projection: Projection) -> None:
@@ -212,8 +212,8 @@ async def _diff(where: Database, projection: Projection) -> bool:
         elif not table.equal:
             _show_difference(table)
     summary = {"organisations": orgs, "rows": rows, "tables_that_differ": differing}
-    verdict = "Nothing differs" if not differing else f"{differing} tables differ"
-    _tell(summary, f"{verdict}: {rows} rows of {orgs} organisations were compared.")
+    verdict = f"Tables that differ: {differing}" if differing else "Nothing differs"
+    _tell(summary, f"{verdict}. Rows compared: {rows}; organisations: {orgs}.")
     return not differing
 
 
@@ -236,7 +236,7 @@ def _show_difference(table: TableComparison) -> None:
         console.print(f"  … and {table.differing_rows - len(table.differences)} more")
 
 
-@projections_group.command("switch")
+@projections_group.command("switch", short_help="Let the build of NAME that is ready serve.")
 @_name
 @clearly
 def switch_command(projection: Projection) -> None:
@@ -244,7 +244,7 @@ def switch_command(projection: Projection) -> None:
     _exchange(projection, switch)
 
 
-@projections_group.command("rollback")
+@projections_group.command("rollback", short_help="Let the previous build of NAME serve again.")
 @_name
 @clearly
 def rollback_command(projection: Projection) -> None:
@@ -252,7 +252,7 @@ def rollback_command(projection: Projection) -> None:
     _exchange(projection, roll_back)
 
 
-@projections_group.command("drop")
+@projections_group.command("drop", short_help="Drop BUILD, or all that are retired.")
 @click.argument("build", metavar="BUILD", required=False)
 @click.option(
     "--retired", is_flag=True, help="All builds of versions that this code does not know."

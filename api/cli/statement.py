@@ -33,7 +33,7 @@ FIRST_COLUMN_WIDTH, NUMBER_WIDTH = 28, 6
 WIDTH_MIN = 120
 
 
-@click.command("statement")
+@click.command("statement", short_help="Show a month's bill.")
 @click.argument("account")
 @click.argument("month")
 @click.option("--html", "file", type=click.Path(path_type=Path), help="Write one HTML page.")

@@ -45,6 +45,8 @@ def load(folder: Path | None) -> RateCards:
 
     Raises SettingsError, naming file and field.
     """
+    if folder is not None and not folder.is_dir():
+        raise SettingsError(f"TRUNKLINE_RATE_CARDS cannot be used: there is no folder {folder}.")
     cards = {DEFAULT_CARD.name: DEFAULT_CARD}
     for each in (Path(__file__).parent, folder):
         for path in sorted(each.glob("*.json")) if each else ():

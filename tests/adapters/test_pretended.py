@@ -14,6 +14,7 @@ import pytest
 
 from adapters.fakes.server import Answer, FakeServer, Request
 from adapters.pretended import PRETENDED, Pretended
+from api.cli.fake import Printer
 from api.main import pretended
 
 every_platform = pytest.mark.parametrize("platform", list(PRETENDED))
@@ -141,3 +142,19 @@ async def test_the_command_says_how_it_is_used_and_ends_when_asked() -> None:
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def test_what_was_sent_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    async with playing("whatsapp") as (one, _, _):
+        headers = {"Authorization": f"Bearer {one.credentials['access_token']}"}
+        to = {"messaging_product": "whatsapp", "recipient_type": "individual", "to": "+12025550143"}
+        place = {"type": "location", "location": {"latitude": 35.4, "longitude": 139.6}}
+        text = {"type": "text", "text": {"body": "Bonjour"}}
+        async with httpx.AsyncClient(base_url=one.fake.base_url, trust_env=False) as client:
+            for said in (text, place):
+                path = f"/v26.0/{one.account_id}/messages"
+                answer = await client.post(path, json=to | said, headers=headers)
+                assert answer.status_code == 200, answer.text
+        Printer(as_json=False).tell(one)
+    told = [line.split("  ", 1)[1] for line in capsys.readouterr().out.splitlines()]
+    assert told[:2] == ["to 12025550143: Bonjour (text)", "to 12025550143: (location)"]

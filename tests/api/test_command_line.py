@@ -47,6 +47,8 @@ def test_every_command_has_help_with_a_sentence_for_each_option(
     assert shown[0].output == shown[1].output
     assert shown[0].output.startswith(f"Usage: {' '.join(('main', *path))} ")
     assert (command.help or "").strip()
+    # What a group says of its commands stands on one line each, and ends there.
+    assert re.findall(r"^  .*\.\.\.$", shown[0].output, re.MULTILINE) == []
     options = [each for each in command.params if isinstance(each, click.Option)]
     assert [each.name for each in options if not each.help and each.name != "version"] == []
 
@@ -123,6 +125,10 @@ def test_migrating_twice_and_at_once_is_safe(operator: Operator, server: str) ->
             assert len(applied) == len(set(applied)) > 0
             again = operator.does("migrate", **where)
             assert again == Done(0, "The database is up to date.\n", "")
+            nobody = operator.does("history", "organisation", **where)
+            assert nobody == Done(
+                1, "", "Error: There is no organisation; `trunkline org create NAME` makes one.\n"
+            )
             made = operator.does("org", "create", "Acme", "--json", **where)
             assert made.code == 0, made.err
         finally:
@@ -235,7 +241,11 @@ async def test_a_history_that_there_is_not_is_told(operator: Operator, office: O
         (("chat:nobodys",), 1, "There is no chat:nobodys in this organisation."),
         (("organisation", "--as-of", "0"), 1, "organisation did not exist then."),
         (("organisation", "--as-of", "2020-01-01T00:00:00Z"), 1, "did not exist then."),
-        (("organisation", "--as-of", "2020-01-01T00:00:00"), 2, "must say its time zone"),
+        (
+            ("organisation", "--as-of", "2020-01-01T00:00:00"),
+            2,
+            "must be a time with its zone, such as",
+        ),
         (("organisation", "--as-of", "yesterday"), 2, "must be a position or a time such as"),
     ):
         refused = await operator.asks("history", *arguments, *org)

@@ -58,11 +58,19 @@ def test_config_shows_no_secret(operator: Operator) -> None:
         assert [value for value in hidden.values() if value in shown.out] == []
 
 
-def test_config_is_a_table_in_which_names_can_be_searched(stranger: Operator) -> None:
-    shown = stranger.does("config")
+def test_config_can_be_searched_and_read_on_a_narrow_screen(stranger: Operator) -> None:
+    shown = stranger.does("config", COLUMNS="60", TRUNKLINE_BILLING="no")
     assert (shown.code, shown.err) == (0, "")
-    first_words = [line.split()[0] for line in shown.out.splitlines() if line.split()]
-    assert [name for name in VARIABLES if name not in first_words] == []
+    lines = shown.out.splitlines()
+    told = [line for line in lines if not line.startswith(" ")]
+    assert [line.split()[0] for line in told] == list(VARIABLES)
+    assert "TRUNKLINE_BILLING = off (environment)" in told
+    assert "TRUNKLINE_RATE_LIMIT_PER_SECOND = 1000 (default)" in told
+    assert "TRUNKLINE_PUBLIC_URL is not set" in told
+    meanings = [line for line in lines if line.startswith(" ")]
+    assert max(len(line) for line in meanings) <= 60
+    words = " ".join(" ".join(meanings).split())
+    assert words == " ".join(metadata["meaning"] for metadata in VARIABLES.values())
 
 
 # What goes wrong, and what to do then.

@@ -32,6 +32,11 @@ def test_the_operators_card_comes_beside_them_and_may_replace_a_sample(tmp_path:
     assert {name: len(cards[name].rates) for name in (sample, "acme/1")} == {sample: 1, "acme/1": 1}
 
 
+def test_a_folder_that_there_is_not_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="TRUNKLINE_RATE_CARDS cannot be used: there is no"):
+        load(tmp_path / "nothing")
+
+
 @pytest.mark.parametrize(
     ("card", "named"),
     [

@@ -33,7 +33,7 @@ TERMINATED = 128 + signal.SIGTERM  # The exit code of a program that this signal
 PROGRAMS = "TRUNKLINE_POSTGRES_BIN"
 
 
-@click.command("demo")
+@click.command("demo", short_help="Play a recorded day on one shared number, and check it.")
 @click.option(
     "--platform",
     type=click.Choice(list(PRETENDED)),
