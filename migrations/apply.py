@@ -41,9 +41,11 @@ def migrate(url: str, *, login: str | None, projections: Iterable[Tables]) -> li
     live and empty: it is filled from the first event on.
     """
     with psycopg.connect(url, autocommit=True) as connection:
+        login = login or connection.info.user
+        _require_login(connection, login)
         connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         try:
-            _make_roles(connection, login or connection.info.user)
+            _make_roles(connection, login)
             _make_schemas(connection)
         except psycopg.errors.InsufficientPrivilege as error:
             raise MigrationError(_to_be_done(connection, login)) from error
@@ -54,6 +56,16 @@ def migrate(url: str, *, login: str | None, projections: Iterable[Tables]) -> li
 
 def _files() -> list[Path]:
     return sorted(FOLDER.glob("[0-9]*.sql"))
+
+
+def _require_login(connection: psycopg.Connection, login: str) -> None:
+    query = "SELECT FROM pg_roles WHERE rolname = %s"
+    if connection.execute(query, [login]).fetchone() is None:
+        raise MigrationError(
+            f"There is no database user {login}, whom TRUNKLINE_DATABASE_URL names. Have an"
+            " administrator run this, then try again:\n"
+            f"  CREATE ROLE \"{login}\" LOGIN PASSWORD '…';"
+        )
 
 
 def _make_roles(connection: psycopg.Connection, login: str) -> None:
@@ -106,17 +118,18 @@ def _make_schemas(connection: psycopg.Connection) -> None:
         )
 
 
-def _to_be_done(connection: psycopg.Connection, login: str | None) -> str:
+def _to_be_done(connection: psycopg.Connection, login: str) -> str:
     user, database = connection.info.user, connection.info.dbname
     statements = [
         *(f"CREATE ROLE {role} NOLOGIN;" for role in _missing_roles(connection)),
-        f'GRANT {", ".join(ROLES)} TO "{login or user}";',
+        f'GRANT {", ".join(ROLES)} TO "{login}";',
         f'GRANT {OWNER} TO "{user}";',
         f'GRANT CREATE ON DATABASE "{database}" TO "{user}";',
     ]
     return (
         f"The database user {user} may not make the roles and schemas of Trunkline. "
-        "Have an administrator run this, then try again:\n  " + "\n  ".join(statements)
+        "Have an administrator run this, or let TRUNKLINE_MIGRATION_DATABASE_URL name a user who"
+        " may, then try again:\n  " + "\n  ".join(statements)
     )
 
 

@@ -150,6 +150,21 @@ def test_a_user_who_may_not_make_roles_is_told_what_to_have_run(
     assert migrate(url, login="trunkline", projections=[SHELF]) == []
 
 
+def test_a_login_that_there_is_not_is_named_with_what_makes_it(empty: str) -> None:
+    login = f"nobody_{secrets.token_hex(6)}"
+    with pytest.raises(MigrationError, match=f"There is no database user {login}, ") as error:
+        migrate(empty, login=login, projections=[])
+    (statement,) = [line.strip() for line in str(error.value).splitlines()[1:]]
+    with psycopg.connect(empty, autocommit=True) as connection:
+        assert connection.execute("SELECT to_regnamespace('trunkline')").fetchone() == (None,)
+        try:
+            connection.execute(statement.encode())
+            assert migrate(empty, login=login, projections=[]) == FILES
+        finally:
+            user = sql.Identifier(login)
+            connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(user))
+
+
 def test_a_login_takes_on_every_role_but_the_owners(empty: str) -> None:
     migrate(empty, login="trunkline", projections=[])
     for role in (*apply.ROLES, OWNER):
