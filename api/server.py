@@ -35,9 +35,9 @@ async def serve(
     host: str,
     port: int | None,
     role: Role,
-    ready: Callable[[str], None],
+    ready: Callable[[str | None], None],
 ) -> None:
-    """Run one role, or all, until SIGTERM or SIGINT; `ready` is told the address.
+    """Run one role, or all, until SIGTERM or SIGINT; `ready` is told the address, if there is one.
 
     Without a port, roles that serve no clients listen nowhere; with one, operators may ask them.
     """
@@ -58,7 +58,7 @@ async def serve(
         elif port is not None:
             await serve_http(parts, host, port, stop, ready, for_operators=True)
         else:
-            ready(role)
+            ready(None)
             await stop.wait()
 
 

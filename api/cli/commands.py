@@ -84,8 +84,8 @@ def serve_command(host: str, port: int | None, role: Role) -> None:
     with database(settings) as where:
         where.migrate()
 
-        def ready(address: str) -> None:
-            click.echo(f"Trunkline is ready at {address}")
+        def ready(address: str | None) -> None:
+            click.echo(f"Trunkline is ready {f'at {address}' if address else f'as {role}'}")
 
         uvloop.run(serve(settings, where, host=host, port=port, role=role, ready=ready))
 

@@ -85,10 +85,11 @@ def test_serve_says_one_line_when_it_is_ready_and_ends_when_it_is_told_to(
 
 
 def test_each_role_says_that_it_is_ready(operator: Operator) -> None:
-    for role in ("api", "projector", "dispatcher"):
-        server = operator.start("serve", "--port", "0", "--role", role)
+    for role, *port in (("api", "--port", "0"), ("projector", "--port", "0"), ("dispatcher",)):
+        server = operator.start("serve", "--role", role, *port)
         assert server.stdout is not None
-        assert server.stdout.readline().startswith("Trunkline is ready at ")
+        where = r"at http://127\.0\.0\.1:\d+" if port else f"as {role}"
+        assert re.fullmatch(f"Trunkline is ready {where}\n", server.stdout.readline())
         server.terminate()
         server.communicate(timeout=SECONDS_MAX)
         assert server.returncode == 0

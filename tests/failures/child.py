@@ -38,7 +38,7 @@ async def run(plan: Plan, settings: Settings, where: Database) -> None:
     if plan.dies_at is not None:
         die_at(plan.dies_at, passing=plan.passing)
 
-    def ready(address: str) -> None:
+    def ready(address: str | None) -> None:
         print(address, flush=True)
 
     await serve(settings, where, host="127.0.0.1", port=0, role="all", ready=ready)
