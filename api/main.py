@@ -1,4 +1,4 @@
-"""The composition root: the only file that knows everyone."""
+"""The composition root: with processes.py the only file that knows everyone."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager

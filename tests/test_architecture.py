@@ -172,6 +172,18 @@ def mentions(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, ".".join(ast.unparse(node).split(".")[-2:])
 
 
+def test_the_readme_of_a_platform_says_what_each_of_its_files_does() -> None:
+    faults = []
+    for readme in sorted((ROOT / "adapters").glob("*/README.md")):
+        told = readme.read_text()
+        files = [each for each in readme.parent.glob("*.py") if not each.stem.startswith("fake_")]
+        names = {each.name for each in files} - {"__init__.py"}
+        faults += [
+            f"  {name_of(readme)}: `{name}`" for name in sorted(names) if f"`{name}`" not in told
+        ]
+    fail_with(faults, "These files are not in the table of their README:")
+
+
 def test_every_file_can_be_held_in_the_head() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in SOURCES}
     fail_with(

@@ -1,6 +1,6 @@
 """Counting what is unread, in memory: what a batch of events does to the numbers it touches.
 
-`unread.py` loads a `Counting`, lets it take the events one by one, and writes what changed.
+`batch.py` loads a `Counting`, lets it take the events one by one, and writes what changed.
 """
 
 from bisect import bisect_right
