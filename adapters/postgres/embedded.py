@@ -4,13 +4,15 @@ The programs come from a wheel, or from a folder that is named. All processes th
 home share one server: the first starts it, the last to leave stops it.
 """
 
+import logging
 import os
 import secrets
 import stat
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
@@ -23,6 +25,7 @@ from psycopg.pq import PGconn, Ping
 from adapters.postgres import embedded_watch
 from adapters.postgres.embedded_place import EmbeddedPostgresError, place_under, usable_binaries
 from adapters.postgres.embedded_watch import (
+    POLL_SECONDS,
     SERVER_LOCK,
     START_LOCK,
     USERS_LOCK,
@@ -38,6 +41,7 @@ __all__ = ["EmbeddedPostgresError", "EmbeddedServer", "embedded_postgres"]
 
 START_TIMEOUT_SECONDS = 60
 START_ATTEMPTS = 3  # It may be killed, or meet what was left of one that was.
+START_AGAIN_PAUSE_SECONDS = 10.0  # After it could not be started: the disk may be full.
 LOG_TAIL_BYTES = 2000
 UNFINISHED = "data.unfinished."
 SOCKET = ".s.PGSQL.5432"  # Named by PostgreSQL; the port is a part of this name and nothing else.
@@ -65,6 +69,8 @@ SETTINGS = {
     "log_error_verbosity": "terse",  # The detail of a violated constraint quotes the row.
 }
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedServer:
@@ -90,18 +96,24 @@ def embedded_postgres(
 ) -> Iterator[EmbeddedServer]:
     """Starts, or joins, the server whose data lies under home; the last one to leave stops it.
 
-    `settings` are added to ours; they count only where this call starts the server.
+    A server that ends meanwhile, killed for want of memory perhaps, is started again. `settings`
+    are added to ours; they count only where this call starts the server.
     """
     with _said_clearly(home):
         place = place_under(home)
         make_locks(*(place.folder / name for name in (USERS_LOCK, START_LOCK, SERVER_LOCK)))
     server = EmbeddedServer(data_directory=place.data, socket_directory=place.socket)
+    wanted = {**SETTINGS, **(settings or {})}
+
+    def start_or_join(lock: int) -> None:
+        _start_or_join(server, place.holding(lock), binaries, wanted)
+
     try:
         with held(place.folder / USERS_LOCK, LOCK_SH):
             with _said_clearly(home), held(place.folder / START_LOCK) as lock:
-                wanted = {**SETTINGS, **(settings or {})}
-                _start_or_join(server, place.holding(lock), binaries, wanted)
-            yield server
+                start_or_join(lock)
+            with _kept_running(place, start_or_join):
+                yield server
     finally:
         with _said_clearly(home):
             is_well = stop_unless_used(place)
@@ -121,6 +133,35 @@ def _said_clearly(home: Path) -> Iterator[None]:
             f"The embedded server for {home} cannot use its folder: {error}. "
             "Make it writable, or choose another TRUNKLINE_HOME."
         ) from error
+
+
+@contextmanager
+def _kept_running(place: Place, start: Callable[[int], None]) -> Iterator[None]:
+    is_over = threading.Event()
+    keeper = threading.Thread(
+        target=_keep_running, args=(place, start, is_over), name="embedded postgres", daemon=True
+    )
+    keeper.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        keeper.join()
+
+
+def _keep_running(place: Place, start: Callable[[int], None], is_over: threading.Event) -> None:
+    pause_seconds = POLL_SECONDS
+    while not is_over.wait(pause_seconds):
+        pause_seconds = POLL_SECONDS
+        try:
+            with held(place.folder / START_LOCK) as lock:
+                if is_free(place.folder / SERVER_LOCK) and place.data.exists():
+                    logger.warning("The embedded server has ended and is started again")
+                    start(lock)
+        except (OSError, EmbeddedPostgresError) as error:
+            pause_seconds = START_AGAIN_PAUSE_SECONDS
+            if place.folder.exists():  # Who deletes it wants no server.
+                logger.error("The embedded server could not be started again: %s", error)
 
 
 def _start_or_join(

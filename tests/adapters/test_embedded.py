@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -369,6 +369,35 @@ def test_a_killed_server_is_started_again_once_its_last_process_has_ended(home: 
         assert ask(server, "SELECT number FROM kept") == 7
         thread.join()
         busy.close()
+
+
+def test_a_server_that_is_killed_comes_back_by_itself(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever uses it would else wait for ever: it is there for them alone."""
+    with embedded_postgres(home) as server:
+        tell(server, "CREATE TABLE kept AS SELECT 7 AS number")
+        os.kill(postmaster(server), signal.SIGKILL)
+        give_up_at = time.monotonic() + ENDS_BY_ITSELF_SECONDS
+        while "started again" not in caplog.text:
+            assert time.monotonic() < give_up_at
+            time.sleep(0.02)
+        with held(home / "postgres" / START_LOCK):
+            assert ask(server, "SELECT number FROM kept") == 7
+
+
+def test_in_a_folder_that_was_deleted_no_server_is_started_again(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with suppress(EmbeddedPostgresError), embedded_postgres(home) as server:
+        process = postmaster(server)
+        shutil.rmtree(home)
+        os.kill(process, signal.SIGKILL)
+        time.sleep(1.5 * POLL_SECONDS)
+        assert not home.exists()
+    assert caplog.records == []
+    shutil.rmtree(server.socket_directory)  # Else the server's end takes it away.
+    home.mkdir()
 
 
 @pytest.mark.parametrize("killed_by", [signal.SIGINT, signal.SIGKILL])
