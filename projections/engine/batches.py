@@ -82,8 +82,9 @@ async def advance(
 ) -> Place | None:
     """Fold the next batch of one org and move the checkpoint, or change nothing.
 
-    Returns where the build is then; None if somebody else works on this org. Raises GapInLog,
-    UnknownEventType, and whatever the projection raises about an event.
+    Returns where the build is then; None if somebody else works on this org. Who loses to
+    somebody quicker is told of the place that both began at, and so looks again. Raises
+    GapInLog, UnknownEventType, and whatever the projection raises about an event.
     """
     named = {**build.key, "schema": build.schema, "org": org}
     # Nothing is waited for before its answer is needed: most of a small batch is round trips.
@@ -102,7 +103,7 @@ async def advance(
         batch = _batch(place, [row[4:] for row in rows], limit)
         end = Place(org, batch[-1].position, head)
         if not await _move(connection, {**named, "position": position, "next": end.position}):
-            return None
+            return place  # It was read before the lock was had; what came since may be ours.
         if is_parked:
             await connection.execute(_UNPARK, named)
         await projection.apply(connection, org, batch)

@@ -10,8 +10,11 @@ SELECT b.projection, b.version, b.build, b.state, b.started_at, b.ready_at, b.li
                      AND p.build = b.build)
         END AS events_behind,
        coalesce(max(o.seconds), 0)::float AS seconds_behind,
+       -- Not where another process, of newer code perhaps, took the event after all.
        (SELECT count(*) FROM trunkline.parked p
-         WHERE p.projection = b.projection AND p.version = b.version AND p.build = b.build)
+          LEFT JOIN trunkline.checkpoints c USING (projection, version, build, org)
+         WHERE p.projection = b.projection AND p.version = b.version AND p.build = b.build
+           AND p.position > coalesce(c.position, 0))
            AS parked
   FROM trunkline.builds b
   LEFT JOIN LATERAL (
@@ -35,6 +38,10 @@ SELECT p.projection, p.version, p.build, coalesce(o.id, p.org::text) AS organisa
        p.error, p.since
   FROM trunkline.parked p
   LEFT JOIN trunkline.organisations o ON o.org = p.org
+  LEFT JOIN trunkline.checkpoints c
+    ON c.projection = p.projection AND c.version = p.version AND c.build = p.build
+   AND c.org = p.org
  WHERE p.projection || '_' || p.version = ANY (%(families)s::text[])
+   AND p.position > coalesce(c.position, 0)
  ORDER BY p.since
  LIMIT %(limit)s

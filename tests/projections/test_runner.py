@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 from adapters.postgres.connections import Pool, pool
 from migrations.apply import migrate
 from migrations.builds import Workshop, make_build
-from projections.engine import batches, runner
+from projections.engine import batches, runner, standing
 from projections.engine.builds import LiveBuilds
 from projections.engine.checkpoints import caught_up
 from projections.engine.runner import ProjectionRunner
@@ -110,6 +110,22 @@ async def test_the_lock_alone_is_not_what_keeps_runners_apart(
         running(projectors, log, Diary()),
     ):
         await until(lambda: log.diary(org) == list(range(1, 401)))
+
+
+async def test_who_loses_a_batch_looks_again_at_once(
+    projectors: Pool, log: Log, org: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came since the winner looked has rung already, and would wait for the next poll."""
+    monkeypatch.setattr(runner, "POLL_SECONDS", 60.0)
+    log.append(org, 1)
+    async with running(projectors, log, Diary()), projectors.connection() as winner:
+        await until(lambda: log.diary(org) == [1])
+        async with winner.transaction():
+            move = "UPDATE trunkline.checkpoints SET position = 2 WHERE org = %s"
+            await winner.execute(move, [org])
+            log.append(org, 2)
+            await asyncio.sleep(0.2)  # The runner has read position 1 and waits for the winner.
+        await until(lambda: log.diary(org) == [1, 3])
 
 
 async def test_an_org_that_another_runner_works_on_is_passed_over(
@@ -223,6 +239,25 @@ def parked(log: Log) -> list[tuple[object, ...]]:
     with psycopg.connect(log.url) as connection:
         query = "SELECT projection, build, org, position, error FROM trunkline.parked"
         return connection.execute(query).fetchall()
+
+
+async def test_an_org_is_parked_no_more_where_another_process_took_the_event(
+    projectors: Pool, log: Log, org: int
+) -> None:
+    """It may note that just when the other one, of newer code, is done: nothing comes after."""
+    log.append(org, 2)
+    async with running(projectors, log, Diary()):
+        await until(lambda: log.diary(org) == [1, 2])
+    park = "INSERT INTO trunkline.parked VALUES ('diary', 1, 1, %s, %s, 'UnknownEventType', now())"
+    async with projectors.connection() as connection:
+        for position, count in ((2, 0), (3, 1)):
+            await connection.execute("DELETE FROM trunkline.parked")
+            await connection.execute(park, [org, position])
+            shown = await standing.parked(connection, [Diary()])
+            assert [each.position for each in shown] == [position] * count
+            (build,) = await standing.standings(connection, [Diary()])
+            assert build.parked == count
+        await connection.execute("DELETE FROM trunkline.parked")
 
 
 async def test_a_parked_org_is_tried_again_after_longer_and_longer_pauses(
