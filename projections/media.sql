@@ -155,5 +155,15 @@ SELECT u.org, u.expires_at, u.address
  WHERE u.expires_at < %(before)s AND u.expires_at > %(after)s
    AND NOT EXISTS (SELECT FROM media_files f WHERE f.org = u.org AND f.media_id = u.media_id)
    AND NOT EXISTS (SELECT FROM media_icons i WHERE i.org = u.org AND i.media_id = u.media_id)
+   -- Where an org is parked, they may have been sent by an event that is not folded yet.
+   AND NOT EXISTS (
+       SELECT FROM trunkline.builds b
+         LEFT JOIN trunkline.checkpoints c
+           ON c.projection = b.projection AND c.version = b.version AND c.build = b.build
+          AND c.org = u.org
+         JOIN trunkline.events e
+           ON e.org = u.org AND e.position = coalesce(c.position, 0) + 1
+        WHERE b.projection = 'media' AND b.schema = ANY (current_schemas(false))
+          AND e.recorded_at < %(before)s)
  ORDER BY u.expires_at
  LIMIT %(limit)s;

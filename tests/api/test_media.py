@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import resource
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,11 @@ import pytest
 
 from api.main import PROJECTIONS
 from api.media_queue import remove_forgotten
-from domain.media import FILE_BYTES_MAX
+from domain.event import Recorded
+from domain.media import FILE_BYTES_MAX, IconChanged
 from projections.engine.builds import LiveBuilds
+from projections.engine.projection import Connection
+from projections.media import Media
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import eventually
 from tests.api.files import JPEG, MP4, OGG, PDF, PNG, TEXT, WEBP, download, try_to_upload, upload
@@ -377,6 +380,32 @@ async def test_what_nobody_sent_in_time_is_removed(trunkline: Trunkline) -> None
         assert len(stored(trunkline, admin)) == left
     await download(admin, icon)
     await download(admin, forgotten, expect=404)
+
+
+async def test_nothing_is_removed_of_an_organisation_that_is_not_followed(
+    trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody seems to have sent may be in an event that its projection cannot take."""
+    admin, parts = await trunkline.organisation(), trunkline.parts
+    await admin.services("crm")
+    icon_of = await admin.connect("crm", trunkline.account())
+    icon = await upload(admin, PNG, "logo.png", "image/png")
+    await download(admin, icon)
+    apply = Media.apply
+
+    async def fails(
+        self: Media, connection: Connection, org: int, batch: Sequence[Recorded]
+    ) -> None:
+        assert not any(isinstance(each.event, IconChanged) for each in batch)
+        await apply(self, connection, org, batch)
+
+    live = LiveBuilds(parts.projectors, PROJECTIONS)
+    now = parts.clock.now() + timedelta(hours=26)
+    with monkeypatch.context() as context:
+        context.setattr(Media, "apply", fails)
+        await admin.patch(f"/v1/services/crm/channels/{icon_of['id']}", {"icon_media_id": icon})
+        await remove_forgotten(live, parts.directory, parts.media.store, now=now)
+        assert len(stored(trunkline, admin)) == 1
 
 
 async def test_after_a_day_an_upload_is_nobodys(trunkline: Trunkline, admin: Client) -> None:
