@@ -26,7 +26,7 @@ from adapters.postgres.keys import MasterKey, OrgKeys
 from adapters.postgres.log import PostgresLog
 from adapters.postgres.requests import PostgresAddresses, PostgresRequests
 from adapters.postgres.snapshots import PostgresSnapshots
-from adapters.postgres.verification import Verification, verify
+from adapters.postgres.verification import Verification, broken_logs, verify
 from adapters.pretended import PRETENDED as PRETENDED
 from adapters.pretended import Pretended as Pretended
 from adapters.stripe.provider import Stripe
@@ -393,8 +393,13 @@ async def rebuild(
 ) -> Build:
     """Fill a new build beside the one that serves, with processes of its own. Raises JobError."""
     workshop, connect = Workshop(where.migration_url), partial(as_projector, where)
-    job = RebuildJob(projection, workshop, connect)
+    job = RebuildJob(projection, workshop, connect, partial(_verify_logs, where.url))
     return await job.run(workers=workers, report=report, afresh=afresh)
+
+
+async def _verify_logs(url: str) -> None:
+    async for org, broken in broken_logs(url):
+        raise JobError(f"Organisation {org.id}: {broken} Nothing was switched.")
 
 
 def compare(where: Database, projection: Projection) -> AsyncIterator[TableComparison]:

@@ -5,7 +5,7 @@ import gc
 import multiprocessing
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 import psycopg
@@ -24,10 +24,18 @@ Connect = Callable[[], AbstractAsyncContextManager[Connection]]
 class RebuildJob:
     """Fills a new build beside the one that serves."""
 
-    def __init__(self, projection: Projection, workshop: Workshop, connect: Connect) -> None:
+    def __init__(
+        self,
+        projection: Projection,
+        workshop: Workshop,
+        connect: Connect,
+        verify_logs: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`verify_logs` raises JobError where a log is not what was written."""
         self._projection = projection
         self._workshop = workshop
         self._connect = connect
+        self._verify_logs = verify_logs
         self._processes = multiprocessing.get_context("spawn")
 
     async def run(
@@ -37,7 +45,12 @@ class RebuildJob:
         try:
             async with self._connect() as connection:
                 job = Rebuild(
-                    connection, self._projection, self._workshop, self._start_worker, report
+                    connection,
+                    self._projection,
+                    self._workshop,
+                    self._start_worker,
+                    report,
+                    self._verify_logs,
                 )
                 return await job.run(workers=workers, afresh=afresh)
         except psycopg.OperationalError as error:

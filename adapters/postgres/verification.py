@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from adapters.postgres.connections import Pool, within
+from adapters.postgres.connections import Pool, pool, within
 from domain import chain
 from domain.ports import Org
 
@@ -62,14 +62,16 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     head_hash: bytes
 
 
-async def verify(pool: Pool, org: Org, *, page_rows: int = PAGE_ROWS) -> Verification:
+async def verify(
+    pool: Pool, org: Org, *, page_rows: int = PAGE_ROWS, with_streams: bool = True
+) -> Verification:
     """Check the whole log of one organisation, as of now. Raises BrokenChain.
 
-    Memory grows with the number of streams. A log whose end was cut off together with its head is
-    whole in itself: only a checkpoint kept elsewhere can tell.
+    With the versions in its streams, memory grows with their number. A log whose end was cut off
+    together with its head is whole in itself: only a checkpoint kept elsewhere can tell.
     """
     head = await _head(pool, org)
-    walk = _Walk(org)
+    walk = _Walk(org, with_streams=with_streams)
     async for row in _events(pool, org, until=head[0], page_rows=page_rows):
         walk.step(*row)
     # A log without events has a head whose time says nothing.
@@ -78,15 +80,28 @@ async def verify(pool: Pool, org: Org, *, page_rows: int = PAGE_ROWS) -> Verific
     return Verification(events=walk.position, head_hash=walk.hash)
 
 
+async def broken_logs(url: str) -> AsyncIterator[tuple[Org, BrokenChain]]:
+    """The organisations whose log is not what was written, and where that shows."""
+    async with pool(url, "trunkline_project", size_max=1) as connections:
+        async with connections.connection() as connection:
+            cursor = await connection.execute("SELECT org, id FROM organisations ORDER BY org")
+            orgs = [Org(number, org_id) for number, org_id in await cursor.fetchall()]
+        for org in orgs:
+            try:
+                await verify(connections, org, with_streams=False)
+            except BrokenChain as broken:
+                yield org, broken
+
+
 class _Walk:
     """The way through the log, and what is known at each step of it."""
 
-    def __init__(self, org: Org) -> None:
+    def __init__(self, org: Org, *, with_streams: bool) -> None:
         self.position = 0
         self.hash = chain.GENESIS
         self.recorded_at: int | None = None  # In microseconds.
         self._org_id = org.id.encode()
-        self._versions: dict[str, int] = {}
+        self._versions: dict[str, int] | None = {} if with_streams else None
 
     def step(
         self,
@@ -120,9 +135,10 @@ class _Walk:
             raise BrokenChain(position, "hash") from None
         if link != written:
             raise BrokenChain(position, "hash")
-        if version != self._versions.get(stream, 0) + 1:
-            raise BrokenChain(position, "version")
-        self._versions[stream] = version
+        if self._versions is not None:
+            if version != self._versions.get(stream, 0) + 1:
+                raise BrokenChain(position, "version")
+            self._versions[stream] = version
         self.position, self.hash, self.recorded_at = position, link, recorded_at
 
 

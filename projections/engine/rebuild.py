@@ -6,7 +6,8 @@ and it may be compared and switched to.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import msgspec
@@ -91,12 +92,15 @@ class Rebuild:
         workshop: Workshop,
         start_worker: StartWorker,
         report: Callable[[Report], None],
+        verify_logs: Callable[[], Awaitable[None]],
     ) -> None:
+        """`verify_logs` raises JobError where a log is not what was written."""
         self._connection = connection
         self._projection = projection
         self._workshop = workshop
         self._start_worker = start_worker
         self._report = report
+        self._verify_logs = verify_logs
 
     async def run(self, *, workers: int, afresh: bool = False) -> Build:
         """Begin a build, or go on with the one that was begun, until it is ready. Raises JobError.
@@ -111,12 +115,25 @@ class Rebuild:
         await pieces.forget_trouble(self._connection, build)
         if not (await pieces.progress(self._connection, build)).pieces:
             await self._plan(build)
-        await self._work_on(build, workers)
-        await self._catch_up(build, workers)
+        async with self._verified(build):
+            await self._work_on(build, workers)
+            await self._catch_up(build, workers)
         self._tell(build, "analyzing", await pieces.progress(self._connection, build))
         await asyncio.to_thread(self._workshop.analyze, build.schema)
         await self._connection.execute(_READY, build.key)
         return build
+
+    @asynccontextmanager
+    async def _verified(self, build: Build) -> AsyncIterator[None]:
+        """What is built of a changed event would be as wrong as it looks right. Raises JobError."""
+        verifying = asyncio.ensure_future(self._verify_logs())
+        try:
+            yield
+            self._tell(build, "verifying", await pieces.progress(self._connection, build))
+            await verifying
+        finally:
+            verifying.cancel()
+            await asyncio.gather(verifying, return_exceptions=True)
 
     async def _begin(self) -> Build:
         for old in await builds_of(self._connection, self._projection):
