@@ -403,6 +403,7 @@ async def test_nothing_is_removed_of_an_organisation_that_is_not_followed(
     now = parts.clock.now() + timedelta(hours=26)
     with monkeypatch.context() as context:
         context.setattr(Media, "apply", fails)
+        context.setattr("api.reading.WAIT_SECONDS", 0.1)  # For what does not come.
         await admin.patch(f"/v1/services/crm/channels/{icon_of['id']}", {"icon_media_id": icon})
         await remove_forgotten(live, parts.directory, parts.media.store, now=now)
         assert len(stored(trunkline, admin)) == 1
