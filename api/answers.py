@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from litestar import Request, Response
 from litestar.params import QueryParameter
+from litestar.types import Message, Scope
 
 from api.commands.execute import Outcome
 from domain.identifiers import ID_LENGTH
@@ -20,6 +21,8 @@ PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 200
 POSITION_LIMIT = 2**63
 POSITION_DIGITS_MAX = 19
+
+NOT_KEPT = (b"cache-control", b"no-store")
 
 Item = TypeVar("Item")
 Body = TypeVar("Body")
@@ -140,3 +143,11 @@ def utc(moment: datetime, *, field: str) -> datetime:
         return moment.astimezone(UTC)
     except OverflowError as error:
         raise Invalid(field, "lies too far away") from error
+
+
+async def keep_nowhere(message: Message, _: Scope) -> None:
+    """Answers speak of people: no cache on the way keeps one, unless its route says otherwise."""
+    if message["type"] == "http.response.start":
+        headers = list(message["headers"])
+        if all(name.lower() != NOT_KEPT[0] for name, _ in headers):
+            message["headers"] = [*headers, NOT_KEPT]

@@ -26,7 +26,7 @@ from api import (
     webhooks,
 )
 from api import credits as credit_routes
-from api.answers import page
+from api.answers import keep_nowhere, page
 from api.authentication import Authentication, Principal
 from api.bodies import check_request
 from api.commands.canned import Canned
@@ -148,7 +148,7 @@ def create_app(parts: Parts, handlers: Sequence[Any] = HANDLERS) -> Litestar:
         [*handlers, get_openapi],
         dependencies=dependencies,
         before_request=before_request,
-        before_send=[parts.metrics.count_request],
+        before_send=[parts.metrics.count_request, keep_nowhere],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,  # The document is ours, and so is every page.
         request_max_body_size=META_BODY_BYTES_MAX + 1,

@@ -42,6 +42,15 @@ async def reads(office: Office) -> list[str]:
     ]
 
 
+async def test_no_cache_keeps_an_answer_nor_a_refusal(office: Office) -> None:
+    answers = [await office.admin.http.get(path) for path in await reads(office)]
+    answers.append(await office.admin.http.get("/v1/nowhere"))
+    answers.append(await office.admin.http.get("/v1/users", headers={"Authorization": "Bearer x"}))
+    assert {404, 401} <= {answer.status_code for answer in answers}
+    for answer in answers:
+        assert "no-store" in answer.headers["cache-control"], answer.url
+
+
 # Positions.
 
 
