@@ -18,6 +18,7 @@ from api.main import PROJECTIONS
 from domain.ports import AddressClaim, NewKey, Org
 from migrations.apply import ROLES
 from migrations.builds import OWNER
+from projections.inbox.projection import Inbox
 from tests.adapters.log_scenario import Process, TestClock, World, command, text_of
 from tests.adapters.test_log import request
 from tests.conftest import BUILDS
@@ -52,7 +53,9 @@ async def orgs(world: World, one: Process) -> tuple[Org, Org]:
         )
     async with await world.superuser() as connection:
         await connection.execute(
-            "INSERT INTO checkpoints SELECT 'inbox', 1, org, 1, 1 FROM heads ON CONFLICT DO NOTHING"
+            "INSERT INTO checkpoints SELECT 'inbox', %s, org, 1, 1 FROM heads"
+            " ON CONFLICT DO NOTHING",
+            [Inbox.version],
         )
     return orgs
 

@@ -14,6 +14,7 @@ from api.cli import main
 from api.main import PROJECTIONS
 from migrations.builds import make_build
 from projections.engine import retired
+from projections.inbox.projection import Inbox
 from projections.unread.projection import Unread
 from tests.conftest import Database
 from tests.projections.diaries import Log
@@ -106,7 +107,8 @@ def test_list_and_status_are_for_people_and_for_programs(run: Run, log: Log) -> 
 def test_what_is_parked_is_shown(run: Run, log: Log, database: Database) -> None:
     with psycopg.connect(database.superuser) as connection:
         connection.execute(
-            "INSERT INTO trunkline.parked VALUES ('inbox', 1, 1, 1, 7, 'ValueError')"
+            "INSERT INTO trunkline.parked VALUES ('inbox', %s, 1, 1, 7, 'ValueError')",
+            [Inbox.version],
         )
     (parked,) = json.loads(run("status", "--json").stdout)["parked"]
     assert (parked["projection"], parked["position"], parked["error"]) == ("inbox", 7, "ValueError")

@@ -1,7 +1,7 @@
 """A kept state is the state: of every aggregate, after any events (I9)."""
 
 import inspect
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -26,8 +26,10 @@ from tests.domain.world import CONTENT, NOON, SECOND
 
 FEW = ("one", "two", "three")
 
+Made = TypeVar("Made", bound=msgspec.Struct)
 
-def about_few(event: Event) -> Event:
+
+def about_few(event: Made) -> Made:
     """The same event with names of a few things, so that events are about the same ones."""
     changed: dict[str, Any] = {}
     for field in msgspec.structs.fields(type(event)):
@@ -38,6 +40,8 @@ def about_few(event: Event) -> Event:
             changed[field.name] = FEW[len(value) % len(FEW)]
         elif field.type is int:
             changed[field.name] = value % 2**32  # Sums of them still fit into 64 bits.
+        elif isinstance(value, msgspec.Struct):
+            changed[field.name] = about_few(value)
         elif isinstance(value, bytes):
             changed[field.name] = FEW[len(value) % len(FEW)].encode()
     return msgspec.structs.replace(event, **changed)
