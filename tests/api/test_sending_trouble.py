@@ -131,7 +131,7 @@ async def test_a_dead_token_stops_the_account_until_there_is_a_new_one(
 ) -> None:
     """Spec N3: what is queued waits, and leaves with the new credentials."""
     inbox = await ready(trunkline)
-    trunkline.fake.next_requests(fails(190))
+    trunkline.fake.next_requests(fails(190), to="/messages")
     await inbox.org.reply("crm", inbox.chats["A"], "a")
 
     async def health() -> Any:
@@ -159,7 +159,7 @@ async def test_a_token_that_died_on_the_way_does_not_stop_the_account_under_its_
     await eventually(lambda: verification(org, channel["id"]), ("verified", None))
     inbox = Inbox(trunkline, org, account, channel["id"])
     await inbox.hear("A", hours_ago=1)
-    trunkline.fake.next_requests(late(fails(190), 0.3))
+    trunkline.fake.next_requests(late(fails(190), 0.3), to="/messages")
     await org.reply("crm", inbox.chats["A"], "hi")
 
     async def started() -> int:
@@ -214,8 +214,10 @@ async def test_what_waits_in_time_hides_no_message_whose_window_closes(
     inbox = await ready(trunkline, hours_ago=24 - 5 / HOUR)
     for customer in "BCD":
         await inbox.hear(customer, hours_ago=1)
-    trunkline.fake.next_requests(fails(190))
-    for customer in "ABCD":
+    trunkline.fake.next_requests(fails(190), to="/messages")
+    await inbox.org.reply("crm", inbox.chats["A"], "hi")
+    await eventually(lambda: deferred(inbox, "credentials"), True)
+    for customer in "BCD":
         await inbox.org.reply("crm", inbox.chats[customer], "hi")
     await eventually(lambda: failures(inbox), ["window_closed"])
 
