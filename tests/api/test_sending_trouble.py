@@ -25,7 +25,7 @@ async def test_a_lost_answer_leaves_the_message_uncertain_and_it_is_not_sent_aga
 ) -> None:
     """Spec N3. It does not hold up the next one (N4)."""
     inbox = await ready(trunkline)
-    trunkline.fake.next_requests(behaviour)
+    trunkline.fake.next_requests(behaviour, to="/messages")
     with statuses(trunkline):
         await inbox.org.reply("crm", inbox.chats["A"], "lost")
         await inbox.org.reply("crm", inbox.chats["A"], "next")
@@ -36,7 +36,7 @@ async def test_a_lost_answer_leaves_the_message_uncertain_and_it_is_not_sent_aga
 async def test_a_status_with_our_mark_settles_an_uncertain_message(trunkline: Trunkline) -> None:
     """Spec N3."""
     inbox = await ready(trunkline)
-    trunkline.fake.next_requests(accepts_then_drops())
+    trunkline.fake.next_requests(accepts_then_drops(), to="/messages")
     with statuses(trunkline):
         await inbox.org.reply("crm", inbox.chats["A"], "lost")
         await eventually(lambda: fates(inbox), [("uncertain", None)])
@@ -51,7 +51,7 @@ async def test_a_retry_is_a_new_message_that_names_the_old_one(trunkline: Trunkl
     """Spec N3: of what is uncertain or failed, once."""
     inbox = await ready(trunkline)
     chat = f"/v1/services/crm/chats/{inbox.chats['A']}/messages"
-    trunkline.fake.next_requests(accepts_then_drops())
+    trunkline.fake.next_requests(accepts_then_drops(), to="/messages")
     with statuses(trunkline):
         lost = await inbox.org.reply("crm", inbox.chats["A"], "lost")
         await eventually(lambda: fates(inbox), [("uncertain", None)])
@@ -68,7 +68,7 @@ async def test_a_discarded_message_ends_as_failed_for_that_reason(trunkline: Tru
     """Spec C15. Doing it twice changes nothing; a message that was sent is not discarded."""
     inbox = await ready(trunkline)
     chat = f"/v1/services/crm/chats/{inbox.chats['A']}/messages"
-    trunkline.fake.next_requests(accepts_then_drops())
+    trunkline.fake.next_requests(accepts_then_drops(), to="/messages")
     with statuses(trunkline):
         lost = await inbox.org.reply("crm", inbox.chats["A"], "lost")
         sent = await inbox.org.reply("crm", inbox.chats["A"], "sent")
@@ -116,7 +116,7 @@ async def deferred(inbox: Inbox, reason: str) -> bool:
 async def test_a_limit_is_waited_for_and_nothing_overtakes(trunkline: Trunkline) -> None:
     """Spec N3, N4."""
     inbox = await ready(trunkline)
-    trunkline.fake.next_requests(limits(1))
+    trunkline.fake.next_requests(limits(1), to="/messages")
     for text in "abc":
         await inbox.org.reply("crm", inbox.chats["A"], text)
     await eventually(lambda: sent_texts(inbox), ["a", "b", "c"])
@@ -197,7 +197,7 @@ async def test_a_window_closes_also_for_an_account_that_is_left_in_peace_or_stop
 ) -> None:
     """Spec N3: then, and not when the account may send again. So does what comes behind it."""
     inbox = await ready(trunkline, hours_ago=24 - 3 / HOUR)
-    trunkline.fake.next_requests(behaviour)
+    trunkline.fake.next_requests(behaviour, to="/messages")
     for text in "ab":
         await inbox.org.reply("crm", inbox.chats["A"], text)
     await eventually(lambda: fates(inbox), [("failed", "window_closed")] * 2)
@@ -227,7 +227,7 @@ async def test_a_service_leaves_also_an_account_that_is_left_in_peace(trunkline:
     inbox = await ready(trunkline)
     await inbox.org.services("desk")
     await inbox.org.connect("desk", inbox.account)
-    trunkline.fake.next_requests(limits(3600))
+    trunkline.fake.next_requests(limits(3600), to="/messages")
     for text in "ab":
         await inbox.org.reply("crm", inbox.chats["A"], text)
     await eventually(lambda: deferred(inbox, "rate_limited"), True)
