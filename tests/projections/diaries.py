@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
@@ -10,6 +10,7 @@ import psycopg
 
 from adapters.postgres.bell import Listener
 from adapters.postgres.connections import Pool
+from api.system import running as until_the_end
 from domain.event import Event, Recorded, encode
 from domain.reader import ServiceVisited
 from projections.engine.projection import Connection, Projection
@@ -102,13 +103,8 @@ async def running(
     projectors: Pool, log: Log, *projections: Projection
 ) -> AsyncIterator[ProjectionRunner]:
     a_runner = ProjectionRunner(projectors, projections, log.ear)
-    task = asyncio.create_task(a_runner.run())
-    try:
+    async with until_the_end(a_runner.run()):
         yield a_runner
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def until(is_so: Callable[[], bool]) -> None:
