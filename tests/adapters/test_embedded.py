@@ -302,6 +302,7 @@ def test_two_processes_that_start_at_once_share_one_server(home: Path) -> None:
             assert [user.hear() for user in users] == ["left", "left"]
 
 
+@pytest.mark.long
 def test_one_may_join_while_another_leaves(home: Path) -> None:
     # Each comes and goes in its own time, so that every coming meets somebody's going.
     def come_and_go(pause_seconds: float) -> None:

@@ -94,6 +94,7 @@ async def test_what_is_taken_back_is_folded_again(server: EmbeddedServer) -> Non
     raise AssertionError("Nothing was ever taken back, so nothing was proved.")
 
 
+@pytest.mark.long
 async def test_control_a_checkpoint_that_goes_alone_loses_what_was_taken_back(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
