@@ -21,7 +21,7 @@ from projections.inbox.rows import (
     receipt_row,
 )
 
-SQL = load(__file__)
+SQL = {name: compact(statement) for name, statement in load(__file__).items()}
 
 # A message has a handful of receipts; in a group, some for each member.
 RECEIPTS_MAX = 1_000
@@ -235,7 +235,7 @@ async def _rows(
 
 def _with_columns(name: str, **texts: str) -> str:
     shared = ("chat_columns", "chat_joins", "message_columns", "message_joins")
-    return compact(SQL[name].format(**texts, **{each: SQL[each] for each in shared}))
+    return SQL[name].format(**texts, **{each: SQL[each] for each in shared})
 
 
 _CHAT = _with_columns("chat")
