@@ -26,7 +26,7 @@ from adapters.postgres.keys import MasterKey, OrgKeys
 from adapters.postgres.log import PostgresLog
 from adapters.postgres.requests import PostgresAddresses, PostgresRequests
 from adapters.postgres.snapshots import PostgresSnapshots
-from adapters.postgres.verification import Verification, broken_logs, verify
+from adapters.postgres.verification import Verification, first_broken_log, verify
 from adapters.pretended import PRETENDED as PRETENDED
 from adapters.pretended import Pretended as Pretended
 from adapters.stripe.provider import Stripe
@@ -398,7 +398,9 @@ async def rebuild(
 
 
 async def _verify_logs(url: str) -> None:
-    async for org, broken in broken_logs(url):
+    found = await first_broken_log(url)
+    if found is not None:
+        org, broken = found
         raise JobError(f"Organisation {org.id}: {broken} Nothing was switched.")
 
 

@@ -80,8 +80,8 @@ async def verify(
     return Verification(events=walk.position, head_hash=walk.hash)
 
 
-async def broken_logs(url: str) -> AsyncIterator[tuple[Org, BrokenChain]]:
-    """The organisations whose log is not what was written, and where that shows."""
+async def first_broken_log(url: str) -> tuple[Org, BrokenChain] | None:
+    """An organisation whose log is not what was written, and where that shows, if there is one."""
     async with pool(url, "trunkline_project", size_max=1) as connections:
         async with connections.connection() as connection:
             cursor = await connection.execute("SELECT org, id FROM organisations ORDER BY org")
@@ -90,7 +90,8 @@ async def broken_logs(url: str) -> AsyncIterator[tuple[Org, BrokenChain]]:
             try:
                 await verify(connections, org, with_streams=False)
             except BrokenChain as broken:
-                yield org, broken
+                return org, broken
+    return None
 
 
 class _Walk:
