@@ -11,6 +11,9 @@ import msgspec
 
 from domain.template import TemplateWord
 
+# Of addresses that are no name of somebody's, but a way to them.
+CONNECTION_KIND = "connection"
+
 
 class Address(msgspec.Struct, frozen=True):
     """How a platform names a person or a group of people.

@@ -7,10 +7,6 @@ from typing import NamedTuple
 CHAT_ID_LENGTH_MAX = 19  # Of what fits into 64 bits.
 
 
-# How a customer of a connected business account is reached, beside who they are.
-CONNECTION_KIND = "connection"
-
-
 class MessageName(NamedTuple):
     """Where a message stands, and its number there."""
 

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 from adapters.outgoing import text_of
 from adapters.readers import is_number
-from adapters.telegram.naming import CONNECTION_KIND, is_chat_id, read_name
+from adapters.telegram.naming import is_chat_id, read_name
 from adapters.unsendable import Unsendable
-from domain.inbound import Content
+from domain.inbound import CONNECTION_KIND, Content
 from domain.limits import LIMITS
 from domain.outbound import OutboundFile, OutboundMessage
 

@@ -9,8 +9,15 @@ from msgspec.structs import replace
 from adapters.happening import NOBODY, Happening
 from adapters.readers import digest, identifier, moment, objects, part, text
 from adapters.telegram.content import describe, is_forum_topic
-from adapters.telegram.naming import CONNECTION_KIND, MessageName
-from domain.inbound import Address, AddressesChanged, AnyOccurrence, Content, Person
+from adapters.telegram.naming import MessageName
+from domain.inbound import (
+    CONNECTION_KIND,
+    Address,
+    AddressesChanged,
+    AnyOccurrence,
+    Content,
+    Person,
+)
 
 Update = dict[str, Any]
 Part = dict[str, Any]

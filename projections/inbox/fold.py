@@ -42,6 +42,7 @@ from domain.contact import (
     MarketingPreferenceChanged,
 )
 from domain.event import Event, Recorded
+from domain.inbound import CONNECTION_KIND
 from domain.outgoing import STATUS_RANK
 from projections.engine.sealed_parts import pack
 from projections.inbox.records import (
@@ -60,9 +61,6 @@ from projections.inbox.rows import NO_RANK
 from projections.inbox.services import Channel
 
 Key = tuple[str, bytes]  # A chat, and a message's key in it.
-
-# Addresses that are a way to somebody and no name to show.
-WAY = "connection:"
 
 
 class Changes:
@@ -272,7 +270,7 @@ class Changes:
         self.names[contact_id] = (pack(event.profile), event.profile.key, recorded.position)
 
     def _address(self, recorded: Recorded, contact_id: str, event: AddressAdded) -> None:
-        if event.kind.startswith(WAY):
+        if event.kind.startswith(f"{CONNECTION_KIND}:"):
             return
         address = (event.kind, recorded.position, pack(event.address), event.address.key)
         self.addresses[contact_id, event.key] = address
