@@ -34,7 +34,7 @@ HEARTBEAT_SECONDS = 15.0
 # How long a client is asked to wait before it comes back.
 RETRY_MILLISECONDS = 2_000
 
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+HEADERS = {"X-Accel-Buffering": "no"}
 
 
 @get("/v1/services/{service:str}/stream", media_type="text/event-stream")
