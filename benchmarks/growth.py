@@ -17,6 +17,7 @@ import psycopg
 from psycopg import sql
 
 from api.main import PROJECTIONS, Core, Database, core
+from api.processes import projecting
 from api.settings import Settings
 from benchmarks import synthetic_log
 from benchmarks.projections import Log, empty_build, fill, log
@@ -27,7 +28,8 @@ from benchmarks.table import Row, compare, console, show
 from domain import chat, chat_events, organisation, reader
 from domain.event import Sealed
 from domain.ports import Append, NewEvent, Org
-from projections.engine.runner import ProjectionRunner
+from projections.engine.builds import Build
+from projections.engine.checkpoints import reached
 from projections.inbox.projection import Inbox
 from projections.inbox.queries import chats_page
 from projections.inbox.rows import ChatCursor
@@ -38,8 +40,8 @@ PAGES = 500
 PAGE_CHATS = 50
 
 USERS = (10, 10_000)
-MESSAGES = 5_000
 IN_FLIGHT = 64
+MESSAGES_EACH = 80
 COMMAND_EVENTS = 250
 ROUNDS = 5
 
@@ -157,10 +159,10 @@ class _Office:
         began = time.perf_counter()
         positions = await asyncio.gather(*(self._writes(chat_id) for chat_id in self.chats))
         await self.shown(max(positions))
-        return MESSAGES / (time.perf_counter() - began)
+        return IN_FLIGHT * MESSAGES_EACH / (time.perf_counter() - began)
 
     async def _writes(self, chat_id: str) -> int:
-        for _ in range(MESSAGES // IN_FLIGHT):
+        for _ in range(MESSAGES_EACH):
             position = await self.tell([_message(chat_id)])
         return position
 
@@ -196,12 +198,9 @@ def _message(chat_id: str) -> Said:
 async def _running(address: str) -> AsyncIterator[Core]:
     """The API's process with the projector in it, as `trunkline serve` has them."""
     settings = Settings(home=Path("."), database_url=address, master_key=bytes(32))
-    async with core(settings, Database(address, address, None, False)) as parts:
-        runner = ProjectionRunner(parts.projectors, PROJECTIONS, parts.bell.listener)
-        running = asyncio.create_task(runner.run())
+    where = Database(address, address, None, False)
+    async with core(settings, where) as parts, projecting(parts):
         yield parts
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 async def _messages(address: str) -> list[Row]:
@@ -221,20 +220,20 @@ async def _messages(address: str) -> list[Row]:
         few, many = rates
         return [
             compare(f"messages until shown, {USERS[1]:,} users ÷ {USERS[0]}", many, few, 1 / 1.1),
-            await _seen(offices[0], address),
+            await _seen(offices[0]),
         ]
 
 
-async def _seen(office: _Office, address: str) -> Row:
+async def _seen(office: _Office) -> Row:
     """How long a message takes from its append's beginning until the inbox shows it."""
     appends, shown = [], []
-    async with await psycopg.AsyncConnection.connect(address, autocommit=True) as connection:
-        await connection.execute("SET ROLE trunkline_project")
+    inbox, org = Build(Inbox.name, Inbox.version, 1, "live"), office.org.number
+    async with office.parts.projectors.connection() as connection:
         for number in range(WATCHED):
             began = time.perf_counter()
             position = await office.tell([_message(office.chats[number % IN_FLIGHT])])
             appends.append(1000 * (time.perf_counter() - began))
-            while await _inbox(connection, office.org) < position:  # noqa: ASYNC110 - As a reader does.
+            while await reached(connection, inbox, org=org) < position:  # noqa: ASYNC110 - A reader.
                 await asyncio.sleep(LOOK_SECONDS)
             shown.append(1000 * (time.perf_counter() - began))
     p99 = quantiles(shown, n=100)[98]
@@ -243,15 +242,6 @@ async def _seen(office: _Office, address: str) -> Row:
         f" began; the append itself p50 {median(appends):.2f} ms"
     )
     return _growth("append to visible in the inbox, p99 ÷ an append's p50", p99, median(appends), 5)
-
-
-async def _inbox(connection: psycopg.AsyncConnection, org: Org) -> int:
-    cursor = await connection.execute(
-        "SELECT position FROM trunkline.checkpoints WHERE projection = %s AND org = %s",
-        [Inbox.name, org.number],
-    )
-    row = await cursor.fetchone()
-    return row[0] if row else 0
 
 
 def _growth(what: str, ours: float, other: float, ceiling: float | None) -> Row:
