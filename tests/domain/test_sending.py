@@ -695,28 +695,23 @@ def test_n3_every_kind_of_answer_is_recorded() -> None:
 def test_n3_attempts_are_further_and_further_apart_up_to_a_minute(
     attempt: int, seconds: int
 ) -> None:
-    chat(reply(), started(attempt=attempt)).when(
-        record_answer,
-        message_id="reply",
-        answer=Deferred(reason="unavailable"),
-        key=None,
-        platform=None,
-        now=SOON,
-    ).then(SendDeferred(message_id="reply", reason="unavailable", retry_at=SOON + seconds * SECOND))
+    assert_tried_again("unavailable", attempt=attempt, seconds=seconds)
 
 
 @pytest.mark.parametrize(("attempt", "seconds"), [(1, 1), (2, 4), (3, 16), (5, 256), (9, 256)])
 def test_n3_one_customers_limit_is_asked_about_ever_less_often(attempt: int, seconds: int) -> None:
+    assert_tried_again("pair_limited", attempt=attempt, seconds=seconds)
+
+
+def assert_tried_again(reason: str, *, attempt: int, seconds: int) -> None:
     chat(reply(), started(attempt=attempt)).when(
         record_answer,
         message_id="reply",
-        answer=Deferred(reason="pair_limited"),
+        answer=Deferred(reason=reason),
         key=None,
         platform=None,
         now=SOON,
-    ).then(
-        SendDeferred(message_id="reply", reason="pair_limited", retry_at=SOON + seconds * SECOND)
-    )
+    ).then(SendDeferred(message_id="reply", reason=reason, retry_at=SOON + seconds * SECOND))
 
 
 def test_an_answer_about_a_message_that_nobody_knows_is_dropped() -> None:
