@@ -2,7 +2,7 @@
 
 POST /_fake/customers/{address}/messages   {"text": "Hello"}            A customer writes.
 GET  /_fake/messages                                                    What the fake has taken.
-POST /_fake/trouble                        {"kind": "drops", "count": 3}    For its next requests.
+POST /_fake/trouble                        {"kind": "drops", "count": 3}    For what is sent next.
 """
 
 from collections.abc import Callable, Mapping

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from random import Random
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 
@@ -36,10 +36,13 @@ class Fake:
 
     async with FakeLine(webhook_url="http://127.0.0.1:8000/webhooks/line/U1…") as fake:
         fake.base_url                   # For TRUNKLINE_LINE_API_BASE.
-        fake.next_requests(drops())     # What the next requests meet, one each.
+        fake.next_requests(drops())     # What the next sends meet, one each.
         await fake.settled()            # Until every webhook is acknowledged or given up.
         fake.accepted                   # Every message it took, doubles included.
     """
+
+    SENDS: ClassVar[str]
+    """What stands in the paths by which messages are sent."""
 
     def __init__(
         self, courier: Courier, *, port: int = 0, body_bytes_max: int = BODY_BYTES_MAX
@@ -75,12 +78,13 @@ class Fake:
         """Every webhook so far, with what was answered to it."""
         return self._courier.deliveries
 
-    def next_requests(self, *behaviours: Behaviour, to: str = "") -> None:
-        """What the next requests meet, one each; after that all is as usual.
+    def next_requests(self, *behaviours: Behaviour, to: str | None = None) -> None:
+        """What the next requests that send meet, one each; after that all is as usual.
 
-        `to` stands in the paths that are meant: beside messages, somebody may ask about accounts.
+        Others, whose paths have `to` in them, if it is given: "" is in all.
         """
-        self._script.extend((to, behaviour) for behaviour in behaviours)
+        where = self.SENDS if to is None else to
+        self._script.extend((where, behaviour) for behaviour in behaviours)
 
     def deliver_to(self, webhook_url: str | None) -> None:
         """Where webhooks go from now on; None: nowhere."""

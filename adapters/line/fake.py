@@ -54,6 +54,8 @@ class FakeLine(Fake):
     again what was not answered only where an account asks for it (`redelivers`).
     """
 
+    SENDS = "/push"
+
     def __init__(
         self,
         *,

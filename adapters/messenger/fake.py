@@ -57,6 +57,8 @@ class FakeSendApi(Fake):
     one course of events, as far as the other side keeps the order.
     """
 
+    SENDS = "/messages"
+
     def __init__(
         self,
         *,

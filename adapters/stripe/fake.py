@@ -69,6 +69,8 @@ class StripeRefusal(Exception):
 class FakeStripe(Fake):
     """The fake, running between `async with` and its end; one `seed`, one course of events."""
 
+    SENDS = "/payment_intents"
+
     def __init__(
         self,
         *,

@@ -46,6 +46,8 @@ class FakeTelegram(Fake):
     messages to one chat on.
     """
 
+    SENDS = "/send"
+
     def __init__(
         self,
         *,

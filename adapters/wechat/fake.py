@@ -53,6 +53,8 @@ class FakeWeChat(Fake):
     whether our address stands in the accounts' lists. `blocked` take no messages.
     """
 
+    SENDS = "/message/"
+
     def __init__(
         self,
         *,

@@ -45,6 +45,8 @@ class FakeCloudApi(Fake):
     events, as far as the other side keeps the order.
     """
 
+    SENDS = "/messages"
+
     def __init__(
         self,
         *,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from adapters.exchange import new_http_client
-from adapters.fakes.behaviour import accepts_late, answers, behaves
+from adapters.fakes.behaviour import accepts_late, answers
 from adapters.postgres.access_tokens import PostgresAccessTokens
 from adapters.postgres.connections import pool
 from adapters.postgres.keys import MasterKey
@@ -25,6 +25,8 @@ from domain.outbound import Accepted, AccountStopped, Deferred, OutboundMessage,
 from tests.adapters.log_scenario import World
 
 MASTER = MasterKey(bytes(32))
+# Where they are asked for.
+TOKENS = "stable_token"
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 
@@ -110,7 +112,7 @@ def all_accepted(sent: list[SendAnswer]) -> bool:
 
 
 async def test_two_processes_that_need_a_token_at_once_ask_for_one(scene: Scene) -> None:
-    scene.fake.next_requests(accepts_late(0.3))
+    scene.fake.next_requests(accepts_late(0.3), to=TOKENS)
     assert all_accepted(await send_at_once(scene))
     assert scene.demands == [False]
     assert len(scene.fake.accepted) == 12
@@ -125,7 +127,7 @@ async def test_control_without_the_claim_each_asks(
 
     begin = PostgresAccessTokens.begin_renewal
     monkeypatch.setattr(PostgresAccessTokens, "begin_renewal", everybody_may)
-    scene.fake.next_requests(*[accepts_late(0.3)] * 12)
+    scene.fake.next_requests(*[accepts_late(0.3)] * 12, to=TOKENS)
     await send_at_once(scene)
     assert len(scene.demands) > 1
 
@@ -190,10 +192,10 @@ async def test_a_token_that_cannot_be_renewed_yet_is_used_to_its_end(scene: Scen
     one, _ = scene.processes
     await one.send()
     scene.clock.time += timedelta(seconds=7200 - 1)
-    scene.fake.next_requests(answers(500), behaves(), fails(45009))
+    scene.fake.next_requests(answers(500), fails(45009), to=TOKENS)
     assert [isinstance(await one.send(), Accepted) for _ in range(2)] == [True, True]
     scene.clock.time += timedelta(seconds=1)
-    scene.fake.next_requests(fails(45009))
+    scene.fake.next_requests(fails(45009), to=TOKENS)
     limited = Deferred(reason="rate_limited", retry_after_seconds=600.0)
     assert await one.send() == limited
     assert isinstance(await one.send(), Accepted)
@@ -220,7 +222,7 @@ def holder_of(scene: Scene) -> str:
 
 async def test_after_a_failure_the_next_one_may_ask_at_once(scene: Scene) -> None:
     one, other = scene.processes
-    scene.fake.next_requests(answers(500), fails(40164))
+    scene.fake.next_requests(answers(500), fails(40164), to=TOKENS)
     assert await one.send() == Deferred(reason="platform_failed")
     assert await other.send() == AccountStopped(reason="ip_not_allowed", code=40164)
     assert isinstance(await one.send(), Accepted)

@@ -322,7 +322,7 @@ async def test_an_error_says_where_it_is(api: MessagingApi, fake: FakeLine) -> N
 async def test_other_answers_to_a_verification(
     behaviour: Any, answer: VerificationAnswer, api: MessagingApi, fake: FakeLine
 ) -> None:
-    fake.next_requests(behaviour)
+    fake.next_requests(behaviour, to="/info")
     assert await api.verify(ACCOUNT.user_id, CREDENTIALS) == answer
 
 
@@ -354,7 +354,7 @@ async def test_marking_as_read(
 ) -> None:
     read = Content(read_token=read_token(fake))
     if behaviour is not None:
-        fake.next_requests(behaviour)
+        fake.next_requests(behaviour, to="/markAsRead")
     assert await api.mark_read(ACCOUNT.user_id, read, CREDENTIALS) == answer
     assert len(fake.read) == (answer == "marked")
 

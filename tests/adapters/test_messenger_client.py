@@ -161,7 +161,7 @@ async def test_the_longest_text_that_can_be_sent(api: SendApi, fake: FakeSendApi
 async def test_a_file_that_does_not_arrive(
     behaviour: Any, answer: SendAnswer, api: SendApi, fake: FakeSendApi
 ) -> None:
-    fake.next_requests(behaviour)
+    fake.next_requests(behaviour, to="message_attachments")
     assert await api.send(image(), CREDENTIALS) == answer
     assert [each.path.rpartition("/")[2] for each in fake.requests] == ["message_attachments"]
     assert fake.accepted == []
@@ -170,7 +170,7 @@ async def test_a_file_that_does_not_arrive(
 async def test_the_message_after_the_file_may_have_been_taken(
     api: SendApi, fake: FakeSendApi
 ) -> None:
-    fake.next_requests(behaves(), accepts_then_drops())
+    fake.next_requests(accepts_then_drops())
     assert await api.send(image(), CREDENTIALS) == Unsettled(reason="answer_lost")
     assert len(fake.accepted) == 1
 
@@ -237,7 +237,7 @@ def test_a_code(code: int, subcode: int | None, status: int, expected: SendAnswe
 async def test_other_answers_to_a_verification(
     behaviour: Any, answer: VerificationAnswer, api: SendApi, fake: FakeSendApi
 ) -> None:
-    fake.next_requests(behaviour)
+    fake.next_requests(behaviour, to=PAGE.page_id)
     assert await api.verify(PAGE.page_id, CREDENTIALS) == answer
     assert fake.requests[-1].query == {"fields": "id,name"}
 

@@ -342,7 +342,7 @@ async def test_nothing_secret_in_any_log_or_answer(
     shown = [repr(scene.client), repr(await scene.send())]
     for behaviour in (answers(400, echo), accepts_then_drops(), accepts_late(0.8), answers(500)):
         shown.append(repr(await scene.send_when_ready(behaviour)))
-    scene.fake.next_requests(answers(400, echo))
+    scene.fake.next_requests(answers(400, echo), to="")
     shown.append(repr(await scene.client.verify(scene.sender.account_id, scene.sender.credentials)))
     logged = [f"{each.getMessage()} {each.__dict__}" for each in caplog.records]
     logged = [each for each in logged if "asyncio" not in each]
@@ -383,6 +383,6 @@ async def test_credentials_of_another_account(account_id: str, scene: Scene) -> 
 async def test_what_is_no_verdict_on_credentials(
     behaviour: Behaviour, reason: str, scene: Scene
 ) -> None:
-    scene.fake.next_requests(behaviour)
+    scene.fake.next_requests(behaviour, to="")
     verified = await scene.client.verify(scene.sender.account_id, scene.sender.credentials)
     assert verified == NotReached(reason=reason)

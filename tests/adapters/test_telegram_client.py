@@ -358,7 +358,7 @@ async def test_nobody_is_written_to_who_has_not_written_first(
 async def test_other_answers_to_a_verification(
     behaviour: Any, answer: VerificationAnswer, api: BotApi, fake: FakeTelegram
 ) -> None:
-    fake.next_requests(behaviour)
+    fake.next_requests(behaviour, to="/getMe")
     assert await api.verify(BOT.bot_id, CREDENTIALS) == answer
 
 

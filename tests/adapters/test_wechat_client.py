@@ -196,7 +196,7 @@ NOT_ASKED: list[tuple[Any, SendAnswer]] = [
 async def test_a_token_that_is_not_to_be_had(
     behaviour: Any, answer: SendAnswer, scene: Scene
 ) -> None:
-    scene.fake.next_requests(behaviour)
+    scene.fake.next_requests(behaviour, to="stable_token")
     assert await scene.send() == answer
     assert scene.paths == ["stable_token"]
     assert isinstance(await scene.send(), Accepted)
@@ -206,14 +206,14 @@ async def test_a_token_that_is_not_to_be_had(
 async def test_a_file_that_does_not_arrive(
     behaviour: Any, answer: SendAnswer, scene: Scene
 ) -> None:
-    scene.fake.next_requests(behaves(), behaviour)
+    scene.fake.next_requests(behaviour, to="media/upload")
     assert await scene.send(voice()) == answer
     assert scene.paths == ["stable_token", "media/upload"]
     assert scene.fake.accepted == []
 
 
 async def test_the_message_after_the_file_may_have_been_taken(scene: Scene) -> None:
-    scene.fake.next_requests(behaves(), behaves(), accepts_then_drops())
+    scene.fake.next_requests(accepts_then_drops())
     assert await scene.send(voice()) == Unsettled(reason="answer_lost")
     assert len(scene.fake.accepted) == 1
 
@@ -246,7 +246,7 @@ async def test_another_token_is_demanded_only_when_a_fresh_one_is_refused(scene:
 @pytest.mark.parametrize("code", [40001, 40014, 42001])
 async def test_a_token_that_is_refused_twice_is_no_reason_to_stop(code: int, scene: Scene) -> None:
     await scene.send()
-    scene.fake.next_requests(fails(code), behaves(), behaves(), fails(code))
+    scene.fake.next_requests(fails(code), fails(code))
     assert await scene.send() == Deferred(reason="token_refused")
     assert len(scene.fake.accepted) == 1
     assert isinstance(await scene.send(), Accepted)
@@ -254,7 +254,7 @@ async def test_a_token_that_is_refused_twice_is_no_reason_to_stop(code: int, sce
 
 async def test_a_token_that_ends_between_file_and_message(scene: Scene) -> None:
     await scene.send()
-    scene.fake.next_requests(behaves(), fails(42001))
+    scene.fake.next_requests(fails(42001))
     assert isinstance(await scene.send(voice()), Accepted)
     uploads = [each for each in scene.paths if each == "media/upload"]
     assert (len(uploads), len(scene.fake.accepted)) == (1, 2)
@@ -348,7 +348,7 @@ def test_a_code(code: int, expected: SendAnswer | str) -> None:
 
 
 async def test_a_refusal_keeps_what_wechats_support_asks_for(scene: Scene) -> None:
-    scene.fake.next_requests(behaves(), fails(43101))
+    scene.fake.next_requests(fails(43101))
     detail = f"{ERRORS[43101]} {RID}"
     assert await scene.send() == Rejected(reason="undeliverable", code=43101, detail=detail)
 
@@ -386,6 +386,6 @@ async def test_five_messages_and_48_hours(scene: Scene) -> None:
 async def test_credentials_are_good_if_a_token_can_be_had(
     behaviour: Any, answer: VerificationAnswer, scene: Scene
 ) -> None:
-    scene.fake.next_requests(behaviour)
+    scene.fake.next_requests(behaviour, to="stable_token")
     assert await scene.api.verify(ACCOUNT.account_id, CREDENTIALS) == answer
     assert scene.demands == [False]

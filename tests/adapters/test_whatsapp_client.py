@@ -235,7 +235,6 @@ async def test_components_are_sent_as_they_are(api: CloudApi, fake: FakeCloudApi
 async def test_what_cannot_be_sent(
     fields: dict[str, Any], answer: SendAnswer, api: CloudApi, fake: FakeCloudApi
 ) -> None:
-    fake.next_requests()
     assert await api.send(message(**fields), {"access_token": TOKEN}) == answer
     assert fake.accepted == []
 
@@ -446,7 +445,7 @@ async def test_good_credentials(api: CloudApi) -> None:
 async def test_other_answers_to_a_verification(
     behaviour: Behaviour, answer: VerificationAnswer, api: CloudApi, fake: FakeCloudApi
 ) -> None:
-    fake.next_requests(behaviour)
+    fake.next_requests(behaviour, to=ACCOUNT.phone_number_id)
     assert await api.verify(ACCOUNT.phone_number_id, {"access_token": TOKEN}) == answer
 
 

@@ -99,12 +99,12 @@ async def _write(told: Told, *, as_template: bool) -> None:
     quoted = await _sent(told, words["text"])
     await _happens(told, {"type": "text", "text": {"body": "Really?"}, "context": {"id": quoted}})
     await _sent(told, words["parameter"], as_template=as_template)
-    fake.next_requests(accepts_then_drops(), to="/messages")
+    fake.next_requests(accepts_then_drops())
     await _write_one(told, words["lost"], "uncertain")
     retry = f"{CHAT}/messages/{told.masked[-1]}/retry"
     told.masked.append((await told.author.post(told.office.path(retry), expect=202))["id"])
     await _becomes(told, "sent")
-    fake.next_requests(fails(131026, details=words["answered detail"]), to="/messages")
+    fake.next_requests(fails(131026, details=words["answered detail"]))
     await _write_one(told, words["refused"], "failed")
     error = {"code": 131026, "title": "No", "error_data": {"details": words["reported detail"]}}
     await _report_failure(told, await _sent(told, "and then"), error)

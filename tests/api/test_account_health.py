@@ -65,7 +65,7 @@ async def test_a_platform_that_refuses_one_message_for_itself_is_reached_again(
 ) -> None:
     monkeypatch.setattr(pacing, "NEWS_AFTER_TIMES", 1)
     inbox = await ready(trunkline)
-    trunkline.fake.next_requests(limits(1), fails(131026), to="/messages")
+    trunkline.fake.next_requests(limits(1), fails(131026))
     await inbox.org.reply("crm", inbox.chats["A"], "a")
     await eventually(lambda: fates(inbox), [("failed", "undeliverable")])
     assert await told(inbox.org) == [
@@ -81,14 +81,14 @@ async def tries(inbox: Inbox) -> int:
 
 async def test_a_platform_that_limits_us_for_long_shows_at_once(trunkline: Trunkline) -> None:
     inbox = await ready(trunkline)
-    trunkline.fake.next_requests(limits(40), to="/messages")
+    trunkline.fake.next_requests(limits(40))
     await inbox.org.reply("crm", inbox.chats["A"], "a")
     await eventually(lambda: health(inbox.org, inbox.channel_id), ("limited", "rate_limited"))
 
 
 async def test_a_short_limit_is_no_news(trunkline: Trunkline) -> None:
     inbox = await ready(trunkline)
-    trunkline.fake.next_requests(limits(1), to="/messages")
+    trunkline.fake.next_requests(limits(1))
     await inbox.org.reply("crm", inbox.chats["A"], "a")
     await eventually(lambda: sent_texts(inbox), ["a"])
     assert await told(inbox.org) == []

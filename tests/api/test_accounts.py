@@ -221,7 +221,7 @@ async def test_what_is_said_of_old_credentials_is_not_held_against_new_ones(
         asked.set()
         return replace(usual(), wait_seconds=0.3)
 
-    trunkline.fake.next_requests(slowly)
+    trunkline.fake.next_requests(slowly, to=account)
     channel = await org.connect("crm", account, credentials={"access_token": "not-theirs"})
     await asked.wait()
     path = f"/v1/services/crm/channels/{channel['id']}"

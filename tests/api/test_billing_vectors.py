@@ -221,7 +221,7 @@ async def test_l4_a_refused_conversation_is_void_and_the_next_answer_starts_anot
     till: Till,
 ) -> None:
     await till.buy(1)
-    till.trunkline.fake.next_requests(fails(131026), to="/messages")
+    till.trunkline.fake.next_requests(fails(131026))
     chat = (await till.begin(KIM))["chat_id"]
     await eventually(till.balance, 2_000_000)
     await till.waits(timedelta(hours=23))
@@ -234,7 +234,7 @@ async def test_l4_a_refused_conversation_is_void_and_the_next_answer_starts_anot
 
 async def test_l4_free_again_is_what_was_free_and_void(till: Till) -> None:
     chat = await till.hears()
-    till.trunkline.fake.next_requests(fails(131026), to="/messages")
+    till.trunkline.fake.next_requests(fails(131026))
     await till.write(chat)
 
     async def left() -> int:
@@ -285,7 +285,7 @@ async def test_l4_a_refund_counts_in_the_month_in_which_it_becomes_known(till: T
 async def test_l4_discarding_refunds_nothing(till: Till) -> None:
     """C15: it is no refusal of the platform."""
     await till.buy(1)
-    till.trunkline.fake.next_requests(accepts_then_drops(), to="/messages")
+    till.trunkline.fake.next_requests(accepts_then_drops())
     begun = await till.begin(KIM)
     chat = begun["chat_id"]
 
@@ -353,7 +353,7 @@ async def test_l6_opening_movements_and_closing_follow_from_month_to_month(till:
     await till.buy(3)
     await till.begin(KIM)
     await till.waits(A_BIT)
-    till.trunkline.fake.next_requests(fails(131026), to="/messages")
+    till.trunkline.fake.next_requests(fails(131026))
     await till.begin(LEE)
     await eventually(till.balance, 5_992_000)
     await till.comes(at("2026-12-05T12:00:00Z"))

@@ -259,7 +259,7 @@ async def test_what_the_platform_refuses_altogether_is_given_back_once(
 ) -> None:
     """Spec L4: void, so the next answer starts another."""
     here = await shop(trunkline, bought=1)
-    trunkline.fake.next_requests(fails(131026), to="/messages")
+    trunkline.fake.next_requests(fails(131026))
     started = await here.start(7)
     await eventually(lambda: here.amounts("refunded"), [8_000])
     assert await here.balance() == 2_000_000
@@ -408,7 +408,7 @@ async def test_a_change_of_the_recharge_sent_twice_is_answered_alike(trunkline: 
 async def spent(trunkline: Trunkline) -> Shop:
     """3 templates to Japan, one free conversation with the US, a refund."""
     here = await shop(trunkline, bought=1)
-    trunkline.fake.next_requests(fails(131026), to="/messages")
+    trunkline.fake.next_requests(fails(131026))
     await here.start(9)
     await eventually(here.balance, 2_000_000)
     for number in range(3):

@@ -119,7 +119,7 @@ async def test_an_echo_before_the_answer_is_no_second_copy(
     org, account = await trunkline.organisation(), trunkline.account()
     inbox = Inbox(trunkline, org, account, await connected(org, account))
     await inbox.hear("A", hours_ago=1)
-    trunkline.fake.next_requests(accepts_late(0.5), to="/messages")
+    trunkline.fake.next_requests(accepts_late(0.5))
     plan, trunkline.fake.plan = trunkline.fake.plan, type(trunkline.fake.plan)(statuses=())
     try:
         reply = await org.reply("crm", inbox.chats["A"], "hi")

@@ -100,7 +100,7 @@ async def test_a_second_ad_has_an_entry_point_of_its_own(till: Till) -> None:
 async def test_l4_an_answer_that_the_platform_refused_opened_none(till: Till) -> None:
     await till.price(BY_TEMPLATE)
     chat = await till.hears(by_ad=True)
-    till.trunkline.fake.next_requests(fails(131026), to="/messages")
+    till.trunkline.fake.next_requests(fails(131026))
     await till.write(chat, "marketing")
     await till.waits(DAY)
     assert await marketing(till, chat) == PAID

@@ -200,7 +200,7 @@ async def test_a_file_that_the_platform_does_not_have_any_more_is_given_up(inbox
 async def test_where_the_platform_has_a_bad_moment_it_is_asked_again(
     inbox: Inbox, trouble: Any
 ) -> None:
-    inbox.trunkline.fake.next_requests(trouble)
+    inbox.trunkline.fake.next_requests(trouble, to="")
     inbox.customer_sends()
     media = await inbox.media("stored")
     assert (await download(inbox.admin, media["media_id"])).content == JPEG

@@ -341,7 +341,7 @@ async def test_a_failed_reply_falls_back_to_what_was_before_it(trunkline: Trunkl
     channel_id = await connected(org, account)
     inbox = Inbox(trunkline, org, account, channel_id)
     await inbox.hear("A", hours_ago=1)
-    trunkline.fake.next_requests(fails(131026), to="/messages")
+    trunkline.fake.next_requests(fails(131026))
     failing = await org.reply("crm", inbox.chats["A"], "never arrives")
 
     async def answered() -> Any:

@@ -182,15 +182,18 @@ async def test_while_messenger_is_away_the_marks_of_a_chat_become_one(world: Wor
 
 
 @pytest.mark.parametrize(
-    ("platform", "refusal"),
-    [("line", line_fails(400)), ("messenger", messenger_fails(10, 2018278))],
+    ("platform", "refusal", "where"),
+    [
+        ("line", line_fails(400), "/markAsRead"),
+        ("messenger", messenger_fails(10, 2018278), "/messages"),
+    ],
 )
 async def test_what_is_refused_is_not_repeated(
-    world: World, platform: str, refusal: Callable[..., Any]
+    world: World, platform: str, refusal: Callable[..., Any], where: str
 ) -> None:
     shop = await world.business(platform)
     await shop.org.put("/v1/services/crm", {"mark_read": True})
-    shop.fake.next_requests(refusal)
+    shop.fake.next_requests(refusal, to=where)
     await seen(shop, "one")
     await eventually(shop.outcomes, ["refused"])
     assert shop.read == []
@@ -245,7 +248,7 @@ async def test_a_quote_survives_a_lost_answer_and_its_token_too(world: World) ->
     shop = await world.business("line")
     heard = shop.says("which?")
     (asked,) = await timeline(shop)
-    shop.fake.next_requests(accepts_then_drops(), to="/push")
+    shop.fake.next_requests(accepts_then_drops())
     await quote(shop, asked)
     chat_id = await shop.chat_with(shop.kim)
     await eventually(lambda: shop.fates(chat_id), [("sent", None)])

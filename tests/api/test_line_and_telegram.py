@@ -97,11 +97,6 @@ class Business:
     def fake(self) -> FakeLine | FakeTelegram:
         return self.world.line if self.platform == "line" else self.world.telegram
 
-    @property
-    def sending(self) -> str:
-        """What stands in the path of a message."""
-        return "/push" if self.platform == "line" else "/send"
-
     async def hear(self, customer: int, text: str) -> str:
         """A customer writes; the chat where it is seen."""
         if self.platform == "line":
@@ -226,7 +221,7 @@ async def test_a_limit_is_waited_for_and_nothing_overtakes(world: World, platfor
     acme = await business(world, platform)
     chat_id = await acme.hear(KIM, "hello")
     says = line_says if platform == "line" else telegram_says
-    acme.fake.next_requests(says.limits(1), to=acme.sending)
+    acme.fake.next_requests(says.limits(1))
     for text in "ab":
         await acme.org.reply("crm", chat_id, text)
     await eventually(acme.sent_texts, ["a", "b"])
@@ -241,7 +236,7 @@ async def test_a_dead_token_stops_the_account_until_there_is_another(
     acme = await business(world, platform)
     chat_id = await acme.hear(KIM, "hello")
     says = line_says if platform == "line" else telegram_says
-    acme.fake.next_requests(says.fails(401), to=acme.sending)
+    acme.fake.next_requests(says.fails(401))
     await acme.org.reply("crm", chat_id, "a")
 
     async def health() -> Any:
@@ -276,7 +271,7 @@ async def test_line_is_asked_again_with_the_same_key_and_delivers_once(
     """Spec N3: nothing is uncertain, nothing is sent twice."""
     acme = await business(world, "line")
     chat_id = await acme.hear(KIM, "hello")
-    acme.fake.next_requests(behaviour, to=acme.sending)
+    acme.fake.next_requests(behaviour)
     for text in ("first", "second"):
         await acme.org.reply("crm", chat_id, text)
     await eventually(lambda: acme.fates(chat_id), [("sent", None)] * 2)
@@ -290,7 +285,7 @@ async def test_what_line_answered_before_is_the_message_that_a_customer_answers(
     """The id that comes with the 409 is the one under which LINE speaks of the message (C17)."""
     acme = await business(world, "line")
     chat_id = await acme.hear(KIM, "hello")
-    acme.fake.next_requests(accepts_then_drops(), to=acme.sending)
+    acme.fake.next_requests(accepts_then_drops())
     reply = await acme.org.reply("crm", chat_id, "first")
     await eventually(lambda: acme.fates(chat_id), [("sent", None)])
     (sent,) = await acme.sent()
@@ -332,7 +327,7 @@ async def test_telegrams_lost_answer_leaves_a_message_uncertain(world: World) ->
     """Spec N3: there is no key, so only a person may send it again."""
     acme = await business(world, "telegram")
     chat_id = await acme.hear(KIM, "hello")
-    acme.fake.next_requests(accepts_then_drops(), to=acme.sending)
+    acme.fake.next_requests(accepts_then_drops())
     lost = await acme.org.reply("crm", chat_id, "lost")
     await eventually(lambda: acme.fates(chat_id), [("uncertain", None)])
     path = f"/v1/services/crm/chats/{chat_id}/messages/{lost['id']}/retry"

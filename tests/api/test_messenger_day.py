@@ -174,7 +174,7 @@ async def test_a_lost_answer_is_settled_by_the_echo_that_gives_our_mark_back(wor
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
     with world.plan():
-        world.fake.next_requests(accepts_then_drops(), to="/messages")
+        world.fake.next_requests(accepts_then_drops())
         await acme.org.reply("crm", chat_id, "lost")
         await eventually(lambda: acme.fates(chat_id), [("uncertain", None)])
     (sent,) = await acme.sent()
@@ -192,7 +192,7 @@ async def test_control_an_echo_without_our_mark_settles_nothing(world: World) ->
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
     with world.plan():
-        world.fake.next_requests(accepts_then_drops(), to="/messages")
+        world.fake.next_requests(accepts_then_drops())
         await acme.org.reply("crm", chat_id, "lost")
         await eventually(lambda: acme.fates(chat_id), [("uncertain", None)])
     (sent,) = await acme.sent()
@@ -209,7 +209,7 @@ async def test_a_message_that_was_never_taken_stays_uncertain_until_a_person_dec
     """Spec N3. It does not hold up the next one (N4)."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
-    world.fake.next_requests(drops(), to="/messages")
+    world.fake.next_requests(drops())
     lost = await acme.org.reply("crm", chat_id, "lost")
     await acme.org.reply("crm", chat_id, "next")
     await eventually(lambda: acme.fates(chat_id), [("uncertain", None), ("read", None)])
@@ -222,7 +222,7 @@ async def test_a_limit_is_waited_for_and_nothing_overtakes(world: World) -> None
     """Spec N3, N4."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
-    world.fake.next_requests(limits(1), to="/messages")
+    world.fake.next_requests(limits(1))
     for text in "ab":
         await acme.org.reply("crm", chat_id, text)
     await eventually(acme.sent_texts, ["a", "b"])
@@ -243,7 +243,7 @@ async def test_a_refusal_stands_at_the_message_and_the_next_goes_out(
     """Spec N1, N3: the platform's own word counts, too."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
-    world.fake.next_requests(behaviour, to="/messages")
+    world.fake.next_requests(behaviour)
     for text in "ab":
         await acme.org.reply("crm", chat_id, text)
     failed = ("failed", {"reason": reason, "code": code})
@@ -263,7 +263,7 @@ async def test_a_dead_token_or_a_block_stops_the_page_until_there_is_another(
     page = next(world.pages)
     acme = await world.business(page)
     chat_id = await world.hear(acme, KIM, "hello")
-    world.fake.next_requests(behaviour, to="/messages")
+    world.fake.next_requests(behaviour)
     await acme.org.reply("crm", chat_id, "a")
     await eventually(acme.health, ("stopped", reason))
     assert await acme.fates(chat_id) == [("queued", None)]

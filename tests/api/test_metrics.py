@@ -70,7 +70,7 @@ async def test_what_waits_is_shown_with_its_age_and_why(trunkline: Trunkline) ->
     waiting, oldest = "trunkline_messages_waiting", "trunkline_messages_waiting_oldest_seconds"
     labels = {"platform": "whatsapp", "state": "held"}
     assert await value(trunkline, waiting, **labels) == 0
-    trunkline.fake.next_requests(fails(190), to="/messages")
+    trunkline.fake.next_requests(fails(190))
     await inbox.org.reply("crm", inbox.chats["A"], "a")
     await eventually(lambda: value(trunkline, waiting, **labels), 1)
     assert await fates(inbox) == [("queued", None)]

@@ -76,7 +76,7 @@ async def test_a_limit_of_the_account_is_waited_for_by_all_its_messages(
     if not is_kept:
         monkeypatch.setattr(pacing, "OF_ONE_CHAT", {"rate_limited"})
     inbox, other = await office(trunkline), await ready(trunkline)
-    trunkline.fake.next_requests(limits(2), to="/messages")
+    trunkline.fake.next_requests(limits(2))
     await inbox.org.reply("crm", inbox.chats["A"], "a")
     await eventually(lambda: deferrals(inbox), ["rate_limited"])
     await inbox.org.reply("crm", inbox.chats["B"], "b")
@@ -130,7 +130,7 @@ async def test_one_lost_answer_does_not_hold_up_the_account(
 ) -> None:
     monkeypatch.setattr(pacing, "back_off", lambda _: timedelta(minutes=5))
     inbox = await office(trunkline)
-    trunkline.fake.next_requests(accepts_then_drops(), to="/messages")
+    trunkline.fake.next_requests(accepts_then_drops())
     with statuses(trunkline):
         await inbox.org.reply("crm", inbox.chats["A"], "lost")
         await eventually(lambda: fates(inbox), [("uncertain", None)])

@@ -101,7 +101,7 @@ async def test_a_message_elsewhere_is_not_quoted(trunkline: Trunkline) -> None:
 async def test_what_the_platform_cannot_name_is_not_quoted(trunkline: Trunkline) -> None:
     """Of a message that failed or is uncertain the platform has given us no id."""
     inbox = await ready(trunkline)
-    trunkline.fake.next_requests(fails(131026), to="/messages")
+    trunkline.fake.next_requests(fails(131026))
     await inbox.org.reply("crm", inbox.chats["A"], "lost")
     await refused(inbox.org, inbox, (await settled(inbox, status="failed"))["id"])
 
@@ -146,7 +146,7 @@ async def test_a_quote_is_kept_when_it_is_sent_again(trunkline: Trunkline) -> No
     inbox = await ready(trunkline)
     heard = await inbox.trunkline.says("which?", account_id=inbox.account, phone=PHONE)
     asked = (await timeline(inbox))[-1]["id"]
-    trunkline.fake.next_requests(accepts_then_drops(), to="/messages")
+    trunkline.fake.next_requests(accepts_then_drops())
     with statuses(trunkline):  # A receipt would tell that it arrived.
         lost = await quote(inbox, asked)
         await eventually(lambda: fates(inbox), [("uncertain", None)])

@@ -77,7 +77,7 @@ async def test_what_the_platform_does_not_take_now_is_repeated_and_what_it_refus
 ) -> None:
     inbox = await marking(trunkline)
     newest = await says(inbox, "one")
-    trunkline.fake.next_requests(fails(code), to="/messages")
+    trunkline.fake.next_requests(fails(code))
     await inbox.act("A", "visit")
     await eventually(lambda: outcomes(inbox), expected)
     assert await marked(inbox) == ([newest] if expected == ["marked"] else [])

@@ -294,7 +294,7 @@ async def test_what_a_dead_server_was_sending_is_uncertain_and_not_sent_again(
         assert await deliver(first.http, json.dumps(webhook).encode())
         await org.settled()
         (chat,) = await org.chats("crm")
-        installation.fake.next_requests(accepts_late(20), to="/messages")
+        installation.fake.next_requests(accepts_late(20))
         await org.reply("crm", chat["id"], "hi")
         await eventually(installation_sent(installation), ["hi"])
         first.kill()
@@ -332,7 +332,7 @@ async def test_a_platform_that_does_not_answer_does_not_hold_up_the_end(
         assert await deliver(first.http, json.dumps(webhook).encode())
         await org.settled()
         (chat,) = await org.chats("crm")
-        installation.fake.next_requests(accepts_late(20), to="/messages")
+        installation.fake.next_requests(accepts_late(20))
         await org.reply("crm", chat["id"], "hanging")
 
         async def started() -> int:

@@ -154,7 +154,7 @@ async def test_a_receipt_that_comes_before_the_answer_counts_once_the_answer_is_
 ) -> None:
     """Spec C15."""
     inbox = await ready(trunkline)
-    trunkline.fake.next_requests(accepts_late(0.3), to="/messages")
+    trunkline.fake.next_requests(accepts_late(0.3))
     with statuses(trunkline):
         await inbox.org.reply("crm", inbox.chats["A"], "hi")
         await eventually(lambda: sent_texts(inbox), ["hi"])
@@ -169,7 +169,7 @@ async def test_a_refusal_ends_a_message_as_failed_with_the_platforms_word(
 ) -> None:
     """Spec N3, C15: at once, or by a status later."""
     inbox = await ready(trunkline)
-    trunkline.fake.next_requests(fails(131026), to="/messages")
+    trunkline.fake.next_requests(fails(131026))
     with statuses(trunkline, "failed", failure_code=131047):
         for text in ("at once", "later"):
             await inbox.org.reply("crm", inbox.chats["A"], text)

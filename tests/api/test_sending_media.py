@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapters.fakes.behaviour import accepts_then_drops, behaves, drops
+from adapters.fakes.behaviour import accepts_then_drops, drops
 from adapters.whatsapp.fake_behaviour import fails
 from adapters.whatsapp.fake_webhooks import StatusPlan
 from api import links
@@ -174,7 +174,7 @@ async def test_only_its_uploader_sends_a_file(desk: Desk) -> None:
 @pytest.mark.parametrize("trouble", [drops(), accepts_then_drops(), fails(131000, status=500)])
 async def test_where_the_upload_fails_the_message_is_tried_again(desk: Desk, trouble: Any) -> None:
     """N3: nothing was sent, so nothing is uncertain, and the customer gets it once."""
-    desk.trunkline.fake.next_requests(trouble)
+    desk.trunkline.fake.next_requests(trouble, to="/media")
     message = await desk.send(await upload(desk.admin))
     await desk.becomes(message["id"], "read")
     taken = [e for e in desk.trunkline.fake.accepted if e.account_id == desk.account]
@@ -187,7 +187,7 @@ async def test_where_the_upload_fails_the_message_is_tried_again(desk: Desk, tro
 async def test_where_the_answer_to_the_message_is_lost_it_is_uncertain(desk: Desk) -> None:
     fake = desk.trunkline.fake
     plan, fake.plan = fake.plan, StatusPlan(statuses=())
-    fake.next_requests(behaves(), accepts_then_drops())
+    fake.next_requests(accepts_then_drops())
     message = await desk.send(await upload(desk.admin))
     await desk.becomes(message["id"], "uncertain")
     path = f"{desk.path}/{message['id']}/retry"

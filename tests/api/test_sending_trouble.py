@@ -25,7 +25,7 @@ async def test_a_lost_answer_leaves_the_message_uncertain_and_it_is_not_sent_aga
 ) -> None:
     """Spec N3. It does not hold up the next one (N4)."""
     inbox = await ready(trunkline)
-    trunkline.fake.next_requests(behaviour, to="/messages")
+    trunkline.fake.next_requests(behaviour)
     with statuses(trunkline):
         await inbox.org.reply("crm", inbox.chats["A"], "lost")
         await inbox.org.reply("crm", inbox.chats["A"], "next")
@@ -36,7 +36,7 @@ async def test_a_lost_answer_leaves_the_message_uncertain_and_it_is_not_sent_aga
 async def test_a_status_with_our_mark_settles_an_uncertain_message(trunkline: Trunkline) -> None:
     """Spec N3."""
     inbox = await ready(trunkline)
-    trunkline.fake.next_requests(accepts_then_drops(), to="/messages")
+    trunkline.fake.next_requests(accepts_then_drops())
     with statuses(trunkline):
         await inbox.org.reply("crm", inbox.chats["A"], "lost")
         await eventually(lambda: fates(inbox), [("uncertain", None)])
@@ -51,7 +51,7 @@ async def test_a_retry_is_a_new_message_that_names_the_old_one(trunkline: Trunkl
     """Spec N3: of what is uncertain or failed, once."""
     inbox = await ready(trunkline)
     chat = f"/v1/services/crm/chats/{inbox.chats['A']}/messages"
-    trunkline.fake.next_requests(accepts_then_drops(), to="/messages")
+    trunkline.fake.next_requests(accepts_then_drops())
     with statuses(trunkline):
         lost = await inbox.org.reply("crm", inbox.chats["A"], "lost")
         await eventually(lambda: fates(inbox), [("uncertain", None)])
@@ -68,7 +68,7 @@ async def test_a_discarded_message_ends_as_failed_for_that_reason(trunkline: Tru
     """Spec C15. Doing it twice changes nothing; a message that was sent is not discarded."""
     inbox = await ready(trunkline)
     chat = f"/v1/services/crm/chats/{inbox.chats['A']}/messages"
-    trunkline.fake.next_requests(accepts_then_drops(), to="/messages")
+    trunkline.fake.next_requests(accepts_then_drops())
     with statuses(trunkline):
         lost = await inbox.org.reply("crm", inbox.chats["A"], "lost")
         sent = await inbox.org.reply("crm", inbox.chats["A"], "sent")
@@ -116,7 +116,7 @@ async def deferred(inbox: Inbox, reason: str) -> bool:
 async def test_a_limit_is_waited_for_and_nothing_overtakes(trunkline: Trunkline) -> None:
     """Spec N3, N4."""
     inbox = await ready(trunkline)
-    trunkline.fake.next_requests(limits(1), to="/messages")
+    trunkline.fake.next_requests(limits(1))
     for text in "abc":
         await inbox.org.reply("crm", inbox.chats["A"], text)
     await eventually(lambda: sent_texts(inbox), ["a", "b", "c"])
@@ -131,7 +131,7 @@ async def test_a_dead_token_stops_the_account_until_there_is_a_new_one(
 ) -> None:
     """Spec N3: what is queued waits, and leaves with the new credentials."""
     inbox = await ready(trunkline)
-    trunkline.fake.next_requests(fails(190), to="/messages")
+    trunkline.fake.next_requests(fails(190))
     await inbox.org.reply("crm", inbox.chats["A"], "a")
 
     async def health() -> Any:
@@ -154,12 +154,13 @@ async def test_a_token_that_died_on_the_way_does_not_stop_the_account_under_its_
     org, account = await trunkline.organisation(), trunkline.account()
     await org.services("crm")
     about = json.dumps({"id": account, "verified_name": "Acme"}).encode()
-    trunkline.fake.next_requests(answers(200, about, ("Content-Type", "application/json")))
+    said = answers(200, about, ("Content-Type", "application/json"))
+    trunkline.fake.next_requests(said, to=account)
     channel = await org.connect("crm", account, credentials={"access_token": "the-old-one"})
     await eventually(lambda: verification(org, channel["id"]), ("verified", None))
     inbox = Inbox(trunkline, org, account, channel["id"])
     await inbox.hear("A", hours_ago=1)
-    trunkline.fake.next_requests(late(fails(190), 0.3), to="/messages")
+    trunkline.fake.next_requests(late(fails(190), 0.3))
     await org.reply("crm", inbox.chats["A"], "hi")
 
     async def started() -> int:
@@ -197,7 +198,7 @@ async def test_a_window_closes_also_for_an_account_that_is_left_in_peace_or_stop
 ) -> None:
     """Spec N3: then, and not when the account may send again. So does what comes behind it."""
     inbox = await ready(trunkline, hours_ago=24 - 3 / HOUR)
-    trunkline.fake.next_requests(behaviour, to="/messages")
+    trunkline.fake.next_requests(behaviour)
     for text in "ab":
         await inbox.org.reply("crm", inbox.chats["A"], text)
     await eventually(lambda: fates(inbox), [("failed", "window_closed")] * 2)
@@ -214,7 +215,7 @@ async def test_what_waits_in_time_hides_no_message_whose_window_closes(
     inbox = await ready(trunkline, hours_ago=24 - 5 / HOUR)
     for customer in "BCD":
         await inbox.hear(customer, hours_ago=1)
-    trunkline.fake.next_requests(fails(190), to="/messages")
+    trunkline.fake.next_requests(fails(190))
     await inbox.org.reply("crm", inbox.chats["A"], "hi")
     await eventually(lambda: deferred(inbox, "credentials"), True)
     for customer in "BCD":
@@ -227,7 +228,7 @@ async def test_a_service_leaves_also_an_account_that_is_left_in_peace(trunkline:
     inbox = await ready(trunkline)
     await inbox.org.services("desk")
     await inbox.org.connect("desk", inbox.account)
-    trunkline.fake.next_requests(limits(3600), to="/messages")
+    trunkline.fake.next_requests(limits(3600))
     for text in "ab":
         await inbox.org.reply("crm", inbox.chats["A"], text)
     await eventually(lambda: deferred(inbox, "rate_limited"), True)

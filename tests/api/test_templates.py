@@ -142,7 +142,7 @@ async def test_a_template_that_is_refused_as_paused_is_not_sent_again(
     """Spec C8: what the platform says when it is asked to send is its word as well."""
     inbox = await paying(trunkline)
     await define(inbox.org, inbox.account)
-    trunkline.fake.next_requests(fails(code), to="/messages")
+    trunkline.fake.next_requests(fails(code))
     lost = await send(inbox)
     await eventually(lambda: fates(inbox), [("failed", "template_paused")])
     assert await state(inbox.org, inbox.account) == ("paused", None)
@@ -204,7 +204,7 @@ async def test_one_who_is_refused_for_it_is_recorded_as_opted_out(
     inbox = await paying(trunkline)
     await define(inbox.org, inbox.account, category="marketing")
     if told_by == "answer":
-        trunkline.fake.next_requests(fails(131050), to="/messages")
+        trunkline.fake.next_requests(fails(131050))
     lost = await send(inbox)
     if told_by == "status":
         mark = f"{inbox.chats['A']}.{lost['id']}"
@@ -226,7 +226,7 @@ async def test_what_is_sent_again_is_marketing_once_the_platform_says_so(
     """Spec N5, L2: the category is the template's present one, for the wish as for the price."""
     inbox = await paying(trunkline)
     await define(inbox.org, inbox.account)
-    trunkline.fake.next_requests(fails(131026), fails(131026), to="/messages")
+    trunkline.fake.next_requests(fails(131026), fails(131026))
     lost = [await send(inbox), await send(inbox)]
     await eventually(lambda: fates(inbox), [("failed", "undeliverable")] * 2)
     await define(inbox.org, inbox.account, category="marketing")
@@ -243,7 +243,7 @@ async def test_who_opts_out_is_not_sent_the_marketing_that_waits(trunkline: Trun
     """Spec N5: it fails before it is sent, and what was charged for it is given back (L4)."""
     inbox = await paying(trunkline)
     await define(inbox.org, inbox.account, category="marketing")
-    trunkline.fake.next_requests(limits(2), to="/messages")
+    trunkline.fake.next_requests(limits(2))
     await send(inbox)
     await inbox.org.settled()
     await eventually(lambda: types(inbox, "chat.send_deferred"), 1)

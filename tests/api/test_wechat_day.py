@@ -251,7 +251,7 @@ async def test_a_lost_answer_leaves_a_message_uncertain(world: World) -> None:
     chat_id = await world.hear(acme, KIM, "hello")
     await acme.org.reply("crm", chat_id, "first")
     await eventually(lambda: acme.fates(chat_id), [("sent", None)])
-    world.fake.next_requests(accepts_then_drops(), to="/custom/send")
+    world.fake.next_requests(accepts_then_drops())
     lost = await acme.org.reply("crm", chat_id, "lost")
     await eventually(lambda: acme.fates(chat_id), [("sent", None), ("uncertain", None)])
     path = f"/v1/services/crm/chats/{chat_id}/messages/{lost['id']}/retry"
@@ -284,7 +284,7 @@ async def test_a_refusal_stands_at_the_message_and_the_next_goes_out(
     chat_id = await world.hear(acme, KIM, "hello")
     await acme.org.reply("crm", chat_id, "a")
     await eventually(acme.sent_texts, ["a"])
-    world.fake.next_requests(fails(code), to="/custom/send")
+    world.fake.next_requests(fails(code))
     for text in "bc":
         await acme.org.reply("crm", chat_id, text)
     failed = ("failed", {"reason": reason, "code": code})
@@ -297,7 +297,7 @@ async def test_a_limit_is_waited_for_and_nothing_overtakes(world: World) -> None
     """Spec N3, N4."""
     acme = await world.business()
     chat_id = await world.hear(acme, KIM, "hello")
-    world.fake.next_requests(limits(1), to="/custom/send")
+    world.fake.next_requests(limits(1))
     for text in "ab":
         await acme.org.reply("crm", chat_id, text)
     await eventually(acme.sent_texts, ["a", "b"])
