@@ -41,6 +41,7 @@ async def serve(
 
     Without a port, roles that serve no clients listen nowhere; with one, operators may ask them.
     """
+    collect_seldom()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -72,7 +73,6 @@ async def serve_http(
     for_operators: bool = False,
 ) -> None:
     """The HTTP side alone, or only what operators ask, until `stop` is set."""
-    _collect_seldom()
     listening = _listen(host, port)
     server = _Server(
         uvicorn.Config(
@@ -101,7 +101,7 @@ async def serve_http(
     await serving
 
 
-def _collect_seldom() -> None:
+def collect_seldom() -> None:
     """Thousands of cached states are no garbage: walking them took a fifth of a delivery's time."""
     gc.collect()
     gc.freeze()

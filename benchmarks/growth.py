@@ -14,17 +14,19 @@ from pathlib import Path
 from statistics import median, quantiles
 
 import psycopg
+import uvloop
 from psycopg import sql
 
 from api.main import PROJECTIONS, Core, Database, core
 from api.processes import projecting
+from api.server import collect_seldom
 from api.settings import Settings
 from benchmarks import synthetic_log
 from benchmarks.projections import Log, empty_build, fill, log
 from benchmarks.rebuild_worker import connect
 from benchmarks.servers import Server, server
 from benchmarks.synthetic_log import BEGAN_AT, SERVICES, Said
-from benchmarks.table import Row, compare, console, show
+from benchmarks.table import Row, compare, compare_times, console, show
 from domain import chat, chat_events, organisation, reader
 from domain.event import Sealed
 from domain.ports import Append, NewEvent, Org
@@ -54,7 +56,7 @@ SEALED = Sealed("contact:kim", bytes(16), bytes(200))
 def measure(running: Server) -> list[Row]:
     """All of it."""
     with running.database(f"growth_{secrets.token_hex(4)}", migrated=True) as address:
-        rows = asyncio.run(_messages(address))
+        rows = uvloop.run(_messages(address))
     return [*rows, *pages(running)]
 
 
@@ -63,23 +65,23 @@ def measure(running: Server) -> list[Row]:
 
 def pages(running: Server) -> list[Row]:
     """The newest page, and pages anywhere, of an inbox of a thousand chats and of a million."""
-    few, many = (_page_milliseconds(running, chats) for chats in CHATS)
+    few, many = (_page_seconds(running, chats) for chats in CHATS)
     what = f"of the inbox at {CHATS[1]:,} chats ÷ at {CHATS[0]:,}"
     return [
-        _growth(f"the newest page {what}", many.newest, few.newest, 2.0),
-        _growth(f"a page anywhere {what}", many.anywhere, few.anywhere, None),
+        compare_times(f"the newest page {what}", [many.newest], [few.newest], 2.0),
+        compare_times(f"a page anywhere {what}", [many.anywhere], [few.anywhere], None),
     ]
 
 
 @dataclass(frozen=True)
 class _Pages:
-    """Milliseconds, medians."""
+    """Seconds, medians."""
 
     newest: float
     anywhere: float
 
 
-def _page_milliseconds(running: Server, chats: int) -> _Pages:
+def _page_seconds(running: Server, chats: int) -> _Pages:
     with log(running, synthetic_log.greetings(chats)) as written, empty_build(written) as schema:
         fill(written, schema, workers=2)
         with psycopg.connect(written.superuser, autocommit=True) as connection:
@@ -87,8 +89,8 @@ def _page_milliseconds(running: Server, chats: int) -> _Pages:
             connection.execute("VACUUM (ANALYZE)")
         pages = asyncio.run(_read_pages(written, schema, chats))
     console.print(
-        f"  a page of {PAGE_CHATS} of {chats:,} chats: the newest {pages.newest:.2f} ms,"
-        f" anywhere {pages.anywhere:.2f} ms"
+        f"  a page of {PAGE_CHATS} of {chats:,} chats: the newest {1000 * pages.newest:.2f} ms,"
+        f" anywhere {1000 * pages.anywhere:.2f} ms"
     )
     return pages
 
@@ -99,7 +101,7 @@ async def _read_pages(written: Log, schema: str, chats: int) -> _Pages:
         path = sql.SQL("SET search_path = {}, {}")
         await connection.execute(path.format(sql.Identifier(schema), sql.Identifier(media)))
 
-        async def milliseconds(after: ChatCursor | None) -> float:
+        async def seconds(after: ChatCursor | None) -> float:
             began = time.perf_counter()
             page = await chats_page(
                 connection,
@@ -110,15 +112,15 @@ async def _read_pages(written: Log, schema: str, chats: int) -> _Pages:
                 after=after,
                 limit=PAGE_CHATS,
             )
-            seconds = time.perf_counter() - began
+            passed = time.perf_counter() - began
             assert len(page) == PAGE_CHATS
-            return 1000 * seconds
+            return passed
 
-        newest = [await milliseconds(None) for _ in range(PAGES)]
+        newest = [await seconds(None) for _ in range(PAGES)]
         # They wrote a second after each other, so each of these pages begins elsewhere.
         places = [chats * (1 - 0.9 * number / PAGES) for number in range(PAGES)]
         cursors = [ChatCursor(BEGAN_AT + timedelta(seconds=place), "") for place in places]
-        return _Pages(median(newest), median([await milliseconds(after) for after in cursors]))
+        return _Pages(median(newest), median([await seconds(after) for after in cursors]))
 
 
 # Messages, from the append to where all projections show them.
@@ -199,6 +201,7 @@ async def _running(address: str) -> AsyncIterator[Core]:
     """The API's process with the projector in it, as `trunkline serve` has them."""
     settings = Settings(home=Path("."), database_url=address, master_key=bytes(32))
     where = Database(address, address, None, False)
+    collect_seldom()
     async with core(settings, where) as parts, projecting(parts):
         yield parts
 
@@ -232,21 +235,17 @@ async def _seen(office: _Office) -> Row:
         for number in range(WATCHED):
             began = time.perf_counter()
             position = await office.tell([_message(office.chats[number % IN_FLIGHT])])
-            appends.append(1000 * (time.perf_counter() - began))
+            appends.append(time.perf_counter() - began)
             while await reached(connection, inbox, org=org) < position:  # noqa: ASYNC110 - A reader.
                 await asyncio.sleep(LOOK_SECONDS)
-            shown.append(1000 * (time.perf_counter() - began))
-    p99 = quantiles(shown, n=100)[98]
+            shown.append(time.perf_counter() - began)
+    p50, p99, append = median(shown), quantiles(shown, n=100)[98], median(appends)
     console.print(
-        f"  a message in the inbox: p50 {median(shown):.2f} ms, p99 {p99:.2f} ms after its append"
-        f" began; the append itself p50 {median(appends):.2f} ms"
+        f"  a message in the inbox: p50 {1000 * p50:.2f} ms, p99 {1000 * p99:.2f} ms after its"
+        f" append began; the append itself p50 {1000 * append:.2f} ms"
     )
-    return _growth("append to visible in the inbox, p99 ÷ an append's p50", p99, median(appends), 5)
-
-
-def _growth(what: str, ours: float, other: float, ceiling: float | None) -> Row:
-    ratio = ours / other
-    return Row(what, ratio, (ratio, ratio), None, 1000 / ours, 1000 / other, ceiling=ceiling)
+    what = "append to visible in the inbox, p99 ÷ an append's p50"
+    return compare_times(what, [p99], [append], 5)
 
 
 if __name__ == "__main__":

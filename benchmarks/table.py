@@ -2,7 +2,7 @@
 
 import json
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -39,6 +39,12 @@ def compare(what: str, ours: list[float], peers: list[float], floor: float | Non
     """The ratio of each round, and its median."""
     ratios = [one / other for one, other in zip(ours, peers, strict=True)]
     return Row(what, median(ratios), (min(ratios), max(ratios)), floor, median(ours), median(peers))
+
+
+def compare_times(what: str, ours: list[float], peers: list[float], ceiling: float | None) -> Row:
+    """The same of seconds taken, which are to be few; shown as times a second."""
+    row = compare(what, ours, peers, None)
+    return replace(row, ours=1 / row.ours, peer=1 / row.peer, ceiling=ceiling)
 
 
 def show(rows: list[Row]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 
 from api.main import Database, core
-from api.server import serve_http
+from api.server import collect_seldom, serve_http
 from api.settings import Settings
 from domain.inbound import AnyOccurrence
 
@@ -29,6 +29,7 @@ async def run(url: str, secret: str, *, cut: bool) -> None:
     settings = Settings(
         home=Path("."), database_url=url, master_key=bytes(32), meta_app_secrets=(secret,)
     )
+    collect_seldom()
     async with core(settings, Database(url, url, None, False)) as parts:
         served = replace(parts, inbound=Cut()) if cut else parts  # type: ignore[arg-type]
         await serve_http(
