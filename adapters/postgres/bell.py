@@ -128,6 +128,8 @@ class Bell:
 
     async def _tell(self, connection: Connection) -> None:
         self._teller = connection.info.backend_pid
+        # A flush for it would be one more than appends need; a ring that a crash takes is polled.
+        await connection.execute("SET synchronous_commit = off")
         while True:
             await self._to_tell.wait()
             self._to_tell.clear()
