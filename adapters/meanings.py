@@ -21,9 +21,11 @@ class Meaning(msgspec.Struct, frozen=True):
     verdict: Verdict
     reason: str
     wait_seconds: float | None = None
+    once_more: bool = False  # Rejected, and yet the same may pass when it is tried again.
 
 
 UNKNOWN = Meaning("reject", "unknown")
+PASSING = Meaning("transient", "unavailable")
 
 
 def verification_answer(meaning: Meaning) -> NotVerified | NotReached:

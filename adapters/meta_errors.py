@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from adapters.answers import printable
-from adapters.meanings import UNKNOWN, Meaning
+from adapters.meanings import PASSING, UNKNOWN, Meaning
 from adapters.readers import identifier, text
 from domain.outbound import AccountStopped, Deferred, Rejected, Unsettled
 
@@ -35,13 +35,15 @@ class GraphError(msgspec.Struct, frozen=True, kw_only=True):
     subcode: int | None
     detail: str
     trace_id: str  # Meta's support asks for it.
+    is_transient: bool = False  # Meta's own word that it may pass later.
 
     def meaning(self, meanings: Meanings) -> Meaning:
-        """What its code means; a code that we do not know is for a person to look at."""
+        """What its code means; one that we do not know, and Meta neither, is for a person."""
+        unknown = PASSING if self.is_transient else UNKNOWN
         if self.code is None:
-            return UNKNOWN
+            return unknown
         particular = meanings.get((self.code, self.subcode))
-        return particular or meanings.get((self.code, None), UNKNOWN)
+        return particular or meanings.get((self.code, None), unknown)
 
 
 def read_error(document: Any, *, secret: str) -> GraphError | None:
@@ -56,6 +58,7 @@ def read_error(document: Any, *, secret: str) -> GraphError | None:
         subcode=error_code(error, "error_subcode"),
         detail=printable(details or text(error.get("message")) or "", secret=secret),
         trace_id=printable(text(error.get("fbtrace_id")) or "", secret=secret),
+        is_transient=error.get("is_transient") is True,
     )
 
 
@@ -80,7 +83,12 @@ def send_answer(
     if status == 429:
         return Deferred(reason="rate_limited", retry_after_seconds=wait_seconds)
     if meaning.verdict == "reject" and (status < 500 or meaning is not UNKNOWN):
-        return Rejected(reason=meaning.reason, code=error.code, detail=_with_trace(error))
+        return Rejected(
+            reason=meaning.reason,
+            code=error.code,
+            detail=_with_trace(error),
+            once_more=meaning.once_more,
+        )
     # Graph says 503 before it has begun, and 4xx instead of doing anything.
     if status < 500 or status == 503:
         return Deferred(reason="unavailable", retry_after_seconds=wait_seconds)

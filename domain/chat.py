@@ -109,8 +109,7 @@ def evolve(chat: Chat, event: Event) -> Chat:
             changes = {"sending": True, "attempt": event.attempt, "started_at": event.at}
             return _with_outbound(chat, version, event.message_id, **changes)
         case SendDeferred():
-            changes = {"sending": False, "unanswered_since": event.unanswered_since}
-            return _with_outbound(chat, version, event.message_id, **changes)
+            return _with_deferral(chat, version, event)
         case MessageSent():
             return _with_sent(chat, version, event)
         case SendUncertain():
@@ -188,6 +187,20 @@ def _with_outbound(chat: Chat, version: int, message_id: str, **changes: object)
         return replace(chat, version=version)
     changed = replace(message, **changes)
     return replace(chat, version=version, outbound={**chat.outbound, message_id: changed})
+
+
+def _with_deferral(chat: Chat, version: int, event: SendDeferred) -> Chat:
+    message = chat.outbound.get(event.message_id)
+    if message is None:
+        return replace(chat, version=version)
+    return _with_outbound(
+        chat,
+        version,
+        event.message_id,
+        sending=False,
+        unanswered_since=event.unanswered_since,
+        deferred_for=message.deferred_for | {event.reason},
+    )
 
 
 def _with_status(

@@ -44,6 +44,7 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     reason: str  # undeliverable, window_closed, opted_out, template, template_paused, invalid, …
     code: int | None
     detail: str
+    once_more: bool = False  # It may pass if it is tried again, once.
 
 
 # Reasons of `Deferred`: the platform works, and we are too fast for it. All others say that it does

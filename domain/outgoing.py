@@ -34,6 +34,7 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
     refused: bool = False  # By the platform; not where a person gave it up (C15).
     sending: bool = False
     attempt: int = 0
+    deferred_for: frozenset[str] = frozenset()  # Every reason for which it had to wait.
     started_at: datetime | None = None  # The newest attempt, where the platform has keys.
     unanswered_since: datetime | None = None  # An attempt that the platform may have taken.
     retried: bool = False

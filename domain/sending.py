@@ -318,6 +318,10 @@ def record_answer(
         case Rejected() if answer.code is None and message.unanswered_since is not None:
             # Not the platform's word but ours: it was not asked again, and may have it.
             return [SendUncertain(message_id=message_id, reason=answer.reason)]
+        case Rejected(once_more=True) if answer.reason not in message.deferred_for:
+            retry_at = now + back_off(message.attempt)
+            again = SendDeferred(message_id=message_id, reason=answer.reason, retry_at=retry_at)
+            return [again]
         case Rejected():
             failed = MessageFailed(
                 message_id=message_id, reason=answer.reason, error_code=answer.code

@@ -27,6 +27,8 @@ MEANINGS: Mapping[int, Meaning] = {
     403: BLOCKED,
     # A token that is none leads to no address at all.
     404: Meaning("stop", "credentials"),
+    # Another program has taken the bot's updates, or is being put in the place of one.
+    409: Meaning("defer", "unavailable"),
     413: MEDIA,
     429: Meaning("defer", "rate_limited"),
 }

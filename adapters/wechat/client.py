@@ -178,4 +178,5 @@ def _refusal(reply: Reply | NoReply, *, secret: str) -> Refusal:
 
 def _log(answer: SendAnswer, reply: Reply | NoReply, account_id: str) -> None:
     error = read_error(document_of(reply), secret="")
-    log_refusal(answer, reply, account_id=account_id, code=error.code if error else None)
+    facts = {"code": error.code, "rid": error.request_id} if error else {}
+    log_refusal(answer, reply, account_id=account_id, **facts)

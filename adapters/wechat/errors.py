@@ -4,6 +4,7 @@ The HTTP status is 200 whatever happens; `errcode` says what did, and `errmsg` h
 WeChat's support asks for.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ SUCCESS = 0
 # The token is not good any more. Nothing was taken, so another one may be tried at once.
 TOKEN_REFUSED = frozenset({40001, 40014, 42001})
 
+REQUEST_ID = re.compile(r"rid: ?([0-9A-Za-z-]{1,64})")
+
 
 _LINES: tuple[tuple[Meaning, Iterable[int]], ...] = (
     (Meaning("stop", "credentials"), (40013, 40125, 40243, 41001, 41002, 41004, *TOKEN_REFUSED)),
@@ -39,13 +42,13 @@ _LINES: tuple[tuple[Meaning, Iterable[int]], ...] = (
     (Meaning("reject", "undeliverable"), (43004, 43101, 48002, 50005)),
     (Meaning("reject", "blocked"), (43019,)),
     (Meaning("reject", "address"), (40003,)),
-    (Meaning("reject", "invalid"), (40008, 40033, 40035, 44002, 44004, 45002, 47001, 47003)),
+    (Meaning("reject", "invalid"), (40008, 40033, 40035, 44002, 44004, 45002, 47001)),
     (
         Meaning("reject", "media"),
         (*range(40004, 40008), *range(40009, 40013), 40118, 40121, 40137, 41005, 44001, 45001),
     ),
     (Meaning("reject", "media"), (45007,)),
-    (Meaning("reject", "template"), (40037,)),
+    (Meaning("reject", "template"), (40037, 47003)),
 )
 
 MEANINGS: Mapping[int, Meaning] = {code: meaning for meaning, codes in _LINES for code in codes}
@@ -56,6 +59,12 @@ class WeChatError(msgspec.Struct, frozen=True, kw_only=True):
 
     code: int
     detail: str
+
+    @property
+    def request_id(self) -> str | None:
+        """What WeChat's support asks for."""
+        found = REQUEST_ID.search(self.detail)
+        return found[1] if found is not None else None
 
     @property
     def meaning(self) -> Meaning:

@@ -23,14 +23,15 @@ MEANINGS = meanings(
         # or not for this token.
         (Meaning("stop", "account_unknown"), (33, (100, 33))),
         (Meaning("reject", "undeliverable"), (131026, 131030, 130472)),
-        # Only towards customers of one country, so the account goes on with all others.
+        # Only towards customers of one country, so the account goes on with all others; it is
+        # shown as restricted.
         (Meaning("reject", "restricted_country"), (130497,)),
         (Meaning("reject", "window_closed"), (131047,)),
         # A customer gets only so much marketing from everybody together: no sooner than tomorrow.
         (Meaning("reject", "marketing_limited"), (131049,)),
         (Meaning("reject", "opted_out"), (131050,)),
         (Meaning("reject", "blocked"), (130403,)),
-        (Meaning("reject", "media"), (131052, 131053)),
+        (Meaning("reject", "media", once_more=True), (131052, 131053)),
         (Meaning("reject", "address"), (131062,)),
         (Meaning("reject", "template"), range(132000, 133000)),
         # For its poor quality: no other customer would get it either (C8).

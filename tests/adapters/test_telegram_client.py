@@ -272,6 +272,7 @@ ERRORS: list[tuple[int, str, SendAnswer | str]] = [
     (403, "Forbidden: bot was kicked from the supergroup chat", "blocked"),
     (403, "Forbidden: bot can't initiate conversation with a user", "undeliverable"),
     (404, "Not Found", AccountStopped(reason="credentials", code=404)),
+    (409, "Conflict: terminated by other getUpdates request", Deferred(reason="unavailable")),
     (413, "Request Entity Too Large", "media"),
     (418, "Something new", "unknown"),
     (429, "Too Many Requests: retry after 7", Deferred(reason="rate_limited")),

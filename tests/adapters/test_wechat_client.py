@@ -331,7 +331,7 @@ CODES: list[tuple[int, SendAnswer | str]] = [
     (40003, "address"),
     (40033, "invalid"),
     (45002, "invalid"),
-    (47003, "invalid"),
+    (47003, "template"),
     (40007, "media"),
     (45001, "media"),
     (40037, "template"),
@@ -347,10 +347,14 @@ def test_a_code(code: int, expected: SendAnswer | str) -> None:
     assert send_answer(error, retry_after_seconds=None) == expected
 
 
-async def test_a_refusal_keeps_what_wechats_support_asks_for(scene: Scene) -> None:
+async def test_a_refusal_keeps_what_wechats_support_asks_for(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
     scene.fake.next_requests(fails(43101))
     detail = f"{ERRORS[43101]} {RID}"
     assert await scene.send() == Rejected(reason="undeliverable", code=43101, detail=detail)
+    (logged,) = caplog.records
+    assert f"rid: {vars(logged)['rid']}" == RID
 
 
 async def test_five_messages_and_48_hours(scene: Scene) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from adapters.exchange import BODY_BYTES_MAX, TimeLimits, new_http_client
 from adapters.fakes.behaviour import (
@@ -22,7 +23,7 @@ from adapters.fakes.behaviour import (
     answers,
 )
 from adapters.fakes.server import Answer, FakeServer, Request, json_answer
-from adapters.meta_errors import GraphError, send_answer
+from adapters.meta_errors import GraphError, read_error, send_answer
 from adapters.whatsapp.client import CloudApi
 from adapters.whatsapp.errors import MEANINGS
 from adapters.whatsapp.fake import FakeCloudApi
@@ -241,6 +242,9 @@ async def test_what_cannot_be_sent(
 
 # --- Every code of the table ---
 
+# Its code is that of the line, as with all that are rejected.
+ONCE_MORE = Rejected(reason="media", code=None, detail="", once_more=True)
+
 CODES: list[tuple[int, int, SendAnswer | str]] = [
     (0, 401, AccountStopped(reason="credentials", code=0)),
     (190, 401, AccountStopped(reason="credentials", code=190)),
@@ -285,8 +289,8 @@ CODES: list[tuple[int, int, SendAnswer | str]] = [
     (133000, 400, AccountStopped(reason="registration", code=133000)),
     (131042, 400, AccountStopped(reason="payment", code=131042)),
     (131051, 400, "invalid"),
-    (131052, 400, "media"),
-    (131053, 400, "media"),
+    (131052, 400, ONCE_MORE),
+    (131053, 400, ONCE_MORE),
     (131062, 400, "address"),
     (132000, 400, "template"),
     (132001, 404, "template"),
@@ -308,7 +312,28 @@ CODES: list[tuple[int, int, SendAnswer | str]] = [
 def test_a_code(code: int, status: int, expected: SendAnswer | str) -> None:
     error = GraphError(code=code, subcode=None, detail="why", trace_id="AbC")
     if isinstance(expected, str):
-        expected = Rejected(reason=expected, code=code, detail="why (fbtrace_id AbC)")
+        expected = Rejected(reason=expected, code=None, detail="")
+    if isinstance(expected, Rejected):
+        expected = replace(expected, code=code, detail="why (fbtrace_id AbC)")
+    assert send_answer(error, MEANINGS, status=status, retry_after_seconds=None) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "expected"),
+    [
+        (999999, 400, Deferred(reason="unavailable")),
+        (999999, 500, Unsettled(reason="platform_failed")),
+        (131026, 400, "undeliverable"),  # What a code means does not depend on it.
+    ],
+)
+def test_of_a_code_that_nobody_knows_meta_says_whether_it_passes(
+    code: int, status: int, expected: SendAnswer | str
+) -> None:
+    document = {"error": {"code": code, "message": "why", "is_transient": True}}
+    error = read_error(document, secret=TOKEN)
+    assert error is not None
+    if isinstance(expected, str):
+        expected = Rejected(reason=expected, code=code, detail="why")
     assert send_answer(error, MEANINGS, status=status, retry_after_seconds=None) == expected
 
 

@@ -171,7 +171,9 @@ async def test_only_its_uploader_sends_a_file(desk: Desk) -> None:
 # What goes wrong.
 
 
-@pytest.mark.parametrize("trouble", [drops(), accepts_then_drops(), fails(131000, status=500)])
+@pytest.mark.parametrize(
+    "trouble", [drops(), accepts_then_drops(), fails(131000, status=500), fails(131053)]
+)
 async def test_where_the_upload_fails_the_message_is_tried_again(desk: Desk, trouble: Any) -> None:
     """N3: nothing was sent, so nothing is uncertain, and the customer gets it once."""
     desk.trunkline.fake.next_requests(trouble, to="/media")
@@ -182,6 +184,16 @@ async def test_where_the_upload_fails_the_message_is_tried_again(desk: Desk, tro
     types = [each["type"] for each in await desk.admin.events()]
     assert types.count("chat.send_deferred") == 1
     assert "chat.send_uncertain" not in types
+
+
+async def test_what_the_platform_cannot_do_with_a_file_twice_it_will_never_do(desk: Desk) -> None:
+    """Wire 1.9: 131053 is for good after one more try."""
+    desk.trunkline.fake.next_requests(fails(131053), to="/media")
+    desk.trunkline.fake.next_requests(fails(131053))
+    message = await desk.send(await upload(desk.admin))
+    await desk.becomes(message["id"], "failed")
+    types = [each["type"] for each in await desk.admin.events()]
+    assert types.count("chat.send_started") == 2
 
 
 async def test_where_the_answer_to_the_message_is_lost_it_is_uncertain(desk: Desk) -> None:

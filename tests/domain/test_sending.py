@@ -684,6 +684,17 @@ def test_n3_what_each_answer_of_the_platform_means(
     assert (message.status, message.sending) == (status, False)
 
 
+def test_n3_what_may_pass_when_it_is_tried_again_is_so_once() -> None:
+    refused = Rejected(reason="media", code=131053, detail="", once_more=True)
+    arguments = {"message_id": "reply", "answer": refused, "key": None, "platform": None}
+    limited = SendDeferred(message_id="reply", reason="limited", retry_at=SOON)
+    chat(*SENDING, limited, started(attempt=2)).when(record_answer, **arguments, now=SOON).then(
+        SendDeferred(message_id="reply", reason="media", retry_at=SOON + 2 * SECOND)
+    ).when(record_answer, **arguments, now=SOON).then(
+        MessageFailed(message_id="reply", reason="media", error_code=131053)
+    )
+
+
 def test_n3_every_kind_of_answer_is_recorded() -> None:
     assert {type(answer) for answer, _, _ in ANSWERS} == set(get_args(SendAnswer))
 
