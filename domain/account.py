@@ -4,7 +4,7 @@ It owns what its channels have in common: credentials, their verification, its h
 its channels, so that an account never gets two shared ones (S1).
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
@@ -18,6 +18,9 @@ Verification = Literal["pending", "verified", "failed"]
 # In what way less than usual can be sent. `restricted`: the platform has told us so, and may take
 # some messages all the same. `limited` and `unreachable`: it has deferred what we sent.
 Impairment = Literal["restricted", "limited", "unreachable"]
+
+# How long an account is shown as restricted from a message on that was refused for its country.
+COUNTRY_SHOWN = timedelta(hours=24)
 
 
 def stream_of(platform: str, account_id: str) -> str:
@@ -233,6 +236,16 @@ def impair(
     if account.stopped or before == after or (is_restricted and state != "restricted"):
         return []
     return [after]
+
+
+def note_restricted_country(account: Account, *, at: datetime) -> list[Event]:
+    """Show that customers of some country get nothing, unless a restriction is shown already."""
+    shown = account.impaired
+    is_shown = shown is not None and shown.state == "restricted" and not _is_over(shown, at)
+    if is_shown or not account.claimed:
+        return []
+    until, reason = at + COUNTRY_SHOWN, "restricted_country"
+    return impair(account, state="restricted", reason=reason, until=until, now=at)
 
 
 def _is_over(impaired: AccountImpaired, now: datetime) -> bool:

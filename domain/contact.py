@@ -1,11 +1,14 @@
 """A contact: a customer as a person, or a group, found by a set of addresses. `contact:{id}`."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from msgspec.structs import replace
 
 from domain.event import Event, Sealed, stored_as
+
+# So long whoever was sent enough marketing, by us and by others, gets none (wire 1.9).
+MARKETING_PAUSE = timedelta(hours=24)
 
 
 def stream_of(contact_id: str) -> str:
@@ -63,6 +66,14 @@ class MarketingPreferenceChanged(Event, frozen=True, kw_only=True):
     at: datetime
 
 
+@stored_as("contact.marketing_limited")
+class MarketingLimited(Event, frozen=True, kw_only=True):
+    """The platform refused marketing because they were sent enough of it, by whomever (N5)."""
+
+    account: str
+    at: datetime
+
+
 @stored_as("contact.follow_changed")
 class FollowChanged(Event, frozen=True, kw_only=True):
     """The account may write to them from now on, or may no longer (unfollowed, blocked)."""
@@ -102,6 +113,7 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     profile: Sealed | None = None  # The name itself, for what is written to them (C8).
     chats: dict[str, str] = {}  # Account -> chat.
     marketing: dict[str, MarketingWish] = {}  # By account.
+    marketing_limited_at: dict[str, datetime] = {}  # By account.
 
     @property
     def country(self) -> str | None:
@@ -114,6 +126,11 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
         """Whether they may be sent marketing from an account: unless they said no. Spec N5."""
         wish = self.marketing.get(account)
         return wish is None or wish.wants
+
+    def marketing_paused_until(self, account: str) -> datetime | None:
+        """Until when they have had enough of it, if that was ever said."""
+        limited_at = self.marketing_limited_at.get(account)
+        return None if limited_at is None else limited_at + MARKETING_PAUSE
 
 
 def evolve(contact: Contact, event: Event) -> Contact:
@@ -137,6 +154,10 @@ def evolve(contact: Contact, event: Event) -> Contact:
             return replace(contact, chats={**contact.chats, event.account: event.chat_id})
         case MarketingPreferenceChanged():
             return _with_wish(contact, event)
+        case MarketingLimited():
+            known = contact.marketing_limited_at.get(event.account, event.at)
+            limited_at = {**contact.marketing_limited_at, event.account: max(known, event.at)}
+            return replace(contact, marketing_limited_at=limited_at)
         case _:
             return contact
 
@@ -155,3 +176,11 @@ def note_refused_marketing(contact: Contact, account: str, *, at: datetime) -> l
     if not contact.takes_marketing(account):
         return []
     return [MarketingPreferenceChanged(account=account, wants_marketing=False, at=at)]
+
+
+def note_limited_marketing(contact: Contact, account: str, *, at: datetime) -> list[Event]:
+    """The platform refused a message because they were sent enough marketing. Spec N5."""
+    limited_at = contact.marketing_limited_at.get(account)
+    if limited_at is not None and at <= limited_at:
+        return []
+    return [MarketingLimited(account=account, at=at)]

@@ -113,6 +113,12 @@ class OptedOut(Refusal):
     code = "opted_out"
 
 
+class EnoughMarketing(Refusal):
+    """The platform says that the customer was sent enough marketing; wait for a day."""
+
+    code = "marketing_limited"
+
+
 class CannotStart(Refusal):
     """On this platform the business cannot write first."""
 

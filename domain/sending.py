@@ -27,7 +27,6 @@ from domain.refusal import (
     ChatBlocked,
     NotFound,
     NotOwner,
-    OptedOut,
     QuotaExceeded,
     Refusal,
     WindowClosed,
@@ -77,15 +76,18 @@ def request_reply(
     *,
     rule: WindowRule,
     approved_templates: list[str],
-    opted_out: bool = False,
+    unwanted: Refusal | None = None,
     user_id: str,
     now: datetime,
 ) -> list[ReplyRequested]:
-    """Queue a reply, or refuse it before anything is sent. Spec C5, C7, N1, N2, N5, S14."""
+    """Queue a reply, or refuse it before anything is sent. Spec C5, C7, N1, N2, N5, S14.
+
+    `unwanted`: why the customer is not to get it, if it is marketing (N5).
+    """
     require_may_write(chat, channel, organisation, service=command.service, user_id=user_id)
     _require_unanswered(chat, channel, command)
-    if opted_out:
-        raise OptedOut
+    if unwanted is not None:
+        raise unwanted
     tag = None
     # A template needs no window; where a month's messages are counted it is one of them.
     if command.template is None or rule.monthly_max is not None:
@@ -203,7 +205,7 @@ def start_sending(
     message_id: str,
     *,
     rule: WindowRule,
-    opted_out: bool = False,
+    unwanted: Refusal | None = None,
     dispatcher: str,
     now: datetime,
 ) -> list[Event]:
@@ -214,7 +216,7 @@ def start_sending(
     message = chat.outbound.get(message_id)
     if message is None or message.status != "queued" or message.sending:
         return []
-    over = end_if_over(chat, channel, message_id, rule=rule, opted_out=opted_out, now=now)
+    over = end_if_over(chat, channel, message_id, rule=rule, unwanted=unwanted, now=now)
     if over:
         return over
     if chat.queue[0] != message_id:
@@ -234,19 +236,19 @@ def end_if_over(
     message_id: str,
     *,
     rule: WindowRule,
-    opted_out: bool = False,
+    unwanted: Refusal | None = None,
     now: datetime,
 ) -> list[Event]:
     """End a waiting message whose time is over, also while its account is stopped. Spec N3.
 
-    `opted_out`: it is marketing, which the customer does not want any more (N5).
+    `unwanted`: why the customer is not to get it any more, if it is marketing (N5).
     """
     message = chat.outbound.get(message_id)
     if message is None or message.status != "queued" or message.sending:
         return []
     reason = _reason_to_give_up(chat, channel, message_id, rule=rule, now=now)
-    if opted_out and reason is None:
-        reason = "opted_out"
+    if unwanted is not None and reason is None:
+        reason = unwanted.code
     since = message.unanswered_since
     if since is None:
         return [MessageFailed(message_id=message_id, reason=reason)] if reason else []

@@ -134,7 +134,9 @@ class Tokens:
         if isinstance(reply, NoReply) or error is None:
             raise NotAsked(unexplained(reply))
         answer = send_answer(error, retry_after_seconds=reply.retry_after_seconds)
-        log_refusal(answer, reply, account_id=credentials["app_id"], code=error.code, rid=error.request_id)
+        log_refusal(
+            answer, reply, account_id=credentials["app_id"], code=error.code, rid=error.request_id
+        )
         raise NotAsked(answer)
 
     async def _ask(self, credentials: Credentials, *, demanded: bool) -> Reply | NoReply:

@@ -164,6 +164,7 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     contact.MarketingPreferenceChanged: lambda e: (
         f"They {'want' if e.wants_marketing else 'do not want'} marketing from {e.account}."
     ),
+    contact.MarketingLimited: lambda e: f"They were sent enough marketing, says {e.account}.",
     contact.FollowChanged: lambda e: (
         f"{e.account} may write to them{'' if e.follows else ' no longer'}."
     ),

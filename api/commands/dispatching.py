@@ -8,7 +8,7 @@ import msgspec
 from api.commands.billing import settle
 from api.commands.context import Context
 from api.commands.inbound import Inbound
-from api.commands.lessons import has_opted_out, heed_refusal
+from api.commands.lessons import heed_refusal, objection
 from api.commands.marks import message_key
 from api.commands.unit import Unit
 from api.commands.window_rules import window_rule_of
@@ -66,7 +66,7 @@ class Dispatching:
                 channel,
                 due.message_id,
                 rule=window_rule_of(unit, chat.platform, chat.account_id, at=now),
-                opted_out=has_opted_out(unit, chat, message.category),
+                unwanted=objection(unit, chat, message.category, at=now),
                 dispatcher=dispatcher,
                 now=now,
             )
@@ -93,7 +93,7 @@ class Dispatching:
                     channel,
                     message_id,
                     rule=window_rule_of(unit, chat.platform, chat.account_id, at=now),
-                    opted_out=has_opted_out(unit, chat, message.category),
+                    unwanted=objection(unit, chat, message.category, at=now),
                     now=now,
                 )
             self._record(unit, due, over)

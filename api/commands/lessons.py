@@ -1,13 +1,18 @@
 """What a platform says that concerns more than one message: of templates, of marketing (C8, N5)."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 from api.commands.unit import Unit
+from domain import account as accounts
 from domain import chat as chats
 from domain import contact as contacts
 from domain import template as templates
+from domain.account import Account
 from domain.chat import Chat
 from domain.contact import Contact
+from domain.event import Event
+from domain.refusal import EnoughMarketing, OptedOut, Refusal
 from domain.template import Templates, TemplateWord
 
 
@@ -23,26 +28,43 @@ def heed_refusal(
     unit: Unit, chat_id: str, message_id: str | None, *, reason: str | None, at: datetime
 ) -> None:
     """What the refusal of one message means for those to come. Spec C8, N5."""
-    if reason == "opted_out":
-        _note_opt_out(unit, chat_id, at=at)
-    elif reason == "template_paused" and message_id is not None:
-        _pause_template(unit, chat_id, message_id, at=at)
+    match reason:
+        case "opted_out":
+            _note_marketing(unit, chat_id, contacts.note_refused_marketing, at=at)
+        case "marketing_limited":
+            _note_marketing(unit, chat_id, contacts.note_limited_marketing, at=at)
+        case "restricted_country":
+            _note_restriction(unit, chat_id, at=at)
+        case "template_paused" if message_id is not None:
+            _pause_template(unit, chat_id, message_id, at=at)
 
 
-def has_opted_out(unit: Unit, chat: Chat, category: str | None) -> bool:
-    """Whether a message is marketing that the customer does not want. Spec N5."""
+def objection(unit: Unit, chat: Chat, category: str | None, *, at: datetime) -> Refusal | None:
+    """Why the customer is to get no message of this category at a moment. Spec N5."""
     if category != "marketing":
-        return False
+        return None
     contact = unit.state(contacts.stream_of(chat.contact_id), Contact)
-    return not contact.takes_marketing(f"{chat.platform}:{chat.account_id}")
+    account = f"{chat.platform}:{chat.account_id}"
+    if not contact.takes_marketing(account):
+        return OptedOut()
+    until = contact.marketing_paused_until(account)
+    return None if until is None or at >= until else EnoughMarketing(until=until)
 
 
-def _note_opt_out(unit: Unit, chat_id: str, *, at: datetime) -> None:
+def _note_marketing(
+    unit: Unit, chat_id: str, note: Callable[..., list[Event]], *, at: datetime
+) -> None:
     chat = unit.state(chats.stream_of(chat_id), Chat)
     stream = contacts.stream_of(chat.contact_id)
-    account = f"{chat.platform}:{chat.account_id}"
     contact = unit.state(stream, Contact)
-    unit.record(stream, contacts.note_refused_marketing(contact, account, at=at))
+    unit.record(stream, note(contact, f"{chat.platform}:{chat.account_id}", at=at))
+
+
+def _note_restriction(unit: Unit, chat_id: str, *, at: datetime) -> None:
+    chat = unit.state(chats.stream_of(chat_id), Chat)
+    stream = accounts.stream_of(chat.platform, chat.account_id)
+    account = unit.state(stream, Account)
+    unit.record(stream, accounts.note_restricted_country(account, at=at))
 
 
 def _pause_template(unit: Unit, chat_id: str, message_id: str, *, at: datetime) -> None:

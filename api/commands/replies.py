@@ -15,7 +15,7 @@ from api.commands.context import (
     the_organisation,
 )
 from api.commands.execute import Outcome
-from api.commands.lessons import has_opted_out
+from api.commands.lessons import objection
 from api.commands.markings import ask_to_mark
 from api.commands.quoting import NOT_QUOTABLE, Quoted, name_of
 from api.commands.unit import Unit
@@ -187,7 +187,7 @@ class Replies:
             request,
             rule=window_rule_of(unit, chat.platform, chat.account_id, at=now),
             approved_templates=_templates_of(unit, chat).approved,
-            opted_out=has_opted_out(unit, chat, request.category),
+            unwanted=objection(unit, chat, request.category, at=now),
             user_id=actor.user_id,
             now=now,
         )

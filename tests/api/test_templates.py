@@ -1,5 +1,7 @@
 """Templates over HTTP: languages, and how the platform's word reaches them (C8, N5)."""
 
+import time
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -218,6 +220,30 @@ async def test_one_who_is_refused_for_it_is_recorded_as_opted_out(
     assert_problem(retried, 409, "opted_out")
     await wish(inbox, wants=True, at=now() + 30)
     await send(inbox)
+
+
+@pytest.mark.parametrize("told_by", ["answer", "status"])
+async def test_one_who_had_enough_marketing_gets_none_for_a_day(
+    trunkline: Trunkline, told_by: str
+) -> None:
+    """Wire 1.9: 131049, not before 24 hours. All else goes out."""
+    inbox = await paying(trunkline)
+    await define(inbox.org, inbox.account, category="marketing")
+    await define(inbox.org, inbox.account, "en")
+    if told_by == "answer":
+        trunkline.fake.next_requests(fails(131049))
+    lost = await send(inbox)
+    if told_by == "status":
+        mark, wamid = f"{inbox.chats['A']}.{lost['id']}", f"wamid.{lost['id']}"
+        errors = [{"code": 131049, "title": "In order to maintain healthy engagement"}]
+        await report(inbox, "failed", wamid=wamid, biz_opaque_callback_data=mark, errors=errors)
+    await eventually(lambda: types(inbox, "contact.marketing_limited"), 1)
+    refused = await send(inbox, expect=409)
+    assert refused["code"] == "marketing_limited"
+    until = datetime.fromisoformat(refused["until"]).timestamp()
+    assert 23 * 3600 < until - time.time() <= 24 * 3600 + 1
+    assert not await opted_out(inbox)
+    await send(inbox, "en")
 
 
 async def test_what_is_sent_again_is_marketing_once_the_platform_says_so(

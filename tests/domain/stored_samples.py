@@ -62,6 +62,7 @@ from domain.contact import (
     ContactCreated,
     ContactNamed,
     FollowChanged,
+    MarketingLimited,
     MarketingPreferenceChanged,
 )
 from domain.conversation import ChargeVoided, ConversationStarted, MessageCharged
@@ -409,6 +410,7 @@ SAMPLES: dict[tuple[str, int], Event] = {
     ("contact.marketing_preference_changed", 1): MarketingPreferenceChanged(
         account="whatsapp:106540352242922", wants_marketing=False, at=AT
     ),
+    ("contact.marketing_limited", 1): MarketingLimited(account="whatsapp:106540352242922", at=AT),
     ("contact.follow_changed", 1): FollowChanged(
         account="line:U8e742f61d673b39c7fff3cecb7536ef0",
         follows=False,

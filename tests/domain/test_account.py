@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from domain.account import (
     Account,
@@ -22,6 +23,7 @@ from domain.account import (
     claim,
     impair,
     note_accepted,
+    note_restricted_country,
     resume,
     stop,
     stream_of,
@@ -176,3 +178,17 @@ def test_new_credentials_let_a_stopped_account_try_again() -> None:
 )
 def test_what_decisions_do_not_look_at_changes_nothing(event: Event) -> None:
     assert fold(Account, CLAIMED, event) == fold(Account, CLAIMED)
+
+
+def test_what_is_refused_for_its_country_shows_for_a_day_and_hides_no_other_restriction() -> None:
+    shown = AccountImpaired(
+        state="restricted", reason="restricted_country", until=NOON + timedelta(days=1)
+    )
+    told = AccountImpaired(state="restricted", reason="restricted_biz_initiated_messaging")
+    next_day = replace(shown, until=NOON + timedelta(days=2))
+    given(CLAIMED).when(note_restricted_country, at=NOON).then(shown).when(
+        note_restricted_country, at=NOON + timedelta(hours=23)
+    ).then_nothing().when(note_restricted_country, at=NOON + timedelta(days=1)).then(next_day)
+    given(CLAIMED, told).when(note_restricted_country, at=NOON).then_nothing()
+    given(CLAIMED, AccountReleased()).when(note_restricted_country, at=NOON).then_nothing()
+    given(CLAIMED, shown).when(note_accepted).then_nothing()  # From others it takes messages.

@@ -12,7 +12,9 @@ from domain.contact import (
     ContactCreated,
     ContactNamed,
     FollowChanged,
+    MarketingLimited,
     MarketingPreferenceChanged,
+    note_limited_marketing,
     note_refused_marketing,
     stream_of,
 )
@@ -103,6 +105,19 @@ def test_n5_what_the_customer_said_last_holds(events: tuple[Event, ...], takes: 
     contact = fold(Contact, CREATED, *events)
     assert contact.takes_marketing(SHOP) is takes
     assert contact.takes_marketing(OTHER)
+
+
+def test_n5_who_had_enough_marketing_gets_none_for_a_day_from_the_last_time() -> None:
+    limited = MarketingLimited(account=SHOP, at=NOON)
+    refused = {"account": SHOP, "at": NOON}
+    given(CREATED).when(note_limited_marketing, **refused).then(limited).when(
+        note_limited_marketing, **refused
+    ).then_nothing()
+    later = MarketingLimited(account=SHOP, at=NOON + HOUR)
+    contact = fold(Contact, CREATED, later, limited)  # What was said first was heard last.
+    assert contact.marketing_paused_until(SHOP) == NOON + 25 * HOUR
+    assert contact.marketing_paused_until(OTHER) is None
+    assert contact.takes_marketing(SHOP)
 
 
 def test_n5_who_is_refused_for_it_is_recorded_as_opted_out_once() -> None:

@@ -277,7 +277,7 @@ def test_n1_a_template_is_sent_outside_the_window() -> None:
 
 def test_n5_who_opted_out_is_sent_no_marketing() -> None:
     marketing = wish(template="sale/ja", category="marketing")
-    chat().when(request_reply, **marketing, opted_out=True).then_refused(OptedOut)
+    chat().when(request_reply, **marketing, unwanted=OptedOut()).then_refused(OptedOut)
     chat().when(request_reply, **marketing).then(
         reply(template="sale/ja", category="marketing", at=SOON)
     )
