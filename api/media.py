@@ -37,7 +37,7 @@ from api.ranges import asked_for
 from api.reading import Reading
 from api.views import VisibleMessage, message_view
 from domain.chat_events import ReplyRequested
-from domain.file_types import agreed, kind_of
+from domain.file_types import agreed, is_still, kind_of
 from domain.inbound import Content
 from domain.media import StoredFile, require_may_upload
 from domain.media_ports import FileGone
@@ -135,6 +135,7 @@ async def post_media(
         mime_type=mime_type,
         kind=kind_of(mime_type),
         name=form.name,
+        is_still=is_still(form.head),
     )
     try:
         body = f"{file.sha256} {file.mime_type} {file.name}"

@@ -38,6 +38,10 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"\x1aE\xdf\xa3", "video/webm"),
 )
 
+# In a WebP: how a picture alone begins, and where the extended form says that it moves.
+_STILL_WEBP = (b"VP8 ", b"VP8L")
+_WEBP_FLAGS_AT, _WEBP_MOVES = 20, 0x02
+
 # What a box of type `ftyp` names first (ISO 14496-12).
 _BRANDS: tuple[tuple[bytes, str], ...] = (
     (b"M4A", "audio/mp4"),
@@ -75,6 +79,14 @@ def detect(head: bytes) -> str | None:
     if head[:4] == b"RIFF":
         return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(head[8:12])
     return _frames(head)
+
+
+def is_still(head: bytes) -> bool:
+    """Whether a picture, of a type whose pictures can move, does not. So far: WebP."""
+    if detect(head) != "image/webp":
+        return False
+    form, flags = head[12:16], head[_WEBP_FLAGS_AT : _WEBP_FLAGS_AT + 1]
+    return form in _STILL_WEBP or (form == b"VP8X" and flags != b"" and not flags[0] & _WEBP_MOVES)
 
 
 def _frames(head: bytes) -> str | None:

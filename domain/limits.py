@@ -35,6 +35,7 @@ class FileLimit(msgspec.Struct, frozen=True):
 
     bytes_max: int
     types: tuple[str, ...] = ()
+    still_bytes_max: int | None = None  # Where what does not move may have less.
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +66,7 @@ LIMITS: Mapping[str, Limits] = {
             ),
             "video": FileLimit(16 * MB, ("video/mp4", "video/3gpp")),
             "document": FileLimit(100 * MB),
-            "sticker": FileLimit(500 * KB, ("image/webp",)),
+            "sticker": FileLimit(500 * KB, ("image/webp",), still_bytes_max=100 * KB),
         },
         kinds=("location",),
         templates=("marketing", "utility", "authentication", "service"),
@@ -73,7 +74,8 @@ LIMITS: Mapping[str, Limits] = {
         marks_read=True,
     ),
     "messenger": Limits(
-        text=TextLimit(2000),
+        # Meta writes "characters"; this is the stricter way to count them.
+        text=TextLimit(2000, "UTF-16 units"),
         files={
             "image": FileLimit(25 * MB, (*JPEG_PNG, "image/gif", "image/webp")),
             "audio": FileLimit(25 * MB),
@@ -128,7 +130,9 @@ def require_text(platform: str, text: str, *, field: str = "text") -> None:
         raise Invalid(field, f"must have at most {limit.length_max} {limit.unit} on {platform}")
 
 
-def require_file(platform: str, kind: str, *, mime_type: str, byte_count: int) -> None:
+def require_file(
+    platform: str, kind: str, *, mime_type: str, byte_count: int, is_still: bool = False
+) -> None:
     """Raises for a file that the platform would refuse as this kind of message. Spec C9."""
     limit = LIMITS[platform].files.get(kind)
     if limit is None:
@@ -139,12 +143,12 @@ def require_file(platform: str, kind: str, *, mime_type: str, byte_count: int) -
             mime_type=mime_type,
             allowed=list(limit.types),
         )
-    if byte_count > limit.bytes_max:
+    bytes_max = (limit.still_bytes_max if is_still else None) or limit.bytes_max
+    if byte_count > bytes_max:
         raise FileTooLarge(
-            f"On {platform}, {kind} has at most {limit.bytes_max} bytes; this file has"
-            f" {byte_count}.",
+            f"On {platform}, {kind} has at most {bytes_max} bytes; this file has {byte_count}.",
             bytes=byte_count,
-            bytes_max=limit.bytes_max,
+            bytes_max=bytes_max,
         )
 
 

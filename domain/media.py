@@ -49,6 +49,7 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None
     address: str  # Where the sealed bytes are: their hash.
     key: bytes  # What opens them.
+    is_still: bool = False  # A picture of a type that can move, which is known not to.
 
 
 @stored_as("media.uploaded")

@@ -43,7 +43,13 @@ def content_of(
         place = {name: value for name, value in given.items() if value is not None}
         return Content(text=message.name, location=place)
     file = own_file(unit, context, actor, message.media_id)
-    require_file(chat.platform, message.kind, mime_type=file.mime_type, byte_count=file.byte_count)
+    require_file(
+        chat.platform,
+        message.kind,
+        mime_type=file.mime_type,
+        byte_count=file.byte_count,
+        is_still=file.is_still,
+    )
     if message.caption is not None:
         require_caption(chat.platform, message.kind, message.caption)
     as_sent = msgspec.structs.replace(file, kind=message.kind)

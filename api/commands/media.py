@@ -32,6 +32,7 @@ class MediaFiles:
         mime_type: str,
         kind: str,
         name: str | None,
+        is_still: bool = False,
     ) -> StoredFile:
         """Put the bytes into the store; nobody knows of them yet."""
         kept = await self.store.keep(keys.org, chunks)
@@ -44,6 +45,7 @@ class MediaFiles:
             name=name,
             address=kept.address,
             key=kept.key,
+            is_still=is_still,
         )
 
     async def upload(self, actor: Actor, file: StoredFile) -> Outcome[None]:

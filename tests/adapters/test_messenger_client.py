@@ -110,7 +110,7 @@ async def test_a_file_is_uploaded_and_then_sent(
 @pytest.mark.parametrize(
     ("fields", "reason", "detail"),
     [
-        ({"content": Content(text="x" * 2001)}, "invalid", "at most 2000 characters"),
+        ({"content": Content(text="x" * 2001)}, "invalid", "at most 2000 UTF-16 units"),
         ({"kind": "sticker"}, "invalid", "kind 'sticker' cannot be sent"),
         ({"kind": "template"}, "template", "A template needs a name and a language."),
         ({"kind": "image", "content": Content()}, "media", "The file is missing."),

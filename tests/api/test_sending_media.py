@@ -12,7 +12,7 @@ from adapters.whatsapp.fake_webhooks import StatusPlan
 from api import links
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import eventually
-from tests.api.files import JPEG, OGG, PDF, PNG, WEBP, download, upload
+from tests.api.files import JPEG, MOVING_WEBP, OGG, PDF, PNG, WEBP, download, upload
 from tests.api.problems import assert_problem
 from tests.api.test_accounts import connected
 
@@ -89,6 +89,7 @@ async def test_a_file_is_uploaded_to_the_platform_and_sent_by_its_id(desk: Desk)
         (JPEG, "image/jpeg", "document"),
         (OGG, "audio/ogg", "audio"),
         (WEBP, "image/webp", "sticker"),
+        (MOVING_WEBP + bytes(100 << 10), "image/webp", "sticker"),
     ],
 )
 async def test_every_kind_is_sent_as_what_it_is_to_be(
@@ -126,7 +127,7 @@ async def test_one_file_may_go_to_several_customers(desk: Desk) -> None:
         (PDF, "application/pdf", {"kind": "image"}, 415, "wrong_media"),
         (WEBP, "image/webp", {"kind": "image"}, 415, "wrong_media"),
         (JPEG + bytes(5 << 20), "image/jpeg", {"kind": "image"}, 413, "too_large"),
-        (WEBP + bytes(500 << 10), "image/webp", {"kind": "sticker"}, 413, "too_large"),
+        (WEBP + bytes(100 << 10), "image/webp", {"kind": "sticker"}, 413, "too_large"),
         (OGG, "audio/ogg", {"kind": "audio", "caption": "x"}, 400, "invalid"),
         (JPEG, "image/jpeg", {"kind": "image", "caption": "x" * 1025}, 400, "invalid"),
         (JPEG, "image/jpeg", {"kind": "image", "text": "x"}, 400, "invalid"),

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from domain.file_types import HEAD_BYTES, agreed, detect, kind_of, with_head
+from domain.file_types import HEAD_BYTES, agreed, detect, is_still, kind_of, with_head
 from tests.api.files import JPEG, MP4, OGG, PDF, PNG, TEXT, WEBP
 
 M4A = b"\x00\x00\x00\x20ftypM4A " + bytes(20)
@@ -61,6 +61,26 @@ def test_what_it_is_called_counts_only_where_it_fits(
     called: str | None, head: bytes, mime_type: str | None
 ) -> None:
     assert agreed(called, head) == mime_type
+
+
+EXTENDED = b"RIFF\x00\x10\x00\x00WEBPVP8X\x0a\x00\x00\x00"
+
+
+@pytest.mark.parametrize(
+    ("head", "still"),
+    [
+        (WEBP, True),
+        (b"RIFF\x00\x10\x00\x00WEBPVP8L", True),
+        (EXTENDED + b"\x10", True),  # With transparency.
+        (EXTENDED + b"\x12", False),  # And animation.
+        (EXTENDED, False),  # Cut off: not known.
+        (b"RIFF\x00\x10\x00\x00WEBPANMF", False),
+        (PNG, False),
+        (b"", False),
+    ],
+)
+def test_a_webp_says_whether_it_moves(head: bytes, still: bool) -> None:
+    assert is_still(head) is still
 
 
 def test_how_it_is_shown_follows_from_its_type() -> None:

@@ -1,5 +1,7 @@
 """What each platform takes is checked as the platform counts."""
 
+from typing import Any
+
 import pytest
 
 from domain.limits import LIMITS, require_caption, require_file, require_kind, require_text
@@ -12,6 +14,7 @@ from domain.windows import DEFAULT_WINDOW_RULES
     [
         ("whatsapp", "猫" * 4096),
         ("messenger", "猫" * 2000),
+        ("messenger", "🐈" * 1000),
         ("line", "猫" * 5000),
         ("line", "🐈" * 2500),  # Two UTF-16 units each.
         ("telegram", "猫" * 4096),
@@ -50,6 +53,16 @@ def test_a_file_is_taken_up_to_its_limit_and_no_further(platform: str) -> None:
         if limit.types:
             with pytest.raises(WrongFile):
                 require_file(platform, kind, mime_type="text/html", byte_count=1)
+
+
+def test_a_sticker_that_does_not_move_has_less_room_on_whatsapp() -> None:
+    sticker: Any = {"kind": "sticker", "mime_type": "image/webp"}
+    require_file("whatsapp", **sticker, byte_count=100 << 10, is_still=True)
+    require_file("whatsapp", **sticker, byte_count=500 << 10)
+    require_file("telegram", **sticker, byte_count=512 << 10, is_still=True)
+    with pytest.raises(FileTooLarge) as refused:
+        require_file("whatsapp", **sticker, byte_count=(100 << 10) + 1, is_still=True)
+    assert refused.value.facts["bytes_max"] == 100 << 10
 
 
 def test_what_a_platform_does_not_know_is_refused_by_its_name() -> None:
