@@ -10,6 +10,7 @@ from litestar.exceptions import HTTPException
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
+from api.choices import choices
 from domain.media_ports import StoreAway
 from domain.ports import Unavailable
 from domain.refusal import Invalid, Refusal
@@ -200,10 +201,13 @@ def internal_error(request: Request[Any, Any, Any], _: Exception) -> Response[by
     return Response(msgspec.json.encode(body), status_code=500, media_type=MEDIA_TYPE)
 
 
+# How msgspec begins to say that a value is none of those there are, without saying which.
+NOT_A_CHOICE = "Invalid enum value"
+
 _PLACE = re.compile(r"^(?P<message>.*?)(?: - at `(?P<place>[^`]*)`)?$", re.DOTALL)
 
 
-def invalid_field(error: msgspec.ValidationError) -> Invalid:
+def invalid_field(error: msgspec.ValidationError, body_type: Any) -> Invalid:
     """msgspec's message, as the field that is at fault and what is wrong with it."""
     found = _PLACE.match(str(error))
     assert found is not None
@@ -213,7 +217,9 @@ def invalid_field(error: msgspec.ValidationError) -> Invalid:
     named = unknown or missing
     if named:
         place = f"{place}.{named[1]}".lstrip(".")
-    return Invalid(place or "body", found["message"])
+    values = choices(body_type, place) if found["message"].startswith(NOT_A_CHOICE) else None
+    message = f"must be one of {', '.join(values)}" if values else found["message"]
+    return Invalid(place or "body", message)
 
 
 EXCEPTION_HANDLERS: dict[type[Exception] | int, Any] = {

@@ -73,6 +73,15 @@ async def test_a_body_that_is_no_object_is_refused(office: Office, operation: st
         assert_problem(await send(office, operation, body), 400, "invalid")
 
 
+async def test_who_gives_a_value_that_there_is_not_is_told_those_there_are(office: Office) -> None:
+    """Section 7: the field and the rule."""
+    body = json.dumps({"name": "A", "role": "boss", "services": {}}).encode()
+    answer = await send(office, "POST /v1/users", body)
+    assert_problem(answer, 400, "invalid", field="role")
+    (told,) = answer.json()["errors"]
+    assert told["message"] == "must be one of admin, agent, auditor, supervisor"
+
+
 @pytest.mark.parametrize("operation", BODIES)
 async def test_a_body_that_is_not_json_by_its_type_is_refused(
     office: Office, operation: str

@@ -1,0 +1,40 @@
+"""Which values a field of a body can have, to be told to whoever gave it another one."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+# The steps of msgspec's path to a value: names of fields, and one mark for any item of an array.
+_STEP = re.compile(r"\[\.\.\.\]|[^.\[\]]+")
+_ANY_ITEM = "[...]"
+
+
+def choices(body_type: Any, place: str) -> list[str]:
+    """The values that can stand at a place of a body; none where they cannot be listed."""
+    found = _choices(msgspec.inspect.type_info(body_type), _STEP.findall(place))
+    return list(dict.fromkeys(found))
+
+
+def _choices(kind: msgspec.inspect.Type, steps: Sequence[str]) -> Iterator[str]:
+    match kind:
+        case msgspec.inspect.UnionType():
+            for each in kind.types:
+                yield from _choices(each, steps)
+        case msgspec.inspect.Metadata():
+            yield from _choices(kind.type, steps)
+        case msgspec.inspect.LiteralType() if not steps:
+            yield from map(str, kind.values)
+        case msgspec.inspect.ListType() | msgspec.inspect.VarTupleType() if steps[:1] == [
+            _ANY_ITEM
+        ]:
+            yield from _choices(kind.item_type, steps[1:])
+        case msgspec.inspect.DictType() if steps[:1] == [_ANY_ITEM]:
+            yield from _choices(kind.value_type, steps[1:])
+        case msgspec.inspect.StructType():
+            for field in kind.fields:
+                if [field.encode_name] == list(steps[:1]):
+                    yield from _choices(field.type, steps[1:])
+        case _:
+            return
