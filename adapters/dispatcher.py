@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from adapters.histogram import Histogram
 from adapters.lanes import RECORD_PAUSE_SECONDS, Lanes, Rounds
+from adapters.outages import report
 from adapters.pacing import Pacing
 from domain.credentials import Credentials, missing_to_send
 from domain.media_ports import FileGone, StoreAway
@@ -93,14 +94,12 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Send until cancelled; what is on its way then is settled first, or is uncertain."""
-        rounds = Rounds(self._wakener)
+        rounds = Rounds(self._wakener, "Sending")
         try:
             while True:
-                try:
+                with rounds.survived():
                     await self._give_up_orphans()
                     await self._send_due()
-                except Exception:
-                    logger.exception("The dispatcher could not look for messages")
                 await rounds.next(within_seconds=await self._pause())
         finally:
             await self._lanes.stop()
@@ -131,8 +130,8 @@ class Dispatcher:
             await self._record(due, answer)
             if news is not None:
                 await self._commands.note_trouble(due, state=news.state, reason=news.reason)
-        except Exception:
-            logger.exception("A message could not be sent", extra={"message_id": due.message_id})
+        except Exception as error:
+            report(error, "A message could not be sent", message_id=due.message_id)
         finally:
             self._pacing.end(due)
 
@@ -195,8 +194,8 @@ class Dispatcher:
         """One that goes wrong holds up no other."""
         try:
             await command(due)
-        except Exception:
-            logger.exception("A message could not be ended", extra={"message_id": due.message_id})
+        except Exception as error:
+            report(error, "A message could not be ended", message_id=due.message_id)
 
     async def _pause(self) -> float | None:
         """How long at most, where something is to be done at a known time."""
@@ -246,15 +245,11 @@ class Verifier:
 
     async def run(self) -> None:
         """Check until cancelled; a platform that does not answer is asked again later."""
-        rounds = Rounds(self._wakener)
+        rounds = Rounds(self._wakener, "Checking credentials")
         try:
             while True:
-                try:
+                with rounds.survived():
                     await self._check_all()
-                except Exception:
-                    logger.exception(
-                        "It could not be found out whose credentials are to be checked"
-                    )
                 await rounds.next()
         finally:
             await asyncio.gather(*(lanes.stop() for lanes in self._lanes.values()))
@@ -274,8 +269,8 @@ class Verifier:
     async def _check(self, account: WaitingAccount) -> None:
         try:
             await self._verify(account)
-        except Exception:
-            logger.exception("Credentials could not be checked")
+        except Exception as error:
+            report(error, "Credentials could not be checked")
 
     async def _verify(self, account: WaitingAccount) -> None:
         credentials = await self._credentials_of(account)

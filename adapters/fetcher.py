@@ -5,12 +5,12 @@ fetched again; if two processes fetch the same, the second one's copy is thrown 
 """
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from adapters.lanes import Lanes, Rounds
+from adapters.outages import report
 from domain.file_types import UNKNOWN, agreed, detect, with_head
 from domain.inbound import files_of
 from domain.media import NAME_LENGTH_MAX, StoredFile
@@ -34,8 +34,6 @@ PAUSE_MAX_SECONDS = 600.0
 
 # Until then a platform that is down, or credentials that are wrong, may be mended.
 GIVEN_UP_AFTER_SECONDS = 24 * 60 * 60.0
-
-logger = logging.getLogger(__name__)
 
 
 class Fetcher:
@@ -62,13 +60,11 @@ class Fetcher:
 
     async def run(self) -> None:
         """Fetch until cancelled; what does not end soon then is begun again by the next process."""
-        rounds = Rounds(self._wakener)
+        rounds = Rounds(self._wakener, "Fetching files")
         try:
             while True:
-                try:
+                with rounds.survived():
                     await self._begin()
-                except Exception:
-                    logger.exception("The fetcher could not look for files")
                 await rounds.next()
         finally:
             await self._lanes.stop()
@@ -94,8 +90,8 @@ class Fetcher:
                 self._pauses.pop(message.message_id, None)
             else:
                 self._rest(message)
-        except Exception:
-            logger.exception("A file was not fetched", extra={"message_id": message.message_id})
+        except Exception as error:
+            report(error, "A file was not fetched", message_id=message.message_id)
             self._rest(message)
         finally:
             del self._accounts[message.message_id]

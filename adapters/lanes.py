@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
+from adapters.outages import Outages
 from domain.ports import Wakener
 
 POLL_SECONDS = 1.0
@@ -56,12 +58,21 @@ class Lanes:
 class Rounds:
     """When to look again: soon after a ring, then less and less often."""
 
-    def __init__(self, wakener: Wakener) -> None:
+    def __init__(self, wakener: Wakener, work: str) -> None:
+        """`work`: what is done in a round, as a log says it."""
         self._wakener = wakener
+        self._outages = Outages(work)
         self._pause_seconds = LOOK_AGAIN_SECONDS
+
+    def survived(self) -> AbstractContextManager[None]:
+        """A round, after which there is another one whatever happens."""
+        return self._outages.survived()
 
     async def next(self, *, within_seconds: float | None = None) -> None:
         """Wait until it is time; at most `within_seconds`, where something is known to come."""
+        if self._outages.is_on:
+            await self._outages.pause()
+            return
         pause_seconds = self._pause_seconds
         if within_seconds is not None:
             pause_seconds = min(pause_seconds, within_seconds)

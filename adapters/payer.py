@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from adapters.lanes import RECORD_PAUSE_SECONDS, Lanes, Rounds
+from adapters.outages import report
 from domain.payment import (
     DuePayment,
     Payment,
@@ -48,14 +49,12 @@ class Payer:
 
     async def run(self) -> None:
         """Ask until cancelled; what is on its way then has a moment to be answered."""
-        rounds = Rounds(self._wakener)
+        rounds = Rounds(self._wakener, "Paying")
         try:
             while True:
-                try:
+                with rounds.survived():
                     await self._ask_anew()
                     await self._ask_due()
-                except Exception:
-                    logger.exception("It could not be found out what is to be paid")
                 await rounds.next()
         finally:
             await self._lanes.stop()
@@ -75,8 +74,8 @@ class Payer:
             payment = await self._commands.payment(due)
             if payment is not None:
                 await self._record(due, await self._answer(due, payment))
-        except Exception:
-            logger.exception("A purchase could not be paid", extra={"purchase_id": due.purchase_id})
+        except Exception as error:
+            report(error, "A purchase could not be paid", purchase_id=due.purchase_id)
 
     async def _answer(self, due: DuePayment, payment: Payment) -> PaymentAnswer:
         provider = self._providers.get(due.provider)

@@ -1,7 +1,6 @@
 """Marks what was read as read on its platform; a platform that does not answer is asked again."""
 
 import asyncio
-import logging
 from collections.abc import Mapping
 
 from adapters.lanes import Rounds
@@ -17,8 +16,6 @@ from domain.read_marking import (
 
 PAUSE_FIRST_SECONDS = 2.0
 PAUSE_MAX_SECONDS = 300.0
-
-logger = logging.getLogger(__name__)
 
 
 class ReadMarker:
@@ -41,16 +38,14 @@ class ReadMarker:
 
     async def run(self) -> None:
         """Mark until cancelled."""
-        rounds = Rounds(self._wakener)
+        rounds = Rounds(self._wakener, "Marking messages as read")
         while True:
-            try:
+            with rounds.survived():
                 waiting = await self._queue.unmarked(self._platforms.keys())
                 self._pauses = {
                     each: self._pauses[each] for each in waiting if each in self._pauses
                 }
                 await asyncio.gather(*(self._mark(each) for each in waiting))
-            except Exception:
-                logger.exception("Messages could not be marked as read")
             await rounds.next()
 
     async def _mark(self, marking: WaitingMarking) -> None:

@@ -1,9 +1,9 @@
 """Asks platforms whether they still deliver to us, and to go on where they do not."""
 
 import asyncio
-import logging
 from collections.abc import Mapping
 
+from adapters.outages import Outages, report
 from domain.credentials import missing_to_send
 from domain.ports import Clock
 from domain.subscription import (
@@ -18,8 +18,6 @@ from domain.subscription import (
 
 AT_ONCE_MAX = 16
 PAUSE_SECONDS = 30.0
-
-logger = logging.getLogger(__name__)
 
 
 class Subscriber:
@@ -41,12 +39,11 @@ class Subscriber:
 
     async def run(self) -> None:
         """Ask until cancelled."""
+        outages = Outages("Looking after deliveries")
         while True:
-            try:
+            with outages.survived():
                 while await self.check_due():
                     pass
-            except Exception:
-                logger.exception("It could not be found out whose deliveries are to be looked at")
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def check_due(self) -> int:
@@ -64,8 +61,8 @@ class Subscriber:
             if await self._is_settled(account):
                 at = next_check(account.account_id, after=self._clock.now())
                 await self._schedule.plan_check(account, at=at)
-        except Exception:
-            logger.exception("Deliveries could not be looked at")
+        except Exception as error:
+            report(error, "Deliveries could not be looked at")
 
     async def _is_settled(self, account: HeldAccount) -> bool:
         """Whether there is no more to be known about it for an hour."""

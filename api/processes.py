@@ -1,7 +1,6 @@
 """What goes on beside requests, as long as a server of its role runs."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,6 +9,7 @@ import psycopg
 from adapters.dispatcher import Dispatcher, Verifier
 from adapters.exchange import new_http_client
 from adapters.fetcher import Fetcher
+from adapters.outages import Outages
 from adapters.payer import Payer
 from adapters.payment_providers import payment_providers
 from adapters.platforms import media_sources, senders
@@ -30,8 +30,6 @@ from projections.engine.builds import LiveBuilds
 from projections.engine.runner import ProjectionRunner
 
 PURGE_SECONDS = 3600.0
-
-logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -115,11 +113,10 @@ async def purging(parts: Core) -> AsyncIterator[None]:
 
 
 async def _purge(parts: Core) -> None:
+    outages = Outages("Removing what has had its time")
     while True:
-        try:
+        with outages.survived():  # An hour later is early enough.
             await _purge_once(parts)
-        except Exception:  # The database or the store is away: an hour later is early enough.
-            logger.exception("What has had its time could not be removed")
         await asyncio.sleep(PURGE_SECONDS)
 
 

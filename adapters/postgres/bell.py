@@ -117,13 +117,17 @@ class Bell:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _for_ever(self, work: Callable[[Connection], Awaitable[None]]) -> None:
+        is_away = False
         while True:
             try:
                 connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True)
+                is_away = False
                 async with connection:
                     await work(connection)
             except psycopg.OperationalError:
-                logger.warning("The bell lost its connection; followers poll meanwhile")
+                if not is_away:
+                    logger.warning("The bell lost its connection; followers poll meanwhile")
+                is_away = True
                 await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _tell(self, connection: Connection) -> None:

@@ -1,15 +1,21 @@
 """What goes wrong between us and the platform, and what becomes of the messages (N3, N4)."""
 
+import asyncio
 import json
+from dataclasses import replace as replace_fields
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from adapters import dispatcher
+from adapters import dispatcher, outages
 from adapters.fakes.behaviour import Behaviour, accepts_then_answers, accepts_then_drops, answers
+from adapters.postgres import connections
 from adapters.whatsapp.fake_behaviour import fails, limits
 from api import outbox
+from api.main import core
+from api.processes import dispatching
+from tests.adapters.proxy import proxy_to
 from tests.api.conftest import TOKEN, Trunkline
 from tests.api.deliveries import eventually
 from tests.api.test_accounts import verification
@@ -259,3 +265,32 @@ async def test_what_waits_when_its_service_leaves_fails_for_that_reason(
     finally:
         await trunkline.fake.come_back()
     await eventually(lambda: sent_texts(inbox), ["from CRM"])
+
+
+# A database that is away.
+
+LOOPS = ("Checking credentials", "Fetching files", "Marking messages as read", "Paying", "Sending")
+
+
+async def test_every_loop_says_of_an_outage_that_it_began_and_that_it_is_over(
+    trunkline: Trunkline, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spec 7: once each, without a traceback, however often it asked meanwhile."""
+    monkeypatch.setattr(connections, "POOL_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(outages, "PAUSE_MAX_SECONDS", 0.1)
+
+    async def said(text: str) -> list[str]:
+        told = [each.getMessage() for each in caplog.records if each.name == outages.__name__]
+        return sorted(each for each in LOOPS for line in told if line == f"{each} {text}")
+
+    async with (
+        proxy_to(trunkline.database.url) as proxy,
+        core(trunkline.settings, replace_fields(trunkline.database, url=proxy.url)) as parts,
+        dispatching(parts),
+    ):
+        await proxy.shut()
+        await asyncio.sleep(1.0)  # Several rounds of each.
+        await proxy.open()
+        await eventually(lambda: said("goes on: the database is back"), list(LOOPS))
+        assert await said("waits for the database") == list(LOOPS)
+    assert [each.getMessage() for each in caplog.records if each.exc_info] == []
