@@ -26,6 +26,7 @@ from domain.chat_events import (
     SendDeferred,
     SendStarted,
     SendUncertain,
+    WindowOpened,
 )
 from domain.conversation import Billing, ChargeVoided, ConversationStarted, MessageCharged
 from domain.event import Event
@@ -55,7 +56,7 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     account_id: str = ""
     contact_id: str = ""
     group: bool = False
-    last_customer_message_at: datetime | None = None
+    last_customer_message_at: datetime | None = None  # Or of what opens the window like one.
     heard: int = 0  # Version of that message.
     owners: dict[str, Owner] = {}  # By service.
     closed: frozenset[str] = frozenset()  # Services.
@@ -93,6 +94,9 @@ def evolve(chat: Chat, event: Event) -> Chat:
                 counted=quota.after_customer(chat.counted, wrote_at=event.at),
                 billing=conversation.after_customer(chat.billing, event, chat.outbound, version),
             )
+        case WindowOpened():
+            newest_at = max(chat.last_customer_message_at or event.at, event.at)
+            return replace(chat, version=version, last_customer_message_at=newest_at)
         case ChatStarted():
             return replace(
                 chat,

@@ -56,6 +56,14 @@ class ReactionReceived(Event, frozen=True, kw_only=True):
     echo: bool = False
 
 
+@stored_as("chat.window_opened")
+class WindowOpened(Event, frozen=True, kw_only=True):
+    """The customer did something that is no message and may be answered all the same (N1)."""
+
+    at: datetime
+    by: str  # What it was: reaction, referral.
+
+
 @stored_as("chat.edit_received")
 class EditReceived(Event, frozen=True, kw_only=True):
     """The message `target` reads otherwise from now on; the latest edit holds (C17)."""

@@ -199,3 +199,15 @@ AnyOccurrence = (
     | AccountNoticed
     | NotUnderstood
 )
+
+
+def is_about_somebody(
+    occurrence: MessageOccurred
+    | MessageChanged
+    | FollowOccurred
+    | ActivityOccurred
+    | WatermarkOccurred,
+) -> bool:
+    """Whether it names anybody: a person, or for an echo to a group at least the group."""
+    group = None if isinstance(occurrence, WatermarkOccurred) else occurrence.group
+    return bool(occurrence.person.addresses) or group is not None

@@ -16,6 +16,12 @@ TEMPLATE_LIFETIME = timedelta(hours=24)
 HUMAN_AGENT = "HUMAN_AGENT"
 
 
+# What opens the window beside a message, by platform: kinds of occurrences, and our words.
+OPENED_BY: Mapping[str, Mapping[str, str]] = {
+    "messenger": {"message.reaction": "reaction", "contact.referral": "referral"},
+}
+
+
 class WindowRule(msgspec.Struct, frozen=True, kw_only=True):
     """How long after the customer's last message, and how often, one may write freely."""
 

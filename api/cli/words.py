@@ -92,6 +92,7 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     chat_events.ReactionReceived: lambda e: (
         "A reaction came." if e.content else "A reaction was taken back."
     ),
+    chat_events.WindowOpened: lambda e: f"The customer opened the window ({e.by}).",
     chat_events.EditReceived: lambda _: "A message was edited.",
     chat_events.UnsendReceived: lambda _: "A message was unsent.",
     chat_events.ReplyRequested: lambda e: f"{e.service} wrote ({e.kind}), message {e.message_id}.",

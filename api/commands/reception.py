@@ -12,6 +12,7 @@ from api.commands.people import People
 from api.commands.unit import Unit
 from api.commands.watermarks import PLATFORMS as WATERMARK_PLATFORMS
 from api.commands.watermarks import date_message, raise_watermark
+from api.commands.window_rules import note_opened
 from domain import account as accounts
 from domain import chat as chats
 from domain import contact as contacts
@@ -53,6 +54,7 @@ from domain.inbound import (
     ReceiptOccurred,
     WatermarkOccurred,
     files_of,
+    is_about_somebody,
 )
 from domain.ports import Keys
 from domain.windows import believed_time
@@ -105,7 +107,7 @@ class Reception:
                 | FollowOccurred()
                 | ActivityOccurred()
                 | WatermarkOccurred() as nameless
-            ) if not _is_about(nameless):
+            ) if not is_about_somebody(nameless):
                 self.keep_raw(unit)
             case MessageOccurred(echo=False) as message:
                 self._message(unit, message)
@@ -205,6 +207,8 @@ class Reception:
                 sealed = self._seal(unit, author, content, stream, EditReceived)
                 event = EditReceived(target=target, at=self._at, content=sealed, echo=change.echo)
         unit.record(stream, [event])
+        if change.content is not None:
+            note_opened(unit, self._platform, chat_id, change.kind, at=self._at)
 
     def _receipt(self, unit: Unit, receipt: ReceiptOccurred) -> None:
         chat_id = self._chat_of(unit, receipt)
@@ -313,6 +317,9 @@ class Reception:
             group=customer if activity.group else None,
         )
         unit.record(stream, [received])
+        chat_id = unit.state(stream, Contact).chats.get(self._account_key)
+        if chat_id is not None:
+            note_opened(unit, self._platform, chat_id, activity.kind, at=self._at)
 
     def _addresses(self, unit: Unit, change: AddressesChanged) -> None:
         contact_id = self._people.find(unit, self._keys, change.person.addresses)
@@ -405,15 +412,3 @@ class Reception:
     ) -> Sealed:
         data = msgspec.json.encode(content)
         return self._people.seal(unit, self._keys, contact_id, data, stream, event)
-
-
-def _is_about(
-    occurrence: MessageOccurred
-    | MessageChanged
-    | FollowOccurred
-    | ActivityOccurred
-    | WatermarkOccurred,
-) -> bool:
-    """Whether it names anybody: a person, or for an echo to a group at least the group."""
-    group = None if isinstance(occurrence, WatermarkOccurred) else occurrence.group
-    return bool(occurrence.person.addresses) or group is not None

@@ -7,7 +7,9 @@ import msgspec
 from api.commands.context import Actor, Context, the_account, the_organisation
 from api.commands.execute import Outcome
 from api.commands.unit import Unit
-from domain import chosen_rules
+from domain import chat as chats
+from domain import chosen_rules, windows
+from domain.chat_events import WindowOpened
 from domain.chosen_rules import ChosenRules, WindowChosen
 from domain.organisation import require_role
 from domain.windows import WindowRule, is_selectable, window_rule
@@ -19,6 +21,13 @@ def window_rule_of(unit: Unit, platform: str, account_id: str, *, at: datetime) 
         return window_rule(platform)
     chosen = unit.state(chosen_rules.STREAM, ChosenRules)
     return chosen_rules.window_for(chosen, platform, account_id, at=at)
+
+
+def note_opened(unit: Unit, platform: str, chat_id: str, kind: str, *, at: datetime) -> None:
+    """Record that something opens the window that is no message, where it does. Spec N1."""
+    by = windows.OPENED_BY.get(platform, {}).get(kind)
+    if by is not None:
+        unit.record(chats.stream_of(chat_id), [WindowOpened(at=at, by=by)])
 
 
 class WindowRules:

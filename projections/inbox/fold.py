@@ -34,6 +34,7 @@ from domain.chat_events import (
     ReplyRequested,
     SendUncertain,
     UnsendReceived,
+    WindowOpened,
 )
 from domain.contact import (
     AddressAdded,
@@ -70,7 +71,7 @@ class Changes:
         self.channels: list[Channel] = []
         self.connections: list[tuple[str, Recorded]] = []  # By channel, in order.
         self.threads: dict[str, Thread] = {}
-        self.customer_wrote: dict[str, datetime] = {}  # The newest time, by chat.
+        self.customer_wrote: dict[str, datetime] = {}  # Or did what counts as much: newest time.
         self.messages: dict[tuple[str, str], Message] = {}
         self.settlements: dict[tuple[str, str], Settlement] = {}
         self.receipts: list[Receipt] = []
@@ -143,10 +144,15 @@ class Changes:
 
     def _received(self, recorded: Recorded, chat_id: str, event: MessageReceived) -> None:
         self._add_message(recorded, chat_id, event, rank=NO_RANK, member=event.member)
+        self._window_opened(recorded, chat_id, event)
+        self.decisive[chat_id].append(recorded)
+
+    def _window_opened(
+        self, _recorded: Recorded, chat_id: str, event: MessageReceived | WindowOpened
+    ) -> None:
         newest = self.customer_wrote.get(chat_id)
         if newest is None or event.at > newest:
             self.customer_wrote[chat_id] = event.at
-        self.decisive[chat_id].append(recorded)
 
     def _echo(self, recorded: Recorded, chat_id: str, event: EchoReceived) -> None:
         self._add_message(recorded, chat_id, event, rank=SENT)
@@ -331,6 +337,7 @@ _NOTES: dict[type[Event], Callable[[Changes, Recorded, str, Any], None]] = {
     EditReceived: Changes._edit,
     UnsendReceived: Changes._unsend,
     ReactionReceived: Changes._reaction,
+    WindowOpened: Changes._window_opened,
     ChatAssigned: Changes._decision,
     ChatUnassigned: Changes._decision,
     ChatClosed: Changes._decision,

@@ -31,7 +31,7 @@ class Inbox:
     """The projection."""
 
     name = "inbox"
-    version = 2
+    version = 3
     tables = SQL["tables"] + SQL["indexes"]
     filling = InboxFilling(
         tables=SQL["tables"],
@@ -44,7 +44,8 @@ class Inbox:
         changes = Changes(batch)
         if changes.is_empty:
             return
-        known = await _load(connection, org, changes.touched | changes.threads.keys())
+        concerned = changes.touched | changes.threads.keys() | changes.customer_wrote.keys()
+        known = await _load(connection, org, concerned)
         writer = _Writer(connection, org)
         changed_seats = await _write_seats(writer, known.seats, changes)
         await _write_threads(writer, known.threads, changes)

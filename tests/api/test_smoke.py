@@ -34,5 +34,5 @@ async def test_metrics_say_how_far_projections_are_behind(trunkline: Trunkline) 
     metrics = (await trunkline.http.get("/metrics")).text
     for name in ("events_behind", "seconds_behind", "parked_organisations"):
         assert f"# TYPE trunkline_projection_{name} gauge" in metrics
-    labels = 'build="1",projection="inbox",state="live",version="2"'
+    labels = 'build="1",projection="inbox",state="live",version="3"'
     assert f"trunkline_projection_events_behind{{{labels}}} " in metrics

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.api.conftest import Client, Trunkline
-from tests.api.platforms import connect
+from tests.adapters.recorded import signed
+from tests.api.conftest import APP_SECRET, Client, Trunkline
+from tests.api.platforms import connect, post
 from tests.api.problems import assert_problem
 from tests.api.test_accounts_of_platforms import new_account, organisation, says
 from tests.api.test_inbox import as_time
@@ -65,6 +66,62 @@ async def test_a_rule_holds_from_its_date_on(trunkline: Trunkline) -> None:
     assert await days_open(org) == [1, 1]
     await choose(org, effective_from="2026-01-01T00:00:00Z")
     assert await days_open(org) == [7, 7]
+
+
+# What opens it.
+
+
+@pytest.mark.parametrize(
+    ("what", "hours"),
+    [
+        ({"reaction": {"action": "react", "emoji": "👍", "mid": "m_any"}}, 23),
+        ({"referral": {"ref": "spring", "source": "SHORTLINK", "type": "OPEN_THREAD"}}, 23),
+        ({"postback": {"mid": "m_pressed", "title": "Start", "payload": "start"}}, 23),
+        ({"reaction": {"action": "unreact", "mid": "m_any"}}, None),
+        ({"optin": {"type": "notification_messages", "payload": "p"}}, None),
+        ({"read": {"watermark": 1}}, None),
+    ],
+)
+async def test_what_a_customer_does_opens_messengers_window(
+    trunkline: Trunkline, what: dict[str, Any], hours: int | None
+) -> None:
+    """Wire 2.5: a message, postback, reaction or referral."""
+    org, page = await organisation(trunkline), new_account("messenger")
+    await connect(org, "messenger", page)
+    long_ago, lately = (
+        datetime.now(UTC) - timedelta(hours=30),
+        datetime.now(UTC) - timedelta(hours=1),
+    )
+    said = {"message": {"mid": f"m_{page}", "text": "hello"}}
+    for at, done in ((long_ago, said), (lately, what)):
+        await does(trunkline, page, at, done)
+    await org.settled()
+    (chat,) = await org.chats("crm")
+    left = _time(chat["window"]["closes_at"]) - datetime.now(UTC)
+    assert chat["window"]["open"] == (hours is not None)
+    assert round(left.total_seconds() / 3600) == (-6 if hours is None else hours)
+    await org.reply("crm", chat["id"], "hi", expect=409 if hours is None else 202)
+
+
+async def test_no_chat_begins_with_a_link(trunkline: Trunkline) -> None:
+    org, page = await organisation(trunkline), new_account("messenger")
+    await connect(org, "messenger", page)
+    await does(trunkline, page, datetime.now(UTC), {"referral": {"ref": "spring"}})
+    await org.settled()
+    assert await org.events(type="chat.window_opened") == []
+
+
+async def does(trunkline: Trunkline, page: str, at: datetime, what: dict[str, Any]) -> None:
+    """A customer of a page does something."""
+    event = {
+        "sender": {"id": "6473829104756123"},
+        "recipient": {"id": page},
+        "timestamp": int(at.timestamp() * 1000),
+        **what,
+    }
+    body = {"object": "page", "entry": [{"id": page, "time": 1, "messaging": [event]}]}
+    delivery = signed("messenger", body, credentials={"app_secret": APP_SECRET})
+    assert (await post(trunkline, "messenger", delivery)).status_code == 200
 
 
 async def test_what_can_be_chosen_and_what_was(trunkline: Trunkline) -> None:

@@ -52,6 +52,7 @@ from domain.chat_events import (
     SendStarted,
     SendUncertain,
     UnsendReceived,
+    WindowOpened,
 )
 from domain.chosen_rules import PricingChosen, WindowChosen
 from domain.contact import (
@@ -240,6 +241,7 @@ SAMPLES: dict[tuple[str, int], Event] = {
     ("chat.reaction_received", 1): ReactionReceived(
         target=REPLY_KEY, at=AT, content=OF_CONTACT, member=MEMBER, echo=True
     ),
+    ("chat.window_opened", 1): WindowOpened(at=AT, by="reaction"),
     ("chat.edit_received", 1): EditReceived(
         target=MESSAGE_KEY, at=LATER, content=OF_CONTACT, echo=True
     ),

@@ -21,6 +21,7 @@ from domain.chat_events import (
     ReplyRequested,
     SendDeferred,
     SendUncertain,
+    WindowOpened,
 )
 from domain.event import Event, Sealed
 from domain.organisation import Organisation, ReplyOwnershipChanged
@@ -251,6 +252,15 @@ def test_n1_free_form_text_is_sent_within_24_hours_of_the_customers_last_message
         decided.then(reply(at=now))
     else:
         decided.then_refused(WindowClosed, closed_at=closed_at, templates=APPROVED)
+
+
+def test_n1_what_counts_like_a_message_keeps_the_window_open() -> None:
+    opened = WindowOpened(at=NOON + HOUR, by="reaction")
+    for events in ((opened,), (opened, wrote(NOON - HOUR))):
+        chat(*events).when(request_reply, **wish(now=LATE)).then(reply(at=LATE))
+        chat(*events).when(request_reply, **wish(now=LATE + HOUR)).then_refused(
+            WindowClosed, closed_at=LATE + HOUR, templates=APPROVED
+        )
 
 
 def test_n1_our_own_messages_do_not_keep_the_window_open() -> None:

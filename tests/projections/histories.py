@@ -142,6 +142,9 @@ class History:
         )
         return self.on_chat(received, chat_id)
 
+    def window_opened(self, minutes: float = 0, chat_id: str = "a") -> int:
+        return self.on_chat(chat_events.WindowOpened(at=at(minutes), by="reaction"), chat_id)
+
     def echo(
         self, name: str, minutes: float = 0, chat_id: str = "a", *, of: str | None = None
     ) -> int:

@@ -44,6 +44,7 @@ class ByHand:
     receipts: list[tuple[str, chat_events.ReceiptReceived]] = field(default_factory=list)
     edits: dict[bytes, tuple[datetime, int, str]] = field(default_factory=dict)
     unsent: set[bytes] = field(default_factory=set)
+    opened: list[tuple[str, datetime]] = field(default_factory=list)  # Windows, by chat.
     reactions: dict[bytes, dict[str, tuple[datetime, int, str | None]]] = field(
         default_factory=dict
     )
@@ -90,6 +91,8 @@ class ByHand:
                 self.edits[event.target] = max(self.edits.get(event.target, edit), edit)
             case chat_events.UnsendReceived():
                 self.unsent.add(event.target)
+            case chat_events.WindowOpened():
+                self.opened.append((subject, event.at))
             case chat_events.ReactionReceived():
                 text = event.content.box.decode() if event.content else None
                 known = self.reactions.setdefault(event.target, {})
@@ -169,7 +172,7 @@ class ByHand:
             each.at
             for each in self.messages.values()
             if each.chat_id == chat_id and each.status == "received"
-        ]
+        ] + [at for opened, at in self.opened if opened == chat_id]
         session = max(self.started[chat_id], seat[1])
         return {
             "connected": seat[2],

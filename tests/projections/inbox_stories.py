@@ -35,6 +35,7 @@ STEPS = st.one_of(
     st.tuples(st.just("unsend"), chat_ids, st.sampled_from("mre"), numbers),
     st.tuples(st.just("react"), chat_ids, st.sampled_from("mre"), numbers, minutes,
               st.sampled_from(["+", "-", None])),
+    st.tuples(st.just("engage"), chat_ids, minutes),
     st.tuples(st.just("decide"), chat_ids, services,
               st.sampled_from(["assigned", "unassigned", "closed", "opened", "blocked",
                                "unblocked"])),
@@ -94,6 +95,9 @@ class Story:
             # The second one brings two files.
             facts = {"kind": "image", "files": 2} if number else {}
             self.history.customer(name, minute, chat_id, **facts)
+
+    def engage(self, chat_id: str, minute: int) -> None:
+        self.history.window_opened(minute, chat_id)
 
     def fetch(self, chat_id: str, part: int, is_there: bool) -> None:
         name = f"{chat_id}m1"
