@@ -85,7 +85,9 @@ async def look_up(
     """The rows that these news are about: a few queries, however many news there are."""
     chat_ids = {each.chat_id for each in news if isinstance(each, OfMessage)}
     chat_ids |= {
-        each.chat_id for each in news if isinstance(each, OfChat) and each.service == service
+        each.chat_id
+        for each in news
+        if isinstance(each, OfChat) and each.service in (service, None)
     }
     chat_ids = chat_ids.union(*chats_of_contacts.values())
     chats = (
@@ -152,6 +154,8 @@ class Teller:
                 yield from self._message(news)
             case OfChat() if news.service == self._viewer.service:
                 yield from self._chat(news.position, news.chat_id, user_id=news.user_id)
+            case OfChat(service=None) if not self._is_blocked(news.chat_id):
+                yield from self._chat(news.position, news.chat_id)
             case OfContact():
                 yield from self._contact(news)
             case OfChannel():
@@ -172,8 +176,8 @@ class Teller:
         message = self._rows.messages.get((news.chat_id, news.message_id or news.key))
         if chat is None or message is None:
             return
-        if chat.blocked and news.from_customer:
-            return  # C7: this service wants to hear nothing more.
+        if news.from_customer and self._is_blocked(news.chat_id):
+            return
         shown = message_view(message, self._viewer, profiles=self._profiles)
         if isinstance(shown, MaskedMessage) and news.change == "content":
             return  # That there was an edit tells something of what is masked (S4).
@@ -208,6 +212,11 @@ class Teller:
     def _is_on(self, channel: ChannelRow) -> bool:
         active = [each.service for each in channel.services if each.state == "active"]
         return self._viewer.service in active
+
+    def _is_blocked(self, chat_id: str) -> bool:
+        """C7: this service wants to hear nothing more of the customer."""
+        chat = self._rows.chats.get(chat_id)
+        return chat is not None and chat.blocked
 
     def _chat_view(self, chat: ChatRow) -> ChatView:
         return chat_view(chat, self._viewer, unread=0, profiles=self._profiles)

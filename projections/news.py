@@ -35,11 +35,11 @@ class OfMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OfChat(msgspec.Struct, frozen=True, kw_only=True):
-    """A service decided something about a chat, or a user saw what was unread in it."""
+    """A service decided something about a chat, a user saw what was unread, its window opened."""
 
     position: int
     chat_id: str
-    service: str
+    service: str | None  # None: it concerns every service.
     user_id: str | None = None  # None: it concerns every user of the service.
 
 
@@ -149,6 +149,10 @@ def _decided(position: int, chat_id: str, event: Any) -> News:
     return OfChat(position=position, chat_id=chat_id, service=event.service)
 
 
+def _window_opened(position: int, chat_id: str, _event: Any) -> News:
+    return OfChat(position=position, chat_id=chat_id, service=None)
+
+
 def _contact(position: int, contact_id: str, _event: Any) -> News:
     return OfContact(position=position, contact_id=contact_id)
 
@@ -194,6 +198,7 @@ _TELLERS: dict[type[Event], Callable[[int, str, Any], News | None]] = {
     chat_events.EditReceived: _changed,
     chat_events.UnsendReceived: _changed,
     chat_events.ReactionReceived: _changed,
+    chat_events.WindowOpened: _window_opened,
     media.MediaStored: _fetched,
     media.MediaUnavailable: _fetched,
     chat_events.ChatAssigned: _decided,

@@ -7,6 +7,7 @@ import pytest
 
 from tests.adapters.recorded import signed
 from tests.api.conftest import APP_SECRET, Client, Trunkline
+from tests.api.live import live
 from tests.api.platforms import connect, post
 from tests.api.problems import assert_problem
 from tests.api.test_accounts_of_platforms import new_account, organisation, says
@@ -101,6 +102,27 @@ async def test_what_a_customer_does_opens_messengers_window(
     assert chat["window"]["open"] == (hours is not None)
     assert round(left.total_seconds() / 3600) == (-6 if hours is None else hours)
     await org.reply("crm", chat["id"], "hi", expect=409 if hours is None else 202)
+
+
+async def test_a_window_that_opens_is_told_unless_the_customer_is_blocked(
+    trunkline: Trunkline,
+) -> None:
+    """Contract, live streams; spec C7."""
+    org, page = await organisation(trunkline), new_account("messenger")
+    await connect(org, "messenger", page)
+    long_ago, link = datetime.now(UTC) - timedelta(hours=30), {"referral": {"ref": "spring"}}
+    await does(trunkline, page, long_ago, {"message": {"mid": f"m_{page}", "text": "hello"}})
+    await org.settled()
+    (chat,) = await org.chats("crm")
+    async with live(org, "crm", after=org.position) as stream:
+        await does(trunkline, page, datetime.now(UTC), link)
+        event = await stream.event()
+        assert (event.name, event.data["chat"]["window"]["open"]) == ("chat", True)
+        await org.post(f"/v1/services/crm/chats/{chat['id']}/block")
+        assert (await stream.event()).data["chat"]["blocked"]
+        await does(trunkline, page, datetime.now(UTC) + timedelta(seconds=1), link)
+        await org.post(f"/v1/services/crm/chats/{chat['id']}/unblock")
+        assert not (await stream.event()).data["chat"]["blocked"]
 
 
 async def test_no_chat_begins_with_a_link(trunkline: Trunkline) -> None:

@@ -34,6 +34,7 @@ NO_NEWS = {
     "contact.chat_started",
     "contact.created",
     "contact.follow_changed",
+    "contact.marketing_limited",
     "organisation.api_key_created",
     "organisation.created",
     "organisation.service_added",
