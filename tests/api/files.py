@@ -9,7 +9,6 @@ from tests.api.conftest import Client
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(range(256)) * 8
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(500)
 WEBP = b"RIFF\x00\x10\x00\x00WEBPVP8 " + bytes(200)
-MOVING_WEBP = b"RIFF\x00\x10\x00\x00WEBPVP8X\x0a\x00\x00\x00\x02" + bytes(200)
 MP4 = b"\x00\x00\x00\x20ftypisom" + bytes(300)
 OGG = b"OggS\x00\x02" + bytes(300)
 PDF = b"%PDF-1.7\n" + b"A page. " * 100

@@ -12,7 +12,7 @@ from adapters.whatsapp.fake_webhooks import StatusPlan
 from api import links
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import eventually
-from tests.api.files import JPEG, MOVING_WEBP, OGG, PDF, PNG, WEBP, download, upload
+from tests.api.files import JPEG, OGG, PDF, PNG, WEBP, download, upload
 from tests.api.problems import assert_problem
 from tests.api.test_accounts import connected
 
@@ -89,7 +89,6 @@ async def test_a_file_is_uploaded_to_the_platform_and_sent_by_its_id(desk: Desk)
         (JPEG, "image/jpeg", "document"),
         (OGG, "audio/ogg", "audio"),
         (WEBP, "image/webp", "sticker"),
-        (MOVING_WEBP + bytes(100 << 10), "image/webp", "sticker"),
     ],
 )
 async def test_every_kind_is_sent_as_what_it_is_to_be(
@@ -185,16 +184,6 @@ async def test_where_the_upload_fails_the_message_is_tried_again(desk: Desk, tro
     types = [each["type"] for each in await desk.admin.events()]
     assert types.count("chat.send_deferred") == 1
     assert "chat.send_uncertain" not in types
-
-
-async def test_what_the_platform_cannot_do_with_a_file_twice_it_will_never_do(desk: Desk) -> None:
-    """Wire 1.9: 131053 is for good after one more try."""
-    desk.trunkline.fake.next_requests(fails(131053), to="/media")
-    desk.trunkline.fake.next_requests(fails(131053))
-    message = await desk.send(await upload(desk.admin))
-    await desk.becomes(message["id"], "failed")
-    types = [each["type"] for each in await desk.admin.events()]
-    assert types.count("chat.send_started") == 2
 
 
 async def test_where_the_answer_to_the_message_is_lost_it_is_uncertain(desk: Desk) -> None:

@@ -222,21 +222,15 @@ async def test_one_who_is_refused_for_it_is_recorded_as_opted_out(
     await send(inbox)
 
 
-@pytest.mark.parametrize("told_by", ["answer", "status"])
-async def test_one_who_had_enough_marketing_gets_none_for_a_day(
-    trunkline: Trunkline, told_by: str
-) -> None:
+async def test_one_who_had_enough_marketing_gets_none_for_a_day(trunkline: Trunkline) -> None:
     """Wire 1.9: 131049, not before 24 hours. All else goes out."""
     inbox = await paying(trunkline)
     await define(inbox.org, inbox.account, category="marketing")
     await define(inbox.org, inbox.account, "en")
-    if told_by == "answer":
-        trunkline.fake.next_requests(fails(131049))
     lost = await send(inbox)
-    if told_by == "status":
-        mark, wamid = f"{inbox.chats['A']}.{lost['id']}", f"wamid.{lost['id']}"
-        errors = [{"code": 131049, "title": "In order to maintain healthy engagement"}]
-        await report(inbox, "failed", wamid=wamid, biz_opaque_callback_data=mark, errors=errors)
+    mark, wamid = f"{inbox.chats['A']}.{lost['id']}", f"wamid.{lost['id']}"
+    errors = [{"code": 131049, "title": "In order to maintain healthy engagement"}]
+    await report(inbox, "failed", wamid=wamid, biz_opaque_callback_data=mark, errors=errors)
     await eventually(lambda: types(inbox, "contact.marketing_limited"), 1)
     refused = await send(inbox, expect=409)
     assert refused["code"] == "marketing_limited"

@@ -72,36 +72,37 @@ async def test_a_rule_holds_from_its_date_on(trunkline: Trunkline) -> None:
 # What opens it.
 
 
-@pytest.mark.parametrize(
-    ("what", "hours"),
-    [
-        ({"reaction": {"action": "react", "emoji": "👍", "mid": "m_any"}}, 23),
-        ({"referral": {"ref": "spring", "source": "SHORTLINK", "type": "OPEN_THREAD"}}, 23),
-        ({"postback": {"mid": "m_pressed", "title": "Start", "payload": "start"}}, 23),
-        ({"reaction": {"action": "unreact", "mid": "m_any"}}, None),
-        ({"optin": {"type": "notification_messages", "payload": "p"}}, None),
-        ({"read": {"watermark": 1}}, None),
-    ],
-)
-async def test_what_a_customer_does_opens_messengers_window(
-    trunkline: Trunkline, what: dict[str, Any], hours: int | None
-) -> None:
+# What customers do an hour ago, who wrote thirty hours ago, and whether it opens the window.
+DONE: dict[str, tuple[dict[str, Any], bool]] = {
+    "reacts": ({"reaction": {"action": "react", "emoji": "👍", "mid": "m_any"}}, True),
+    "follows a link": ({"referral": {"ref": "spring", "source": "SHORTLINK"}}, True),
+    "presses": ({"postback": {"mid": "m_pressed", "title": "Start", "payload": "start"}}, True),
+    "takes it back": ({"reaction": {"action": "unreact", "mid": "m_any"}}, False),
+    "opts in": ({"optin": {"type": "notification_messages", "payload": "p"}}, False),
+    "reads": ({"read": {"watermark": 1}}, False),
+}
+
+
+async def test_what_a_customer_does_opens_messengers_window(trunkline: Trunkline) -> None:
     """Wire 2.5: a message, postback, reaction or referral."""
     org, page = await organisation(trunkline), new_account("messenger")
     await connect(org, "messenger", page)
-    long_ago, lately = (
-        datetime.now(UTC) - timedelta(hours=30),
-        datetime.now(UTC) - timedelta(hours=1),
-    )
-    said = {"message": {"mid": f"m_{page}", "text": "hello"}}
-    for at, done in ((long_ago, said), (lately, what)):
-        await does(trunkline, page, at, done)
+    now, written = datetime.now(UTC), {}
+    for number, (name, (what, _)) in enumerate(DONE.items()):
+        hello = {"message": {"mid": f"m_{page}{number}", "text": name}}
+        for hours, done in ((30, hello), (1, what)):
+            await does(trunkline, page, now - timedelta(hours=hours), done, customer=str(number))
     await org.settled()
-    (chat,) = await org.chats("crm")
-    left = _time(chat["window"]["closes_at"]) - datetime.now(UTC)
-    assert chat["window"]["open"] == (hours is not None)
-    assert round(left.total_seconds() / 3600) == (-6 if hours is None else hours)
-    await org.reply("crm", chat["id"], "hi", expect=409 if hours is None else 202)
+    for chat in await org.chats("crm"):
+        (first, *_) = await org.messages("crm", chat["id"])
+        closes_at = _time(chat["window"]["closes_at"])
+        hours_left = round((closes_at - now).total_seconds() / 3600)
+        written[first["content"]["text"]] = (chat["window"]["open"], hours_left)
+        expect = 202 if chat["window"]["open"] else 409
+        await org.reply("crm", chat["id"], "hi", expect=expect)
+    assert written == {
+        name: (True, 23) if opens else (False, -6) for name, (_, opens) in DONE.items()
+    }
 
 
 async def test_a_window_that_opens_is_told_unless_the_customer_is_blocked(
@@ -133,10 +134,17 @@ async def test_no_chat_begins_with_a_link(trunkline: Trunkline) -> None:
     assert await org.events(type="chat.window_opened") == []
 
 
-async def does(trunkline: Trunkline, page: str, at: datetime, what: dict[str, Any]) -> None:
+async def does(
+    trunkline: Trunkline,
+    page: str,
+    at: datetime,
+    what: dict[str, Any],
+    *,
+    customer: str = "6473829104756123",
+) -> None:
     """A customer of a page does something."""
     event = {
-        "sender": {"id": "6473829104756123"},
+        "sender": {"id": customer},
         "recipient": {"id": page},
         "timestamp": int(at.timestamp() * 1000),
         **what,
