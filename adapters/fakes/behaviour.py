@@ -1,5 +1,6 @@
 """What can go wrong with one request to a fake, whatever it speaks."""
 
+import asyncio
 from collections.abc import Callable
 
 from msgspec.structs import replace
@@ -52,6 +53,11 @@ def cuts_off(byte_count: int) -> Behaviour:
 def accepts_late(seconds: float) -> Behaviour:
     """Take the message at once, and answer later."""
     return lambda usual: replace(usual(), wait_seconds=seconds)
+
+
+def accepts_until(happened: asyncio.Event) -> Behaviour:
+    """Take the message at once, and answer when this has happened."""
+    return lambda usual: replace(usual(), held=happened)
 
 
 def accepts_slowly(seconds_per_byte: float) -> Behaviour:

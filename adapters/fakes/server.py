@@ -37,6 +37,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json; charset=UTF-8"),)
     wait_seconds: float = 0.0
+    held: asyncio.Event | None = None  # Nothing is answered before this has happened.
     drip_seconds: float = 0.0  # Between any two bytes; 0: all at once.
     drops: bool = False  # The connection breaks instead,
     drops_after: int | None = None  # or after so many bytes of the body.
@@ -147,6 +148,8 @@ class FakeServer:
             query = dict(parse_qsl(text, keep_blank_values=True))
             answer = self._handle(Request(scope["method"], scope["path"], query, headers, body))
         await asyncio.sleep(answer.wait_seconds)
+        if answer.held is not None:
+            await answer.held.wait()
         if not answer.drops:
             await _respond(answer, send)
         if answer.drops or answer.drops_after is not None:

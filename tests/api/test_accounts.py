@@ -215,17 +215,18 @@ async def test_what_is_said_of_old_credentials_is_not_held_against_new_ones(
     """Spec S15: they were replaced while the platform still looked at the old ones."""
     org, account = await trunkline.organisation(), trunkline.account()
     await org.services("crm")
-    asked = asyncio.Event()
+    asked, is_replaced = asyncio.Event(), asyncio.Event()
 
     def slowly(usual: Callable[[], Answer]) -> Answer:
         asked.set()
-        return replace(usual(), wait_seconds=0.3)
+        return replace(usual(), held=is_replaced)
 
     trunkline.fake.next_requests(slowly, to=account)
     channel = await org.connect("crm", account, credentials={"access_token": "not-theirs"})
     await asked.wait()
     path = f"/v1/services/crm/channels/{channel['id']}"
     await org.patch(path, {"credentials": {"access_token": TOKEN}})
+    is_replaced.set()
     await eventually(lambda: verification(org, channel["id"]), ("verified", None))
     assert await org.events(type="account.verification_failed") == []
 

@@ -1,11 +1,12 @@
 """What was written elsewhere, changed, taken back or reacted to; groups (C17, C19)."""
 
+import asyncio
 from itertools import permutations
 from typing import Any
 
 import pytest
 
-from adapters.fakes.behaviour import accepts_late
+from adapters.fakes.behaviour import accepts_until
 from tests.api.conftest import Trunkline
 from tests.api.deliveries import (
     delivery,
@@ -105,7 +106,7 @@ async def test_an_echo_after_the_answer_is_no_second_copy(
     inbox = Inbox(trunkline, org, account, await connected(org, account))
     await inbox.hear("A", hours_ago=1)
     await org.reply("crm", inbox.chats["A"], "hi")
-    sent = await _accepted(inbox)
+    sent = await _answered(inbox)
     mark = {"biz_opaque_callback_data": sent.mark} if with_mark else {}
     await echo(inbox, "hi", wamid=sent.platform_id, **mark)
     assert await texts(org, "crm", inbox.chats["A"]) == ["hello", "hi"]
@@ -119,13 +120,15 @@ async def test_an_echo_before_the_answer_is_no_second_copy(
     org, account = await trunkline.organisation(), trunkline.account()
     inbox = Inbox(trunkline, org, account, await connected(org, account))
     await inbox.hear("A", hours_ago=1)
-    trunkline.fake.next_requests(accepts_late(0.5))
+    is_echoed = asyncio.Event()
+    trunkline.fake.next_requests(accepts_until(is_echoed))
     plan, trunkline.fake.plan = trunkline.fake.plan, type(trunkline.fake.plan)(statuses=())
     try:
         reply = await org.reply("crm", inbox.chats["A"], "hi")
         sent = await _accepted(inbox)
         mark = {"biz_opaque_callback_data": sent.mark} if with_mark else {}
         await echo(inbox, "hi", wamid=sent.platform_id, **mark)
+        is_echoed.set()
     finally:
         trunkline.fake.plan = plan
 
@@ -153,6 +156,18 @@ async def _accepted(inbox: Inbox) -> Any:
 
     await eventually(count, 1)
     return taken[0]
+
+
+async def _answered(inbox: Inbox) -> Any:
+    """The same, once we know that it was taken and by which id."""
+
+    async def is_known() -> bool:
+        await inbox.org.settled()
+        newest = (await inbox.org.messages("crm", inbox.chats["A"]))[-1]
+        return bool(newest["status"] != "queued")
+
+    await eventually(is_known, True)
+    return await _accepted(inbox)
 
 
 # Changes.
@@ -243,7 +258,7 @@ async def test_a_reaction_to_another_services_reply_is_not_shown_with_it(
     inbox = await inbox_of(trunkline, "crm", "desk")
     await inbox.hear("A", hours_ago=1)
     reply = await inbox.org.reply("crm", inbox.chats["A"], "hi")
-    sent = await _accepted(inbox)
+    sent = await _answered(inbox)
     reaction = reaction_item(
         "👍", target=sent.platform_id, wamid=new_wamid(), phone=PHONE, timestamp=now()
     )

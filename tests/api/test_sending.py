@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from adapters.fakes.behaviour import accepts_late
+from adapters.fakes.behaviour import accepts_until
 from adapters.whatsapp.fake_behaviour import fails
 from adapters.whatsapp.fake_webhooks import StatusPlan
 from api.main import core
@@ -154,13 +154,15 @@ async def test_a_receipt_that_comes_before_the_answer_counts_once_the_answer_is_
 ) -> None:
     """Spec C15."""
     inbox = await ready(trunkline)
-    trunkline.fake.next_requests(accepts_late(0.3))
+    is_told = asyncio.Event()
+    trunkline.fake.next_requests(accepts_until(is_told))
     with statuses(trunkline):
         await inbox.org.reply("crm", inbox.chats["A"], "hi")
         await eventually(lambda: sent_texts(inbox), ["hi"])
         (sent,) = await accepted(inbox)
         mark = {"biz_opaque_callback_data": sent.mark} if with_mark else {}
         await report(inbox, "delivered", wamid=sent.platform_id, **mark)
+        is_told.set()
         await eventually(lambda: fates(inbox), [("delivered", None)])
 
 

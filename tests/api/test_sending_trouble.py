@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import replace as replace_fields
 from typing import Any
 
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 
 from adapters import dispatcher, outages
 from adapters.fakes.behaviour import Behaviour, accepts_then_answers, accepts_then_drops, answers
+from adapters.fakes.server import Answer
 from adapters.postgres import connections
 from adapters.whatsapp.fake_behaviour import fails, limits
 from api import outbox
@@ -166,31 +168,30 @@ async def test_a_token_that_died_on_the_way_does_not_stop_the_account_under_its_
     await eventually(lambda: verification(org, channel["id"]), ("verified", None))
     inbox = Inbox(trunkline, org, account, channel["id"])
     await inbox.hear("A", hours_ago=1)
-    trunkline.fake.next_requests(late(fails(190), 0.3))
+    asked, is_replaced = asyncio.Event(), asyncio.Event()
+
+    def dies(usual: Callable[[], Answer]) -> Answer:
+        asked.set()
+        return replace(fails(190)(usual), held=is_replaced)
+
+    trunkline.fake.next_requests(dies)
     await org.reply("crm", inbox.chats["A"], "hi")
-
-    async def started() -> int:
-        return len(await org.events(type="chat.send_started"))
-
-    await eventually(started, 1)
+    await asked.wait()
     new = {"credentials": {"access_token": TOKEN}}
     await org.patch(f"/v1/services/crm/channels/{channel['id']}", new)
+    is_replaced.set()
     await eventually(lambda: sent_texts(inbox), ["hi"])
     assert await org.events(type="account.stopped") == []
-
-
-def late(behaviour: Behaviour, seconds: float) -> Behaviour:
-    """The same, some time later."""
-    return lambda usual: replace(behaviour(usual), wait_seconds=seconds)
 
 
 async def test_what_waits_when_its_window_closes_fails_for_that_reason(
     trunkline: Trunkline,
 ) -> None:
     """Spec N3."""
-    inbox = await ready(trunkline, hours_ago=24 - 3 / HOUR)
+    inbox = await ready(trunkline, hours_ago=30)
     await trunkline.fake.go_down()
     try:
+        await inbox.hear("A", hours_ago=24 - 3 / HOUR)
         await inbox.org.reply("crm", inbox.chats["A"], "in time, but")
         await eventually(lambda: fates(inbox), [("failed", "window_closed")])
     finally:
