@@ -9,7 +9,7 @@ import httpx
 import psycopg
 
 from tests.api.conftest import WABA, Client, Trunkline
-from tests.api.deliveries import new_wamid, now, status_delivery
+from tests.api.deliveries import eventually, now, status_delivery
 from tests.api.files import JPEG, upload
 from tests.api.test_accounts import connected
 
@@ -137,22 +137,35 @@ class Office:
         return {"files": files} if files else {"json": self.body(method, template, **others)}
 
     async def failed_message(self) -> str:
-        """A message that the platform has refused, so that it can be retried or discarded."""
+        """A message that the platform took and gave up, so that it can be retried or discarded.
+
+        It has nothing more to say of it then: afterwards the log stands still.
+        """
         service, chat_id = self.names["service"], self.names["chat_id"]
         reply = await self.admin.reply(service, chat_id, "lost")
+
+        async def status() -> str:
+            await self.admin.settled()
+            timeline = await self.admin.messages(service, chat_id)
+            return str({each["id"]: each["status"] for each in timeline}[reply["id"]])
+
+        async def is_taken() -> bool:
+            return await status() != "queued"
+
+        await eventually(is_taken, True)
+        await self.trunkline.fake.settled()
+        mark = f"{chat_id}.{reply['id']}"
+        (taken,) = [each for each in self.trunkline.fake.accepted if each.mark == mark]
         refusal = status_delivery(
             "failed",
-            wamid=new_wamid("lost"),
+            wamid=taken.platform_id,
             phone="12025550143",
             timestamp=now(),
             account_id=self.names["account_id"],
-            biz_opaque_callback_data=f"{chat_id}.{reply['id']}",
             errors=[{"code": 131026, "title": "Message undeliverable"}],
         )
         await self.trunkline.deliver(refusal)
-        await self.admin.settled()
-        timeline = await self.admin.messages(service, chat_id)
-        assert {each["id"]: each["status"] for each in timeline}[reply["id"]] == "failed"
+        assert await status() == "failed"
         return str(reply["id"])
 
 

@@ -78,8 +78,10 @@ async def test_every_write_says_the_position_that_it_produced(office: Office) ->
         assert before <= position <= await last_position(office.admin), operation
 
 
-async def test_a_write_that_changes_nothing_says_where_that_was_decided(office: Office) -> None:
-    org, service = office.admin, {"subscription": "bundled", "masking": "none"}
+async def test_a_write_that_changes_nothing_says_where_that_was_decided(
+    trunkline: Trunkline,
+) -> None:
+    org, service = await trunkline.organisation(), {"subscription": "bundled", "masking": "none"}
     first = await org.call("PUT", "/v1/services/bigin", json=service, expect=200)
     await org.post("/v1/users", USER, expect=201)
     newest = await last_position(org)

@@ -12,7 +12,7 @@ import pytest
 from api.main import core
 from api.processes import projecting
 from tests.api.conftest import TOKEN, Client, Trunkline, in_process
-from tests.api.operations import Office, is_public, office_of, operations, positions
+from tests.api.operations import Office, is_public, office_of, operations
 from tests.api.problems import assert_problem
 from tests.api.test_roles import PREPARATIONS
 
@@ -79,11 +79,11 @@ async def test_a_new_write_with_a_new_key_is_another_one(office: Office) -> None
 
 async def test_the_same_key_with_another_body_is_refused_and_writes_nothing(office: Office) -> None:
     await post_user(office.admin, "other-body")
-    before = await positions(office.trunkline)
+    before = await written_by_users(office)
     for body in ({**USER, "name": "Kenji"}, {"role": "agent", "name": "Ken"}):
         response = await post_user(office.admin, "other-body", body, expect=422)
         assert_problem(response, 422, "idempotency_key_reused")
-    assert await positions(office.trunkline) == before
+    assert await written_by_users(office) == before
 
 
 async def test_a_key_is_scoped_to_its_user_method_and_path(office: Office) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from tests.api.conftest import Client, Trunkline
+from tests.api.deliveries import eventually
+from tests.api.test_accounts import verification
 from tests.api.test_inbox import Inbox, inbox_of
 from tests.api.test_sharing import problem
 
@@ -28,8 +30,12 @@ NAMELESS_JAPANESE = (
 
 
 async def chat_of_yui(trunkline: Trunkline) -> tuple[Inbox, Client, str]:
-    """A chat that Yui owns in CRM; the client of Yui, and the chat's path behind a service."""
+    """A chat that Yui owns in CRM; the client of Yui, and the chat's path behind a service.
+
+    Nothing is on its way any more: the log stands still.
+    """
     inbox = await inbox_of(trunkline, "crm", "desk")
+    await eventually(lambda: verification(inbox.org, inbox.channel_id), ("verified", None))
     await inbox.hear("A", hours_ago=1)
     yui = await inbox.org.user("agent", {"crm": "reply"}, name="Yui")
     chat = f"chats/{inbox.chats['A']}"

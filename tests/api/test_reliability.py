@@ -224,7 +224,9 @@ async def test_a_killed_server_has_lost_nothing_it_acknowledged(installation: In
     async with installation.server() as first:
         org = await installation.organisation(first.http)
         await org.services("crm")
-        await org.connect("crm", account)
+        channel = await org.connect("crm", account)
+        unknown = ("failed", "account_unknown")
+        await eventually(lambda: verification(org, channel["id"]), unknown)
         load = Load(first.http, account)
         loading = asyncio.create_task(load.run())
         await load.until(150)

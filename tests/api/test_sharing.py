@@ -339,6 +339,11 @@ async def test_replaying_a_decision_answers_the_same_and_another_rule_answers_wh
     org, account = await trunkline.organisation(), trunkline.account()
     channel_id = await shared(org, account, "crm", "desk", "salesiq")
     channel = f"/v1/channels/{channel_id}"
+
+    async def is_checked() -> bool:  # Nothing else is written then but what is asked for.
+        return bool((await org.get(channel))["verification"] == "verified")
+
+    await eventually(is_checked, True)
     await org.post(f"{channel}/services/desk/disable")
     await org.post(f"{channel}/services/desk/enable")
     parent = await org.delete(f"{channel}/services/crm")
