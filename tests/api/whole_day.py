@@ -166,9 +166,14 @@ class Day:
             await asyncio.sleep(0.05)
 
     async def nothing_is_queued(self) -> bool:
-        """Whether it is known, or known not to be, what became of each answer."""
+        """Whether it is known, or known not to be, what became of each answer.
+
+        The platform has told then what it has to tell of them.
+        """
+        if any(status == "queued" for _, status in await self.outbound()):
+            return False
         await self.one.fake.settled()
-        return not any(status == "queued" for _, status in await self.outbound())
+        return True
 
     async def outbound(self) -> list[tuple[str, str]]:
         """Every answer that the agent sees, with its status."""
@@ -209,8 +214,10 @@ async def assert_nothing_is_lost(day: Day) -> None:
             assert text in taken or statuses[text] == "uncertain", "It was said to be sent."
     chats = await day.client.chats(SERVICE)
     assert len(chats) == CUSTOMERS
+    # What a receipt has settled already may still be answered, which is one event more.
+    before = len(await day.client.events())
     verification = await verify_log(day.parts, day.org)
-    assert verification.events == len(await day.client.events())
+    assert before <= verification.events <= len(await day.client.events())
 
 
 @asynccontextmanager
