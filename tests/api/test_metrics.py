@@ -77,7 +77,8 @@ async def test_what_waits_is_shown_with_its_age_and_why(trunkline: Trunkline) ->
     age = await value(trunkline, oldest, **labels)
     await asyncio.sleep(0.05)
     assert await value(trunkline, oldest, **labels) > age > 0
-    assert await value(trunkline, "trunkline_accounts", platform="whatsapp", health="stopped") == 1
+    stopped = {"platform": "whatsapp", "health": "stopped"}
+    await eventually(lambda: value(trunkline, "trunkline_accounts", **stopped), 1)
 
 
 async def test_sends_are_counted_by_what_the_platform_answered(trunkline: Trunkline) -> None:
