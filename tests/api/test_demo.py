@@ -1,11 +1,13 @@
 """`trunkline demo`, as somebody runs it who has just cloned the repository."""
 
+import fcntl
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,16 +65,24 @@ LINES = (
 
 
 @pytest.fixture
-def surroundings(tmp_path: Path) -> dict[str, str]:
-    """An environment that is set up for something else, which the demo must leave alone."""
-    return {
-        **os.environ,
-        "TRUNKLINE_HOME": str(tmp_path / "home"),
-        "TRUNKLINE_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
-        "TRUNKLINE_MASTER_KEY": "not a key",
-        "HTTP_PROXY": "http://127.0.0.1:1",
-        "COLUMNS": "60",
-    }
+def surroundings(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """An environment that is set up for something else, which the demo must leave alone.
+
+    Whoever has it is alone: what another test's demo leaves for a while would be taken for its own.
+    """
+    shared = os.open("/tmp", os.O_RDONLY)
+    try:
+        fcntl.flock(shared, fcntl.LOCK_EX)
+        yield {
+            **os.environ,
+            "TRUNKLINE_HOME": str(tmp_path / "home"),
+            "TRUNKLINE_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
+            "TRUNKLINE_MASTER_KEY": "not a key",
+            "HTTP_PROXY": "http://127.0.0.1:1",
+            "COLUMNS": "60",
+        }
+    finally:
+        os.close(shared)
 
 
 def left_behind() -> set[str]:
