@@ -135,7 +135,9 @@ async def _send_a_file(told: Told) -> None:
 async def _sent(told: Told, text: str, *, as_template: bool = False) -> str:
     """Write it, wait until the platform has it, and return the platform's id."""
     await _write_one(told, text, "sent", as_template=as_template)
-    return told.office.trunkline.fake.accepted[-1].platform_id
+    mark = f"{told.office.names['chat_id']}.{told.masked[-1]}"
+    accepted = told.office.trunkline.fake.accepted
+    return next(each.platform_id for each in accepted if each.mark == mark)
 
 
 async def _write_one(told: Told, text: str, status: str, *, as_template: bool = False) -> None:

@@ -86,7 +86,9 @@ async def test_a_limit_of_the_account_is_waited_for_by_all_its_messages(
     (deferral,) = await inbox.org.events(type="chat.send_deferred")
     (other_customers,) = [each for each in await accepted(inbox) if each.text == "b"]
     limited_until = datetime.fromisoformat(deferral["data"]["retry_at"])
-    assert (other_customers.at >= limited_until - timedelta(seconds=0.1)) is is_kept
+    # It counts from when the answer is written down, a moment after it came. Who does not wait is
+    # earlier by almost all of the two seconds.
+    assert (other_customers.at >= limited_until - timedelta(seconds=1)) is is_kept
 
 
 async def deferrals(inbox: Inbox) -> list[str]:

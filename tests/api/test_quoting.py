@@ -61,12 +61,13 @@ async def test_a_reply_quotes_what_the_customer_wrote_and_what_we_did(trunkline:
     await settled(inbox)
     first = (await accepted(inbox))[0].platform_id
     assert await contexts(inbox) == [{"message_id": heard}, {"message_id": first}]
-    # And a customer quotes ours.
+    # And a customer quotes ours, after all of that: their times are whole seconds, ours are not.
     answer = text_item(
-        "yes", wamid=new_wamid(), phone=PHONE, timestamp=now(), context={"id": first}
+        "yes", wamid=new_wamid(), phone=PHONE, timestamp=now() + 1, context={"id": first}
     )
     await trunkline.deliver(delivery(account_id=inbox.account, messages=[answer]))
-    assert (await timeline(inbox))[-1]["reply_to"] == ours["id"]
+    newest = (await timeline(inbox))[-1]
+    assert (newest["direction"], newest["reply_to"]) == ("inbound", ours["id"])
 
 
 async def test_what_is_masked_cannot_be_quoted_and_looks_like_nothing(trunkline: Trunkline) -> None:
