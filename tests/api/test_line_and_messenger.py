@@ -67,6 +67,7 @@ class World:
     line: FakeLine
     messenger: FakeSendApi
     past: Past
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
     lines: Iterator[FakeLineAccount] = field(default_factory=lambda: iter(LINES))
     pages: Iterator[FakePage] = field(default_factory=lambda: iter(PAGES))
 
@@ -343,12 +344,13 @@ async def test_a_template_that_could_not_be_sent_is_not_defined(
 
 @dataclass
 class Ahead:
-    """A clock that is ahead of the world's."""
+    """A clock that stands still, so many hours after the world began."""
 
+    began: datetime
     hours: float
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + timedelta(hours=self.hours)
+        return self.began + timedelta(hours=self.hours)
 
 
 class Unclaimed:
@@ -370,7 +372,7 @@ class Unclaimed:
 
 
 async def look(world: World, *, hours: float = 2.0, control: bool = False) -> None:
-    """Two processes look at all pages, so many hours from now."""
+    """Two processes look at all pages, so many hours later."""
     schedule = Unclaimed(world.parts.directory) if control else world.parts.directory
     async with new_http_client() as client:
         api = SendApi(client, base_address=world.messenger.base_url)
@@ -380,7 +382,7 @@ async def look(world: World, *, hours: float = 2.0, control: bool = False) -> No
                 world.parts.context.credentials,
                 world.parts.dispatching,
                 {"messenger": api},
-                Ahead(hours),
+                Ahead(world.began, hours),
             )
             for _ in range(2)
         ]

@@ -1,6 +1,7 @@
 """Owners, notices, confirmation, answering twice, who may write (S6, S7, S14, C5, C18)."""
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -72,8 +73,9 @@ async def test_the_notice_names_the_owner_elsewhere_to_those_who_may_know(
     )
     assert refused.json()["notice"] == notice
     if owner is None:
-        for answer in (opened.text, refused.text):
-            assert not any(word in answer for word in ("Yui", yui.user_id, "crm"))
+        # As words: three letters may stand in any id.
+        told = re.compile(rf"\b(Yui|crm|{yui.user_id})\b")
+        assert [told.findall(each) for each in (opened.text, refused.text)] == [[], []]
 
 
 async def test_nobody_is_told_of_an_owner_in_their_own_service_or_of_none(

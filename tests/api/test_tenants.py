@@ -43,7 +43,7 @@ MAKES_SOMETHING_NEW = {
 
 @pytest.fixture(scope="module")
 async def acme(trunkline: Trunkline) -> Office:
-    return await office_of(trunkline, "acmes", "desk")
+    return await office_of(trunkline, "acme-s", "desk")  # With a sign that stands in no id.
 
 
 @pytest.fixture(scope="module")
