@@ -44,8 +44,10 @@ async def bank(database: Database, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-async def till(bank: Bank) -> Till:
-    return await bank.till()
+async def till(bank: Bank) -> AsyncIterator[Till]:
+    till = await bank.till()
+    yield till
+    await till.rests()
 
 
 # Clocks.

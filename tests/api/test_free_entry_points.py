@@ -25,10 +25,11 @@ async def bank(database: Database, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-async def till(bank: Bank) -> Till:
-    made = await bank.till()
-    await made.buy(1)
-    return made
+async def till(bank: Bank) -> AsyncIterator[Till]:
+    till = await bank.till()
+    await till.buy(1)
+    yield till
+    await till.rests()
 
 
 async def marketing(till: Till, chat: str) -> int:

@@ -105,6 +105,10 @@ class Till(Shop):
             await eventually(self._queued, 0)
         self.clock.time = moment
 
+    async def rests(self) -> None:
+        """All is sent: what is left could meet what is meant for messages of the next test."""
+        await self.waits(timedelta())
+
     async def _queued(self) -> int:
         await self.admin.settled()
         chats = await self.admin.chats("crm")
