@@ -290,7 +290,8 @@ async def test_every_loop_says_of_an_outage_that_it_began_and_that_it_is_over(
         dispatching(parts),
     ):
         await proxy.shut()
-        await asyncio.sleep(1.0)  # Several rounds of each.
+        await eventually(lambda: said("waits for the database"), list(LOOPS))
+        await asyncio.sleep(0.5)  # Several more rounds of each.
         await proxy.open()
         await eventually(lambda: said("goes on: the database is back"), list(LOOPS))
         assert await said("waits for the database") == list(LOOPS)
