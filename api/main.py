@@ -19,7 +19,7 @@ from adapters.payment_providers import TERMS
 from adapters.postgres.access_tokens import PostgresAccessTokens
 from adapters.postgres.begun_files import PostgresBegunFiles
 from adapters.postgres.bell import Bell
-from adapters.postgres.connections import Connection, Pool, assume, pool
+from adapters.postgres.connections import Connection, Pool, connected, pool
 from adapters.postgres.directory import SYSTEM, Directory
 from adapters.postgres.embedded import EmbeddedPostgresError, embedded_postgres
 from adapters.postgres.keys import MasterKey, OrgKeys
@@ -378,8 +378,7 @@ def pretended_whatsapp(
 @asynccontextmanager
 async def as_projector(where: Database) -> AsyncIterator[Connection]:
     """A connection of its own that sees all organisations and may write projections."""
-    async with await psycopg.AsyncConnection.connect(where.url, autocommit=True) as connection:
-        await assume(connection, "trunkline_project")
+    async with connected(where.url, "trunkline_project") as connection:
         yield connection
 
 
@@ -392,7 +391,9 @@ async def rebuild(
     afresh: bool = False,
 ) -> Build:
     """Fill a new build beside the one that serves, with processes of its own. Raises JobError."""
-    workshop, connect = Workshop(where.migration_url), partial(as_projector, where)
+    # The workers' processes load what this names, so it is nothing of the composition root.
+    connect = partial(connected, where.url, "trunkline_project")
+    workshop = Workshop(where.migration_url)
     job = RebuildJob(projection, workshop, connect, partial(_verify_logs, where.url))
     return await job.run(workers=workers, report=report, afresh=afresh)
 

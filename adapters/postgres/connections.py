@@ -1,10 +1,10 @@
 """Connections, each with the one role that its work needs."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal
 
-from psycopg import AsyncConnection, OperationalError, sql
+from psycopg import AsyncConnection, Error, OperationalError, sql
 from psycopg_pool import AsyncConnectionPool
 
 from domain.ports import Unavailable
@@ -37,6 +37,19 @@ async def assume(connection: Connection, role: Role) -> None:
     row = await cursor.fetchone()
     if row is None or row[0]:
         raise TooPowerful(f"{role} may not be a superuser nor bypass row security.")
+
+
+@asynccontextmanager
+async def connected(url: str, role: Role) -> AsyncIterator[Connection]:
+    """A connection of its own with the role, which commits each statement."""
+    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        await assume(connection, role)
+        try:
+            yield connection
+        finally:
+            # The server notices later that we have hung up, and somebody may come next at once.
+            with suppress(Error):
+                await connection.execute("SELECT pg_advisory_unlock_all()")
 
 
 def pool(url: str, role: Role, *, size_max: int) -> Pool:

@@ -172,6 +172,15 @@ class World:
         rows = [row for row in await self.events(org) if row["stream"] == stream]
         return [text_of(row) for row in rows]
 
+    async def waiting_for_locks(self) -> int:
+        """How many statements wait for others to end."""
+        async with await self.superuser() as connection:
+            cursor = await connection.execute(
+                "SELECT pid FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            return len(await cursor.fetchall())
+
     async def assert_whole(self, org: Org) -> list[dict[str, Any]]:
         """Positions are 1..n, streams' versions too, the chain holds, the head is its end."""
         rows = await self.events(org)

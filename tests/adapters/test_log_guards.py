@@ -21,6 +21,7 @@ from migrations.builds import OWNER
 from projections.inbox.projection import Inbox
 from tests.adapters.log_scenario import Process, TestClock, World, command, text_of
 from tests.adapters.test_log import request
+from tests.api.deliveries import eventually
 from tests.conftest import BUILDS
 
 # The directory spans organisations; `migrations` and `builds` are about none.
@@ -286,7 +287,7 @@ async def test_a_follower_skips_nothing_that_commits_late(world: World, one: Pro
     findings = await late.look({org.number: 0}, [], [])
     ticket = Ticket(command(org, ("chat:b", 1, "late")), asyncio.Future(), 1)
     early = one.log.submit(command(org, ("chat:a", 1, "early")))
-    await asyncio.sleep(0.1)
+    await eventually(world.waiting_for_locks, 1)
     seen = [row["position"] for row in await world.events(org)]
     assert seen == []
     assert not early.done()

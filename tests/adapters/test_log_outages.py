@@ -1,7 +1,6 @@
 """Answers that get lost, commits that may not count, a database that goes away."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -20,6 +19,7 @@ from domain.ports import Append, Appended, Org, Unavailable
 from tests.adapters.log_scenario import NOON, Process, World, command, process
 from tests.adapters.proxy import Proxy, When, proxy_to
 from tests.adapters.test_log import outcomes, request
+from tests.api.deliveries import eventually
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ async def test_a_commit_that_fails_is_not_acknowledged(world: World, one: Proces
 async def test_a_backend_that_is_terminated(world: World, one: Process, when: str) -> None:
     org = await begun(world, one)
     terminate = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        "SELECT pg_terminate_backend(pid, 20_000) FROM pg_stat_activity"
         " WHERE datname = current_database() AND query LIKE '%%append_batch%%'"
         " AND pid <> pg_backend_pid()"
     )
@@ -252,9 +252,8 @@ async def test_a_backend_that_is_terminated(world: World, one: Process, when: st
         async with await world.superuser() as holder, holder.transaction():
             await holder.execute("SELECT FROM heads WHERE org = %s FOR UPDATE", [org.number])
             futures = [one.log.submit(each) for each in batch(org)]
-            await asyncio.sleep(0.1)
+            await eventually(world.waiting_for_locks, 1)
             await execute(world, terminate)
-            await asyncio.sleep(0.1)
         assert await outcomes(*futures) == PLACES
     assert len(await world.assert_whole(org)) == 19
 
@@ -265,10 +264,9 @@ async def test_a_database_that_is_away_is_said_to_be_so_within_seconds(
     monkeypatch.setattr(appender, "CONNECT_SECONDS_MAX", 0.5)
     org = await begun(world, far)
     await proxy.shut()
-    began = time.monotonic()
     futures = [far.log.submit(command(org, (f"chat:{n}", 2))) for n in range(600)]
-    assert await outcomes(*futures) == ["Unavailable"] * 600
-    assert time.monotonic() - began < 3
+    answered = asyncio.wait_for(outcomes(*futures), timeout=30)  # Each for itself, it took minutes.
+    assert await answered == ["Unavailable"] * 600
     await proxy.open()
     assert (await far.log.append(command(org, ("chat:0", 2)))).last == 9
     assert len(await world.assert_whole(org)) == 9
@@ -314,9 +312,8 @@ async def test_a_database_that_does_not_answer_is_not_waited_for_without_end(
         patch.setattr(appender, "CONNECT_SECONDS_MAX", 1)
         patch.setattr(writer, "WRITE_SECONDS_MAX", 0.3)
         proxy.flowing.clear()
-        began = time.monotonic()
-        assert await outcomes(*map(far.log.submit, batch(org))) == ["Unavailable"] * 10
-        assert time.monotonic() - began < 15
+        answered = outcomes(*map(far.log.submit, batch(org)))
+        assert await asyncio.wait_for(answered, timeout=30) == ["Unavailable"] * 10
     proxy.flowing.set()
     # What was sent may arrive late: all of it, or the first half where it went in two batches.
     written = await asyncio.wait_for(far.write(org, "chat:0"), timeout=30)

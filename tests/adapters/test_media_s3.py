@@ -130,15 +130,15 @@ async def test_whoever_is_stopped_in_the_middle_leaves_nothing(
 
 
 async def test_a_bucket_that_is_silent_is_not_waited_for(
-    fake: FakeS3, monkeypatch: pytest.MonkeyPatch
+    fake: FakeS3, store: SealedFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3, "SILENCE_MAX", s3.SILENCE_MAX / 150)
     monkeypatch.setattr(s3, "RETRIES_MAX", 1)
-    store = store_of(fake.settings())
+    hurried = store_of(fake.settings())
     kept = await store.keep(ORG, chunks(b"text"))
     fake.next_requests(*[accepts_late(1)] * 2, to="GET")
     with pytest.raises(StoreAway):
-        await read(store, kept)
+        await read(hurried, kept)
     assert await read(store, kept) == b"text"
 
 

@@ -159,6 +159,7 @@ async def pieces(count):
         yield bytes([number % 251]) * (64 << 10)
         if number == 50:
             print("writes", flush=True)
+            sys.stdin.readline()  # Until it is told to go on, or killed.
 
 def largest():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -180,6 +181,7 @@ async def child(place: Place, repository: Path) -> asyncio.subprocess.Process:
         *(sys.executable, "-c", CHILD),
         cwd=repository,
         env=place.environment | {"PATH": os.environ["PATH"]},
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
 
@@ -187,7 +189,7 @@ async def child(place: Place, repository: Path) -> asyncio.subprocess.Process:
 async def test_a_file_of_60_mb_passes_through_little_memory(place: Place, repository: Path) -> None:
     """API10, S7: neither in nor out is it ever held whole."""
     process = await child(place, repository)
-    said, _ = await process.communicate()
+    said, _ = await process.communicate(b"\n\n")
     byte_count, grown_kib = map(int, said.split()[-2:])
     assert byte_count == 60 * MB
     assert grown_kib < 32 * 1024

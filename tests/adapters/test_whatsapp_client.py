@@ -86,7 +86,7 @@ def fake(shared_fake: FakeCloudApi) -> FakeCloudApi:
 
 @pytest.fixture
 def api(client: httpx.AsyncClient, fake: FakeCloudApi) -> CloudApi:
-    return CloudApi(client, base_address=fake.base_url, limits=QUICK)
+    return CloudApi(client, base_address=fake.base_url)
 
 
 class Recorder:
@@ -431,17 +431,21 @@ async def test_retry_after_a_date(client: httpx.AsyncClient, stand_in: Recorder)
     api = CloudApi(client, base_address=stand_in.server.base_url)
     answer = await api.send(message(), {"access_token": TOKEN})
     assert isinstance(answer, Deferred)
-    assert answer.retry_after_seconds == pytest.approx(60, abs=3)
+    assert answer.retry_after_seconds is not None
+    assert 30 < answer.retry_after_seconds <= 60
 
 
 async def test_no_token_in_any_log_or_answer(
-    api: CloudApi, fake: FakeCloudApi, caplog: pytest.LogCaptureFixture
+    client: httpx.AsyncClient, fake: FakeCloudApi, caplog: pytest.LogCaptureFixture
 ) -> None:
+    patient, hurried = [
+        CloudApi(client, base_address=fake.base_url, limits=limits) for limits in (None, QUICK)
+    ]
     caplog.set_level(logging.DEBUG)
     echoes = fails(100, details=f"Malformed access token {TOKEN}\nsecond line")
-    shown = [repr(api)]
-    for behaviour in (echoes, accepts_then_drops(), fails(190), limits(1), accepts_late(0.5)):
-        fake.next_requests(behaviour)
+    shown = [repr(patient)]
+    fake.next_requests(echoes, accepts_then_drops(), fails(190), limits(1), accepts_late(0.5))
+    for api in (*[patient] * 4, hurried):
         shown.append(repr(await api.send(message(), {"access_token": TOKEN})))
     logged = [f"{each.getMessage()} {each.__dict__}" for each in caplog.records]
     assert any("A message was not accepted" in each for each in logged)

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -19,7 +20,7 @@ from projections.engine.builds import builds_of
 from projections.engine.jobs import JobError, JobRuns, take_turn
 from projections.engine.rebuild import Report
 from tests.adapters.proxy import proxy_to
-from tests.projections.diaries import Diary, Log, running, until
+from tests.projections.diaries import WITHIN_SECONDS, Diary, Log, running, until
 from tests.projections.library import (
     Library,
     Moody,
@@ -200,8 +201,18 @@ async def test_a_database_that_goes_away_ends_a_rebuild_that_can_be_gone_on_with
         with pytest.raises(JobError, match=r"[Rr]un the same command again"):
             await rebuild(through, slow, workers=2, report=cut)
     assert (await states(where, projection))[2] == "building"
-    await rebuild(where, projection, workers=2, report=quietly)
+    await go_on(where, projection)
     await assert_whole(log, projection, 1, 3_000)
+
+
+async def go_on(where: Where, projection: Diary | Library) -> None:
+    """As soon as the server has noticed that nobody works on it any more."""
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while True:
+            with suppress(JobRuns):
+                await rebuild(where, projection, workers=2, report=quietly)
+                return
+            await asyncio.sleep(0.02)
 
 
 async def assert_whole(log: Log, projection: Diary | Library, org: int, count: int) -> None:
@@ -214,7 +225,7 @@ async def assert_whole(log: Log, projection: Diary | Library, org: int, count: i
 
 
 CHILD = """
-import asyncio, sys
+import asyncio, itertools, signal, sys
 from api.main import Database, rebuild
 from tests.projections.diaries import Diary
 from tests.projections.library import Library, Prepared, in_batches
@@ -223,26 +234,36 @@ if __name__ == "__main__":
     where = Database(sys.argv[1], sys.argv[2], "trunkline", False)
     projection = {"Diary": Diary, "Library": Library}[sys.argv[3]]()
     projection = Prepared(projection, in_batches, 20)
-    asyncio.run(rebuild(where, projection, workers=2, report=lambda report: print(report)))
+    numbers = itertools.count(1)
+
+    def report(each):
+        if next(numbers) == int(sys.argv[4]) or each.step == "analyzing":
+            print("here", flush=True)
+            signal.pause()
+
+    asyncio.run(rebuild(where, projection, workers=2, report=report))
 """
 
 
 def kill_at_random(
     where: Where, projection: Diary | Library, chance: random.Random, folder: Path
 ) -> int:
-    """Run a rebuild as a process of its own until it is killed; returns its exit code."""
+    """Run a rebuild as a process of its own until it is killed; returns its exit code.
+
+    It waits for that at one of its reports, of which there are ten a second, or at the last.
+    """
     script = folder / "child.py"
     script.write_text(CHILD)
+    name, number = type(projection).__name__, str(chance.randrange(1, 12))
     process = subprocess.Popen(
-        [sys.executable, script, where.url, where.migration_url, type(projection).__name__],
+        [sys.executable, script, where.url, where.migration_url, name, number],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     assert process.stdout is not None
-    for _ in range(chance.randrange(1, 12)):  # It says something ten times a second.
-        process.stdout.readline()
+    assert process.stdout.readline() == b"here\n"
     if chance.random() < 0.5:
         os.killpg(process.pid, signal.SIGKILL)
     else:
@@ -262,7 +283,7 @@ async def test_a_rebuild_that_was_killed_is_gone_on_with(
         log.append(org, 1_500, streams=chance.randrange(1, 100))
     codes = [await asyncio.to_thread(kill_at_random, where, projection, chance, tmp_path)]
     assert codes == [-signal.SIGKILL]
-    await rebuild(where, projection, workers=2, report=quietly)
+    await go_on(where, projection)
     for org in (1, 2):
         await assert_whole(log, projection, org, 1_500)
 
