@@ -11,12 +11,21 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from adapters.postgres.embedded import embedded_postgres
 from api.main import PROJECTIONS
 from migrations.apply import migrate
+
+# No example is wrong because a machine is busy; and what outlives one here is made to bear many.
+settings.register_profile(
+    "busy",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("busy")
 
 # Of whose tests each takes the longest.
 LONG_FIRST = ("failures", "api", "projections", "simulation")

@@ -183,7 +183,7 @@ JSON = st.recursive(
 
 
 @every_platform
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(body=st.binary(max_size=200))
 def test_no_bytes_make_it_raise(platform: str, body: bytes) -> None:
     """What is signed is kept, whatever it is; where the body is not signed, it is refused."""
@@ -196,7 +196,7 @@ def test_no_bytes_make_it_raise(platform: str, body: bytes) -> None:
 
 
 @every_platform
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(value=JSON)
 def test_no_json_makes_it_raise(platform: str, value: Any) -> None:
     storable(read(platform, signed(platform, value)) or [])
@@ -235,7 +235,7 @@ MUTATIONS = st.sampled_from(DOCUMENTS).flatmap(
 )
 
 
-@settings(max_examples=EXAMPLES * 6, deadline=None)
+@settings(max_examples=EXAMPLES * 6)
 @given(MUTATIONS, JSON)
 def test_no_mutation_of_a_real_payload_makes_it_raise(
     mutation: tuple[tuple[Recorded, Any], tuple[Any, ...]], value: Any
@@ -255,7 +255,7 @@ BATCHES = [
 ]
 
 
-@settings(max_examples=EXAMPLES * 4, deadline=None)
+@settings(max_examples=EXAMPLES * 4)
 @given(st.sampled_from(BATCHES), st.data(), JSON)
 def test_what_is_wrong_with_one_event_changes_no_other(
     batch: tuple[Recorded, str], data: st.DataObject, value: Any

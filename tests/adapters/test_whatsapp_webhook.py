@@ -837,19 +837,19 @@ def storable(found: list[AnyOccurrence]) -> list[AnyOccurrence]:
     return found
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.binary(max_size=200))
 def test_no_bytes_make_it_raise(body: bytes) -> None:
     assert len(storable(parse(body))) == 1
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(JSON)
 def test_no_json_makes_it_raise(value: Any) -> None:
     storable(parse(json.dumps(value).encode()))
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(
     st.lists(JSON, max_size=3),
     st.sampled_from(["messages", "statuses", "errors", "message_echoes"]),
@@ -890,7 +890,7 @@ MUTATIONS = st.sampled_from(NAMES).flatmap(
 )
 
 
-@settings(max_examples=EXAMPLES * 4, deadline=None)
+@settings(max_examples=EXAMPLES * 4)
 @given(MUTATIONS, JSON)
 def test_no_mutation_of_a_real_payload_makes_it_raise(
     mutation: tuple[str, tuple[Any, ...]], value: Any
@@ -899,7 +899,7 @@ def test_no_mutation_of_a_real_payload_makes_it_raise(
     storable(parse(json.dumps(_mutated(DOCUMENTS[name], path, value)).encode()))
 
 
-@settings(max_examples=EXAMPLES * 4, deadline=None)
+@settings(max_examples=EXAMPLES * 4)
 @given(MUTATIONS, JSON)
 def test_what_is_mutated_in_one_item_changes_no_other(
     mutation: tuple[str, tuple[Any, ...]], value: Any
@@ -922,7 +922,7 @@ ITEM_PATHS = [
 ]
 
 
-@settings(max_examples=EXAMPLES * 2, deadline=None)
+@settings(max_examples=EXAMPLES * 2)
 @given(st.sampled_from(ITEM_PATHS), JSON)
 def test_the_siblings_of_a_broken_item_survive(path: tuple[Any, ...], value: Any) -> None:
     whole = parse(json.dumps(BATCH).encode())

@@ -20,7 +20,7 @@ from domain.event import Event
 from domain.refusal import NotFound
 
 LONG = os.environ.get("TRUNKLINE_TEST_PROFILE") == "long"
-LAW = settings(max_examples=5_000 if LONG else 120, deadline=None)
+LAW = settings(max_examples=5_000 if LONG else 120)
 
 SERVICES = ("crm", "desk", "salesiq", "bigin", "marketing")
 Step = tuple[str, str]

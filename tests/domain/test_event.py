@@ -27,7 +27,7 @@ every_event = pytest.mark.parametrize(
 
 
 @every_event
-@settings(max_examples=500 if LONG else 10, deadline=None)
+@settings(max_examples=500 if LONG else 10)
 @given(data=st.data())
 def test_e5_what_is_written_down_is_read_back(
     stored_type: str, version: int, data: st.DataObject
@@ -39,7 +39,7 @@ def test_e5_what_is_written_down_is_read_back(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=500 if LONG else 20, deadline=None)
+@settings(max_examples=500 if LONG else 20)
 @given(data=st.data())
 def test_a_state_copes_with_every_fact_of_its_stream(kind: str, data: st.DataObject) -> None:
     classes = [each for (name, _), each in EVERY_EVENT.items() if name.startswith(f"{kind}.")]

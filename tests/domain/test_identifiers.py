@@ -3,12 +3,11 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.identifiers import ID_LENGTH, identifier
 
-LAW = settings(deadline=None)
 sixteen_bytes = st.binary(min_size=16, max_size=16)
 
 
@@ -24,19 +23,16 @@ def test_the_same_bytes_give_the_same_identifier_for_ever(random_bytes: bytes, t
     assert identifier(random_bytes) == text
 
 
-@LAW
 @given(sixteen_bytes)
 def test_an_identifier_survives_addresses_and_double_clicks(random_bytes: bytes) -> None:
     assert re.fullmatch(rf"[a-z2-7]{{{ID_LENGTH}}}", identifier(random_bytes))
 
 
-@LAW
 @given(sixteen_bytes, sixteen_bytes)
 def test_other_bytes_give_another_identifier(one: bytes, other: bytes) -> None:
     assert (identifier(one) == identifier(other)) is (one == other)
 
 
-@LAW
 @given(sixteen_bytes, st.integers(0, 127))
 def test_no_bit_is_lost(random_bytes: bytes, bit: int) -> None:
     flipped = int.from_bytes(random_bytes) ^ (1 << bit)

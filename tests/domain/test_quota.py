@@ -268,7 +268,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @any_of(STEPS, st.sampled_from([DEFAULT, FIVE]))
 def test_n1_no_course_of_events_sends_more_than_the_rule_allows(
     steps: list[tuple[str, int]], rule: WindowRule

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from domain.parent import DEFAULT_RULE, Candidate
 from domain.rules import RULES
 
-LAW = settings(max_examples=40, deadline=None)
+LAW = settings(max_examples=40)
 PARENT = sorted(RULES["parent"])
 
 # Ranks are places in a stream, so no two of a kind are alike.

@@ -1,15 +1,18 @@
 """Older versions of an event are read as what they mean today (E5)."""
 
+import os
 from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain import event as events
 from domain.event import EVENT_CLASSES, Event, decode, decode_as_stored, encode, stored_as, upcast
 from tests.domain.every_event import EVERY_EVENT, any_event
+
+LONG = os.environ.get("TRUNKLINE_TEST_PROFILE") == "long"
 
 
 class NameV1(Event, frozen=True):
@@ -95,6 +98,7 @@ def test_e5_every_version_but_the_last_is_upcast() -> None:
 
 
 @pytest.mark.parametrize("key", EVERY_EVENT, ids=lambda key: f"{key[0]}/{key[1]}")
+@settings(max_examples=500 if LONG else 10)
 @given(data=st.data())
 def test_e5_every_event_is_read_as_the_newest_of_its_kind(
     key: tuple[str, int], data: st.DataObject

@@ -135,7 +135,7 @@ def updates(draw: st.DrawFn) -> dict[str, Any]:
     return {"update_id": draw(NUMBERS), kind: message}
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(updates())
 def test_both_read_the_same_of_updates_made_up(made: dict[str, Any]) -> None:
     update = update_of(json.dumps(made).encode())
@@ -157,7 +157,7 @@ SENT = messages(
 )
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(SENT, st.none() | st.just(f":{CHAT}:77"))
 def test_what_we_send_is_what_telegram_takes(message: OutboundMessage, quotes: str | None) -> None:
     method = method_for(replace(message, quotes=quotes), chat_id=CHAT)

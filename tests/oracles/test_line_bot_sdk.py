@@ -86,7 +86,7 @@ def test_most_recorded_events_are_known_to_it() -> None:
     assert known >= 20
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=200),
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40),
@@ -175,7 +175,7 @@ EVENTS = st.one_of(
 )
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.lists(EVENTS, max_size=8))
 def test_both_read_the_same_of_events_made_up(made: list[dict[str, Any]]) -> None:
     delivery = signed("line", {"destination": ACCOUNTS["line"], "events": made})
@@ -201,7 +201,7 @@ SENT = outbound_messages(
 )
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(SENT)
 def test_what_we_send_is_what_line_takes(message: OutboundMessage) -> None:
     body = request_body(message)

@@ -61,7 +61,7 @@ def test_both_find_the_same_signatures_good(each: Recorded) -> None:
         assert ours == (token == live["token"])
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(WORDS, WORDS, WORDS)
 def test_both_sign_alike(token: str, timestamp: str, nonce: str) -> None:
     assert accepts(token, signature(token, timestamp, nonce).decode(), timestamp, nonce)
@@ -92,7 +92,7 @@ def delivery_of(envelope: str) -> Delivery:
     return replace(plain, query=[*plain.query, ("msg_signature", msg_signature)])
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(TEXTS)
 def test_we_read_what_it_encrypts(text: str) -> None:
     message = document(text)
@@ -104,7 +104,7 @@ def test_we_read_what_it_encrypts(text: str) -> None:
     assert decrypt(encrypted, encoding_aes_key=KEY, app_id=APP_ID).decode() == message
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(TEXTS)
 def test_it_reads_what_we_encrypt(text: str) -> None:
     message = document(text)
@@ -114,7 +114,7 @@ def test_it_reads_what_we_encrypt(text: str) -> None:
     assert crypto().decrypt_message(body, given, TIMESTAMP, NONCE) == message
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(TEXTS)
 def test_it_reads_what_our_fake_sends(text: str) -> None:
     account = FakeOfficialAccount(
@@ -148,7 +148,7 @@ def document(text: str) -> str:
     return XML.format(escaped)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(TEXTS)
 def test_both_read_the_same_text(text: str) -> None:
     message = document(text)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain import account, channel
@@ -350,9 +350,7 @@ STEPS = st.tuples(
 )
 
 
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30)
 @given(steps=st.lists(STEPS, min_size=3, max_size=15), data=st.data())
 async def test_it_shows_what_the_domain_decided_in_whatever_batches_it_came(
     projector: psycopg.AsyncConnection,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import psycopg
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.event import Recorded
@@ -17,11 +17,7 @@ from tests.projections.inbox_stories import histories
 from tests.projections.inbox_tables import rows_of
 
 LONG = os.environ.get("TRUNKLINE_TEST_PROFILE") == "long"
-LAW = settings(
-    max_examples=600 if LONG else 60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+LAW = settings(max_examples=600 if LONG else 30)
 FILLING = Inbox.filling
 
 

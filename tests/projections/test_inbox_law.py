@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import psycopg
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.outgoing import STATUS_RANK
@@ -19,11 +19,7 @@ from tests.projections.inbox_stories import CHATS, SERVICES, histories
 from tests.projections.inbox_tables import rows_of
 
 LONG = os.environ.get("TRUNKLINE_TEST_PROFILE") == "long"
-LAW = settings(
-    max_examples=600 if LONG else 60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+LAW = settings(max_examples=600 if LONG else 60)
 
 
 def _text(part: SealedPart | None) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain import channel as channels
@@ -64,11 +64,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(max_examples=60)
 @given(steps=st.lists(STEPS, min_size=8, max_size=40), size=st.integers(2, 12))
 async def test_n3_what_the_domain_calls_queued_waits_in_whatever_batches_events_come(
     connection: psycopg.AsyncConnection, database: Database, steps: list[Step], size: int

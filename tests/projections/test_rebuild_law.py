@@ -4,7 +4,7 @@ import os
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.main import PROJECTIONS, as_projector
@@ -20,11 +20,7 @@ from tests.projections.histories import ORGS, History
 from tests.projections.inbox_stories import histories
 
 LONG = os.environ.get("TRUNKLINE_TEST_PROFILE") == "long"
-LAW = settings(
-    max_examples=300 if LONG else 12,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+LAW = settings(max_examples=300 if LONG else 12)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import BUILDS, Database
@@ -166,11 +166,7 @@ def url(database: Database) -> str:
     return database.url
 
 
-@settings(
-    max_examples=1500 if os.environ.get("TRUNKLINE_TEST_PROFILE") == "long" else 100,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(max_examples=1500 if os.environ.get("TRUNKLINE_TEST_PROFILE") == "long" else 100)
 @example(  # A chat that is begun and visited in one batch, by somebody known from another.
     batches=[
         [*[("message", "a")] * 4, ("role", "ann", "admin")],
