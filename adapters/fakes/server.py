@@ -89,7 +89,9 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let who is being answered have the answer if it comes soon; uvicorn waits longer."""
-        for listener in [*self.servers, *(sockets or [])]:
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
             listener.close()
         state = self.server_state
         for connection in list(state.connections):

@@ -104,7 +104,7 @@ async def test_an_organisation_that_was_begun_is_in_nobodys_way(house: House, po
     [
         ("durability", "append: before it is sent", 5, "I1"),
         ("dedupe keys", "webhook: before the answer", 20, "I1"),
-        ("one transaction", "projection: checkpoint moved", 8, "I3"),
+        ("one transaction", "projection: inbox written", 3, "I3"),
         ("claims", "dispatcher: after the request", 1, "I5"),
     ],
 )
