@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 
 import psycopg
 
+import domain.every_event  # noqa: F401 - A log holds any, and a worker's process loads only this.
 from projections.engine.builds import Build
 from projections.engine.comparison import Comparison, TableComparison, builds_to_compare
 from projections.engine.jobs import JobError

@@ -15,7 +15,7 @@ import uvloop
 from msgspec.structs import replace
 from psycopg import sql
 
-import domain.aggregates  # noqa: F401 - Defines all events.
+import domain.every_event  # noqa: F401 - A log holds any.
 from projections.engine.pieces import Piece
 from projections.engine.projection import Connection
 from projections.engine.rebuild_worker import BATCH_EVENTS_MAX

@@ -367,11 +367,12 @@ def test_a_killed_server_is_started_again_once_its_last_process_has_ended(home: 
         tell(server, "CREATE TABLE kept AS SELECT 7 AS number")
         busy = psycopg.connect(server.superuser_url)
         backend = busy.info.backend_pid
-        query = "SELECT count(*) FROM generate_series(1, 5000000)"
+        query = "SELECT count(*) FROM generate_series(1, 10000000)"
         thread = threading.Thread(target=busy.execute, args=[query])
         thread.start()
         state = f"SELECT state FROM pg_stat_activity WHERE pid = {backend} AND query = '{query}'"
         while ask(server, f"SELECT ({state})") != "active":
+            assert thread.is_alive()
             time.sleep(0.01)
         # That backend computes, and does not see at once that its server is gone.
         os.kill(postmaster(server), signal.SIGKILL)

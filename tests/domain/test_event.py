@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from collections import defaultdict
 from datetime import datetime, timedelta, timezone
 
@@ -128,3 +130,12 @@ def test_an_event_cannot_be_changed() -> None:
 
 def test_no_more_can_a_state() -> None:
     assert all(type(empty).__struct_config__.frozen for empty, _ in AGGREGATES.values())
+
+
+@pytest.mark.parametrize("reader", ["api.rebuilding", "adapters.postgres.recorder"])
+def test_whatever_reads_a_log_by_itself_knows_every_event(reader: str) -> None:
+    """Also what no projection or aggregate asks for: a worker's process loads little else."""
+    program = f"import {reader}; from domain.event import EVENT_CLASSES; print(len(EVENT_CLASSES))"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    ours = [each for each in EVERY_EVENT.values() if each.__module__.startswith("domain.")]
+    assert int(told.stdout) == len(ours)
