@@ -277,7 +277,7 @@ async def test_every_loop_says_of_an_outage_that_it_began_and_that_it_is_over(
     trunkline: Trunkline, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Spec 7: once each, without a traceback, however often it asked meanwhile."""
-    monkeypatch.setattr(connections, "POOL_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(connections, "POOL_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(outages, "PAUSE_MAX_SECONDS", 0.1)
 
     async def said(text: str) -> list[str]:
@@ -291,7 +291,7 @@ async def test_every_loop_says_of_an_outage_that_it_began_and_that_it_is_over(
     ):
         await proxy.shut()
         await eventually(lambda: said("waits for the database"), list(LOOPS))
-        await asyncio.sleep(0.5)  # Several more rounds of each.
+        await asyncio.sleep(1.5)  # More rounds of each.
         await proxy.open()
         await eventually(lambda: said("goes on: the database is back"), list(LOOPS))
         assert await said("waits for the database") == list(LOOPS)
