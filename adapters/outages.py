@@ -38,8 +38,7 @@ class Outages:
             yield
         except AWAY as error:
             if not self.is_on:
-                reason = type(error).__name__
-                logger.warning("%s waits for the database", self._work, extra={"error": reason})
+                logger.warning("%s waits for the database: %s", self._work, _reason(error))
             longer = max(self.pause_seconds * 2, PAUSE_FIRST_SECONDS)
             self.pause_seconds = min(longer, PAUSE_MAX_SECONDS)
         except Exception:
@@ -55,8 +54,13 @@ class Outages:
 
 
 def report(error: Exception, text: str, **facts: str) -> None:
-    """Say that a piece of work failed; of an outage its loop warns for all of them."""
+    """Say that a piece of work failed; where the database is away, in a line."""
     if isinstance(error, AWAY):
-        logger.info(text, extra={**facts, "error": type(error).__name__})
+        logger.warning("%s: %s", text, _reason(error), extra=facts)
     else:
         logger.error(text, exc_info=error, extra=facts)
+
+
+def _reason(error: Exception) -> str:
+    """The server's own words without their hints."""
+    return str(error).partition("\n")[0] or type(error).__name__

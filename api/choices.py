@@ -6,14 +6,16 @@ from typing import Any
 
 import msgspec
 
-# The steps of msgspec's path to a value: names of fields, and one mark for any item of an array.
+# The steps of msgspec's path to a value: names of fields, indexes, one mark for any value of a map.
 _STEP = re.compile(r"\[\.\.\.\]|[^.\[\]]+")
 _ANY_ITEM = "[...]"
+_INDEX = re.compile(r"\[\d+\]")
 
 
 def choices(body_type: Any, place: str) -> list[str]:
     """The values that can stand at a place of a body; none where they cannot be listed."""
-    found = _choices(msgspec.inspect.type_info(body_type), _STEP.findall(place))
+    steps = _STEP.findall(_INDEX.sub(_ANY_ITEM, place))
+    found = _choices(msgspec.inspect.type_info(body_type), steps)
     return list(dict.fromkeys(found))
 
 

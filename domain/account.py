@@ -21,6 +21,7 @@ Impairment = Literal["restricted", "limited", "unreachable"]
 
 # How long an account is shown as restricted from a message on that was refused for its country.
 COUNTRY_SHOWN = timedelta(hours=24)
+RESTRICTED_COUNTRY = "restricted_country"
 
 
 def stream_of(platform: str, account_id: str) -> str:
@@ -230,22 +231,27 @@ def impair(
     no news. Nor is it of an account that is stopped.
     """
     before, after = account.impaired, AccountImpaired(state=state, reason=reason, until=until)
-    is_restricted = (
-        before is not None and before.state == "restricted" and not _is_over(before, now)
+    is_announced = (
+        before is not None
+        and before.state == "restricted"
+        and before.reason != RESTRICTED_COUNTRY  # It concerns a few customers, and hides nothing.
+        and not _is_over(before, now)
     )
-    if account.stopped or before == after or (is_restricted and state != "restricted"):
+    if account.stopped or before == after or (is_announced and state != "restricted"):
         return []
     return [after]
 
 
-def note_restricted_country(account: Account, *, at: datetime) -> list[Event]:
-    """Show that customers of some country get nothing, unless a restriction is shown already."""
-    shown = account.impaired
-    is_shown = shown is not None and shown.state == "restricted" and not _is_over(shown, at)
-    if is_shown or not account.claimed:
+def note_restricted_country(account: Account, *, at: datetime, now: datetime) -> list[Event]:
+    """Show, where nothing else is to be shown, that customers of some country get nothing.
+
+    `at` is when the platform refused a message for it, which may be long ago.
+    """
+    until, shown = at + COUNTRY_SHOWN, account.impaired
+    is_hidden = shown is not None and not _is_over(shown, now)
+    if is_hidden or until <= now or not account.claimed:
         return []
-    until, reason = at + COUNTRY_SHOWN, "restricted_country"
-    return impair(account, state="restricted", reason=reason, until=until, now=at)
+    return impair(account, state="restricted", reason=RESTRICTED_COUNTRY, until=until, now=now)
 
 
 def _is_over(impaired: AccountImpaired, now: datetime) -> bool:

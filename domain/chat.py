@@ -57,7 +57,8 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     contact_id: str = ""
     group: bool = False
     last_customer_message_at: datetime | None = None  # Or of what opens the window like one.
-    heard: int = 0  # Version of that message.
+    heard: int = 0  # Version of their newest message,
+    heard_at: datetime | None = None  # and its time.
     owners: dict[str, Owner] = {}  # By service.
     closed: frozenset[str] = frozenset()  # Services.
     blocked: frozenset[str] = frozenset()  # Services.
@@ -84,19 +85,20 @@ def evolve(chat: Chat, event: Event) -> Chat:
     version = chat.version + 1
     match event:
         case MessageReceived():
-            newest_at = max(chat.last_customer_message_at or event.at, event.at)
+            is_newest = chat.heard_at is None or event.at >= chat.heard_at
             return replace(
                 chat,
                 version=version,
-                last_customer_message_at=newest_at,
-                heard=version if newest_at == event.at else chat.heard,
+                last_customer_message_at=_newest(chat.last_customer_message_at, event.at),
+                heard=version if is_newest else chat.heard,
+                heard_at=event.at if is_newest else chat.heard_at,
                 closed=frozenset(),
                 counted=quota.after_customer(chat.counted, wrote_at=event.at),
                 billing=conversation.after_customer(chat.billing, event, chat.outbound, version),
             )
         case WindowOpened():
-            newest_at = max(chat.last_customer_message_at or event.at, event.at)
-            return replace(chat, version=version, last_customer_message_at=newest_at)
+            opened_at = _newest(chat.last_customer_message_at, event.at)
+            return replace(chat, version=version, last_customer_message_at=opened_at)
         case ChatStarted():
             return replace(
                 chat,
@@ -183,6 +185,10 @@ def _with_reply(chat: Chat, version: int, event: ReplyRequested) -> Chat:
         counted=quota.with_message(chat.counted, chat.platform, event, heard_at=heard_at),
         billing=conversation.forget_oldest(billing, known=known),
     )
+
+
+def _newest(before: datetime | None, at: datetime) -> datetime:
+    return at if before is None else max(before, at)
 
 
 def _with_outbound(chat: Chat, version: int, message_id: str, **changes: object) -> Chat:

@@ -1,5 +1,6 @@
 """Connections, each with the one role that its work needs."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal
@@ -21,6 +22,7 @@ Pool = AsyncConnectionPool[Connection]
 
 # How long somebody waits for a free connection before the answer is 503.
 POOL_TIMEOUT_SECONDS = 5.0
+UNLOCK_SECONDS_MAX = 1.0
 
 
 class TooPowerful(Exception):
@@ -48,8 +50,9 @@ async def connected(url: str, role: Role) -> AsyncIterator[Connection]:
             yield connection
         finally:
             # The server notices later that we have hung up, and somebody may come next at once.
-            with suppress(Error):
-                await connection.execute("SELECT pg_advisory_unlock_all()")
+            with suppress(Error, TimeoutError):
+                async with asyncio.timeout(UNLOCK_SECONDS_MAX):
+                    await connection.execute("SELECT pg_advisory_unlock_all()")
 
 
 def pool(url: str, role: Role, *, size_max: int) -> Pool:

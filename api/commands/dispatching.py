@@ -130,7 +130,9 @@ class Dispatching:
             self._record(unit, due, events)
             if isinstance(answer, Rejected):
                 now = self._context.clock.now()
-                heed_refusal(unit, due.chat_id, due.message_id, reason=answer.reason, at=now)
+                heed_refusal(
+                    unit, due.chat_id, due.message_id, reason=answer.reason, at=now, now=now
+                )
             account_stream = accounts.stream_of(chat.platform, chat.account_id)
             account = unit.state(account_stream, Account)
             if isinstance(answer, AccountStopped):

@@ -25,16 +25,22 @@ def heed_template_word(
 
 
 def heed_refusal(
-    unit: Unit, chat_id: str, message_id: str | None, *, reason: str | None, at: datetime
+    unit: Unit,
+    chat_id: str,
+    message_id: str | None,
+    *,
+    reason: str | None,
+    at: datetime,
+    now: datetime,
 ) -> None:
-    """What the refusal of one message means for those to come. Spec C8, N5."""
+    """What the refusal of one message at a moment means for those to come. Spec C8, N5."""
     match reason:
         case "opted_out":
             _note_marketing(unit, chat_id, contacts.note_refused_marketing, at=at)
         case "marketing_limited":
             _note_marketing(unit, chat_id, contacts.note_limited_marketing, at=at)
         case "restricted_country":
-            _note_restriction(unit, chat_id, at=at)
+            _note_restriction(unit, chat_id, at=at, now=now)
         case "template_paused" if message_id is not None:
             _pause_template(unit, chat_id, message_id, at=at)
 
@@ -60,11 +66,11 @@ def _note_marketing(
     unit.record(stream, note(contact, f"{chat.platform}:{chat.account_id}", at=at))
 
 
-def _note_restriction(unit: Unit, chat_id: str, *, at: datetime) -> None:
+def _note_restriction(unit: Unit, chat_id: str, *, at: datetime, now: datetime) -> None:
     chat = unit.state(chats.stream_of(chat_id), Chat)
     stream = accounts.stream_of(chat.platform, chat.account_id)
     account = unit.state(stream, Account)
-    unit.record(stream, accounts.note_restricted_country(account, at=at))
+    unit.record(stream, accounts.note_restricted_country(account, at=at, now=now))
 
 
 def _pause_template(unit: Unit, chat_id: str, message_id: str, *, at: datetime) -> None:

@@ -235,12 +235,13 @@ class Reception:
             reason=receipt.reason,
         )
         unit.record(stream, sending.record_receipt(chat, received))
-        settle(unit, chat_id, at=self._received_at)
+        now = self._received_at
+        settle(unit, chat_id, at=now)
         if not receipt.group:
             failed = chats.find_outbound(chat, key=received.key, mark=received.message_id)
-            heed_refusal(unit, chat_id, failed, reason=receipt.reason, at=self._at)
-        if self._received_at - self._at < RECEIPT_IS_NEWS:
-            note_condition(unit, self._platform, self._account, receipt, now=self._received_at)
+            heed_refusal(unit, chat_id, failed, reason=receipt.reason, at=self._at, now=now)
+        if now - self._at < RECEIPT_IS_NEWS:
+            note_condition(unit, self._platform, self._account, receipt, now=now)
 
     def _watermark(self, unit: Unit, reached: WatermarkOccurred) -> None:
         chat_id, _ = self._meet(unit, reached.person, None)

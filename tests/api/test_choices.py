@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from api.choices import choices
+from api.problems import invalid_field
 
 Colour = Literal["red", "green"]
 
@@ -34,9 +35,9 @@ class Body(msgspec.Struct):
         ("colour", ["green", "red"]),
         ("inner.colour", ["green", "red"]),
         ("inner.size", ["1", "2"]),
-        ("many[...]", ["green", "red"]),
-        ("every[...]", ["green", "red"]),
-        ("named[...][...].colour", ["green", "red"]),
+        ("many[0]", ["green", "red"]),
+        ("every[12]", ["green", "red"]),
+        ("named[...][3].colour", ["green", "red"]),
         ("inner.name", []),
         ("inner", []),
         ("nothing", []),
@@ -45,3 +46,20 @@ class Body(msgspec.Struct):
 )
 def test_the_values_at_a_place(place: str, values: list[str]) -> None:
     assert sorted(choices(Body, place)) == values
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"colour": "blue"}', "colour"),
+        (b'{"colour": "red", "many": ["red", "blue"]}', "many[1]"),
+        (b'{"colour": "red", "named": {"one": [{"colour": "blue"}]}}', "named[...][0].colour"),
+    ],
+)
+def test_they_are_told_wherever_the_wrong_one_stands(body: bytes, field: str) -> None:
+    with pytest.raises(msgspec.ValidationError) as error:
+        msgspec.json.decode(body, type=Body)
+    refusal = invalid_field(error.value, Body)
+    (told,) = refusal.facts["errors"]
+    assert told["field"] == field
+    assert sorted(told["message"].removeprefix("must be one of ").split(", ")) == ["green", "red"]

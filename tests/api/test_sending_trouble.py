@@ -282,7 +282,7 @@ async def test_every_loop_says_of_an_outage_that_it_began_and_that_it_is_over(
 
     async def said(text: str) -> list[str]:
         told = [each.getMessage() for each in caplog.records if each.name == outages.__name__]
-        return sorted(each for each in LOOPS for line in told if line == f"{each} {text}")
+        return sorted(each for each in LOOPS for line in told if line.startswith(f"{each} {text}"))
 
     async with (
         proxy_to(trunkline.database.url) as proxy,

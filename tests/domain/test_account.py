@@ -186,9 +186,23 @@ def test_what_is_refused_for_its_country_shows_for_a_day_and_hides_no_other_rest
     )
     told = AccountImpaired(state="restricted", reason="restricted_biz_initiated_messaging")
     next_day = replace(shown, until=NOON + timedelta(days=2))
-    given(CLAIMED).when(note_restricted_country, at=NOON).then(shown).when(
-        note_restricted_country, at=NOON + timedelta(hours=23)
-    ).then_nothing().when(note_restricted_country, at=NOON + timedelta(days=1)).then(next_day)
-    given(CLAIMED, told).when(note_restricted_country, at=NOON).then_nothing()
-    given(CLAIMED, AccountReleased()).when(note_restricted_country, at=NOON).then_nothing()
+    at_noon = {"at": NOON, "now": NOON}
+    given(CLAIMED).when(note_restricted_country, **at_noon).then(shown)
+    later = NOON + timedelta(hours=23)
+    given(CLAIMED, shown).when(note_restricted_country, at=later, now=later).then_nothing()
+    later = NOON + timedelta(days=1)
+    given(CLAIMED, shown).when(note_restricted_country, at=later, now=later).then(next_day)
+    given(CLAIMED).when(note_restricted_country, at=NOON, now=later).then_nothing()
+    given(CLAIMED, told).when(note_restricted_country, **at_noon).then_nothing()
+    given(CLAIMED, AccountReleased()).when(note_restricted_country, **at_noon).then_nothing()
     given(CLAIMED, shown).when(note_accepted).then_nothing()  # From others it takes messages.
+
+
+def test_that_nothing_is_taken_shows_whatever_was_refused_for_its_country() -> None:
+    country = AccountImpaired(
+        state="restricted", reason="restricted_country", until=NOON + timedelta(days=1)
+    )
+    away = AccountImpaired(state="unreachable", reason="unavailable")
+    trouble = {"state": "unreachable", "reason": "unavailable", "now": NOON}
+    given(CLAIMED, country).when(impair, **trouble).then(away)
+    given(CLAIMED, away).when(note_restricted_country, at=NOON, now=NOON).then_nothing()

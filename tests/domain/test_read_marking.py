@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from domain.chat import Chat
-from domain.chat_events import ChatStarted, CustomerBlocked
+from domain.chat_events import ChatStarted, CustomerBlocked, WindowOpened
 from domain.event import Event
 from domain.limits import LIMITS
 from domain.read_marking import ReadMarkingEnded, ReadMarkingRequested, end, request
@@ -45,6 +45,16 @@ def test_the_newest_message_is_marked_once_however_often_it_is_seen() -> None:
 def test_an_older_message_that_comes_late_is_not_the_newest() -> None:
     late = chat(wrote(), wrote(NOON - HOUR, key=b"late"))
     given().when(request, **seen(late)).then(requested(2))
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_what_opens_the_window_without_a_message_is_not_the_newest(is_late: bool) -> None:
+    """Also where it was done after a message that comes later (P2)."""
+    opened = WindowOpened(at=NOON + HOUR, by="reaction")
+    events = [opened, wrote()] if is_late else [wrote(), opened]
+    now = NOON + HOUR
+    found = given().when(request, **seen(chat(*events), now=now))
+    found.then(requested(3 if is_late else 2, at=now))
 
 
 @pytest.mark.parametrize(
