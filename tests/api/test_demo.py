@@ -110,12 +110,13 @@ def are_gone(left: set[str]) -> bool:
     return False
 
 
-def test_the_day_is_shown_and_nothing_is_left(
-    surroundings: dict[str, str], tmp_path: Path, repository: Path
-) -> None:
-    before = left_behind()
-    done = subprocess.run(
-        DEMO,
+def played(
+    surroundings: dict[str, str], repository: Path, *arguments: str, but: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """The demo's end; `but` is done to the program before it begins."""
+    python, flag, program, command = DEMO
+    return subprocess.run(
+        [python, flag, but + program, command, *arguments],
         capture_output=True,
         text=True,
         timeout=SECONDS_MAX,
@@ -123,10 +124,20 @@ def test_the_day_is_shown_and_nothing_is_left(
         cwd=repository,
         check=False,
     )
+
+
+def headings(lines: list[str]) -> list[str]:
+    return [line.rstrip(" ─") for line in lines if line.endswith("──") and line[0].isdigit()]
+
+
+def test_the_day_is_shown_and_nothing_is_left(
+    surroundings: dict[str, str], tmp_path: Path, repository: Path
+) -> None:
+    before = left_behind()
+    done = played(surroundings, repository)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     lines = [line.strip() for line in done.stdout.splitlines()]
-    headings = [line.rstrip(" ─") for line in lines if line.endswith("──") and line[0].isdigit()]
-    assert headings == list(SECTIONS)
+    assert headings(lines) == list(SECTIONS)
     missing = [each for each in LINES if not any(re.fullmatch(each, line) for line in lines)]
     assert not missing, done.stdout
     assert "\x1b" not in done.stdout, "plain text has no colours"
@@ -165,15 +176,7 @@ def test_it_says_what_does_not_hold(surroundings: dict[str, str], repository: Pa
         "import api.views, projections.masking as masking\n"
         "api.views.shown_to = lambda service, message, policy: masking.Visible(message)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", unmasked + DEMO[2], "demo"],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS_MAX,
-        env=surroundings,
-        cwd=repository,
-        check=False,
-    )
+    done = played(surroundings, repository, but=unmasked)
     assert (done.returncode, done.stderr) == (
         1,
         "trunkline demo: In section 3, “Answers, side by side”, this did not hold: "
@@ -202,22 +205,6 @@ LOST = {
 EVERY_OTHER = [each for each in PRETENDED if each != "line"]
 
 
-def demo(
-    platform: str, surroundings: dict[str, str], repository: Path, *, but: str = ""
-) -> subprocess.CompletedProcess[str]:
-    """The demo's end; `but` is done to the program before it begins."""
-    python, flag, program, command = DEMO
-    return subprocess.run(
-        [python, flag, but + program, command, "--platform", platform],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS_MAX,
-        env=surroundings,
-        cwd=repository,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize(
     "platform", ["line", *(pytest.param(each, marks=pytest.mark.long) for each in EVERY_OTHER)]
 )
@@ -225,11 +212,10 @@ def test_the_day_on_a_platform(
     platform: str, surroundings: dict[str, str], repository: Path
 ) -> None:
     before = left_behind()
-    done = demo(platform, surroundings, repository)
+    done = played(surroundings, repository, "--platform", platform)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     lines = [line.strip() for line in done.stdout.splitlines()]
-    headings = [line.rstrip(" ─") for line in lines if line.endswith("──") and line[0].isdigit()]
-    assert headings == list(PLATFORM_SECTIONS)
+    assert headings(lines) == list(PLATFORM_SECTIONS)
     assert any(re.fullmatch(LOST[platform], line) for line in lines), done.stdout
     assert any(re.fullmatch(r"Ayumi +3 +3 +5 +5 +kept", line) for line in lines), done.stdout
     assert are_gone(left_behind() - before)
@@ -245,7 +231,7 @@ def test_it_says_what_does_not_hold_on_a_platform(
         "async def answer(self, due): return Accepted(platform_id=due.message_id)\n"
         "dispatcher.Dispatcher._answer = answer\n"
     )
-    done = demo("line", surroundings, repository, but=lying)
+    done = played(surroundings, repository, "--platform", "line", but=lying)
     assert (done.returncode, done.stderr) == (
         1,
         "trunkline demo: In section 3, “Answers”, this did not hold: "

@@ -53,7 +53,7 @@ def events_of(kind: str) -> st.SearchStrategy[list[Event]]:
 
 
 @pytest.mark.parametrize("kind", AGGREGATES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_state_that_was_kept_goes_on_like_the_state_itself(
     kind: str, data: st.DataObject
