@@ -23,6 +23,11 @@ from domain.ports import Append, Appended, Conflict, NewEvent, Org
 from tests.conftest import Database
 
 NOON = datetime(2026, 5, 9, 12, tzinfo=UTC)
+# Those of this database that wait for others to end.
+WAITING_FOR_LOCKS = """
+SELECT pid FROM pg_stat_activity
+ WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 
 
 class TestClock:
@@ -175,11 +180,7 @@ class World:
     async def waiting_for_locks(self) -> int:
         """How many statements wait for others to end."""
         async with await self.superuser() as connection:
-            cursor = await connection.execute(
-                "SELECT pid FROM pg_stat_activity"
-                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-            return len(await cursor.fetchall())
+            return len(await (await connection.execute(WAITING_FOR_LOCKS)).fetchall())
 
     async def assert_whole(self, org: Org) -> list[dict[str, Any]]:
         """Positions are 1..n, streams' versions too, the chain holds, the head is its end."""

@@ -16,6 +16,7 @@ from projections.engine import batches, runner, standing
 from projections.engine.builds import LiveBuilds
 from projections.engine.checkpoints import caught_up
 from projections.engine.runner import ProjectionRunner
+from tests.adapters.log_scenario import WAITING_FOR_LOCKS
 from tests.conftest import Database
 from tests.projections.diaries import NAMES, ORGS, WITHIN_SECONDS, Diary, Log, running, until
 
@@ -131,11 +132,7 @@ async def test_who_loses_a_batch_looks_again_at_once(
 
 def waiting_for_locks(log: Log) -> int:
     with psycopg.connect(log.url) as connection:
-        query = (
-            "SELECT pid FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        return len(connection.execute(query).fetchall())
+        return len(connection.execute(WAITING_FOR_LOCKS).fetchall())
 
 
 async def test_an_org_that_another_runner_works_on_is_passed_over(
