@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import psycopg
 
@@ -13,7 +14,7 @@ from adapters.outages import Outages
 from adapters.payer import Payer
 from adapters.payment_providers import payment_providers
 from adapters.platforms import media_sources, senders
-from adapters.postgres.connections import assume
+from adapters.postgres.connections import assume, connected
 from adapters.read_marker import ReadMarker
 from adapters.subscriber import Subscriber
 from api.commands.markings import Markings
@@ -35,7 +36,8 @@ PURGE_SECONDS = 3600.0
 @asynccontextmanager
 async def projecting(parts: Core) -> AsyncIterator[ProjectionRunner]:
     """Projections that follow the log until the end."""
-    runner = ProjectionRunner(parts.projectors, PROJECTIONS, parts.bell.listener)
+    connect = partial(connected, parts.database_url, "trunkline_project")
+    runner = ProjectionRunner(connect, PROJECTIONS, parts.bell.listener)
     async with running(runner.run()):
         yield runner
 

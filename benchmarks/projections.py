@@ -151,8 +151,8 @@ class _Patience:
 
 async def _live(log: Log) -> float:
     inbox = [each for each in PROJECTIONS if isinstance(each, Inbox)]
-    async with pool(log.url, "trunkline_project", size_max=2) as connections:
-        runner = ProjectionRunner(connections, inbox, _Patience)
+    async with pool(log.url, "trunkline_project", size_max=3) as connections:
+        runner = ProjectionRunner(connections.connection, inbox, _Patience)
         began = time.perf_counter()
         running = asyncio.create_task(runner.run())
         while await _position(connections) < log.events:  # noqa: ASYNC110 - Nobody rings here either.

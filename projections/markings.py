@@ -26,6 +26,7 @@ class Markings:
 
     name = "markings"
     version = 1
+    is_watched = False
     tables = SQL["tables"]
 
     async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:

@@ -155,6 +155,7 @@ class Media:
 
     name = "media"
     version = 1
+    is_watched = False
     tables = SQL["tables"]
 
     async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:

@@ -56,6 +56,7 @@ class Payments:
 
     name = "payments"
     version = 1
+    is_watched = False
     tables = SQL["tables"]
 
     async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:

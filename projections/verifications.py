@@ -50,6 +50,7 @@ class Verifications:
 
     name = "verifications"
     version = 1
+    is_watched = False
     tables = SQL["tables"]
 
     async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:

@@ -22,6 +22,7 @@ Pool = AsyncConnectionPool[Connection]
 
 # How long somebody waits for a free connection before the answer is 503.
 POOL_TIMEOUT_SECONDS = 5.0
+CONNECT_TIMEOUT_SECONDS = 5
 UNLOCK_SECONDS_MAX = 1.0
 
 
@@ -44,7 +45,9 @@ async def assume(connection: Connection, role: Role) -> None:
 @asynccontextmanager
 async def connected(url: str, role: Role) -> AsyncIterator[Connection]:
     """A connection of its own with the role, which commits each statement."""
-    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+    async with await AsyncConnection.connect(
+        url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
+    ) as connection:
         await assume(connection, role)
         try:
             yield connection

@@ -249,6 +249,7 @@ class Channels:
 
     name = "channels"
     version = 3
+    is_watched = False
     tables = SQL["tables"]
 
     async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:

@@ -20,6 +20,7 @@ class Projection(Protocol):
     name: str
     version: int
     tables: str  # SQL that creates its tables with their keys and indexes, in an empty schema.
+    is_watched: bool  # People look at it and wait: it goes before those that are not.
 
     async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:
         """Fold events of one org, in order of position, into the tables.

@@ -6,11 +6,11 @@ Any number of runners may run: they share the work org by org (see batches.py).
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from time import monotonic
 
 import msgspec
 import psycopg
-from psycopg_pool import AsyncConnectionPool
 
 from domain.ports import Wakener
 from projections.engine.batches import GapInLog, Place, advance
@@ -20,6 +20,8 @@ from projections.engine.projection import Connection, Projection
 BATCH_EVENTS_MAX = 5_000
 # Rings name who has grown; all orgs are looked at this often.
 POLL_SECONDS = 1.0
+# Who is not watched leaves the beginning to those who are, and takes more at once.
+PATIENCE_SECONDS = 0.01
 # How often it is asked which builds there are.
 BUILDS_SECONDS = 0.5
 # While the database is away.
@@ -49,6 +51,9 @@ ON CONFLICT (projection, version, build, org) DO UPDATE
 # deadlock, resources, shutdown, system.
 _SERVER_TROUBLE = ("08", "40", "53", "57", "58")
 
+# Makes a connection of role trunkline_project.
+Connect = Callable[[], AbstractAsyncContextManager[Connection]]
+
 logger = logging.getLogger(__name__)
 
 
@@ -65,12 +70,12 @@ class ProjectionRunner:
 
     def __init__(
         self,
-        pool: AsyncConnectionPool[Connection],
+        connect: Connect,
         projections: Sequence[Projection],
         bell: Callable[[], Wakener],
     ) -> None:
-        """The pool's connections have role trunkline_project; `bell` makes one for each build."""
-        self._pool = pool
+        """Each build gets a connection and a bell of its own; one more connection finds builds."""
+        self._connect = connect
         self._projections = {(each.name, each.version): each for each in projections}
         self._bell = bell
         self._followers: dict[str, _Follower] = {}
@@ -81,12 +86,13 @@ class ProjectionRunner:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 try:
-                    self._follow(await self._builds(), tasks)
+                    async with self._connect() as connection:
+                        await self._keep_up(connection, tasks)
                 except Exception as error:
                     if not is_server_trouble(error):
                         raise
                     _warn(error, "The projections wait for the database")
-                await asyncio.sleep(BUILDS_SECONDS)
+                await asyncio.sleep(DATABASE_PAUSE_SECONDS)
 
     @property
     def stopped(self) -> list[str]:
@@ -94,11 +100,13 @@ class ProjectionRunner:
         stopped = {each.build.projection for each in self._followers.values() if each.is_stopped}
         return sorted(stopped)
 
-    async def _builds(self) -> dict[str, Build]:
-        async with self._pool.connection() as connection:
+    async def _keep_up(self, connection: Connection, tasks: asyncio.TaskGroup) -> None:
+        while True:
             builds = await builds_of(connection, *self._projections.values())
-        # What is being filled is the rebuild's.
-        return {build.schema: build for build in builds if build.state != "building"}
+            # What is being filled is the rebuild's.
+            complete = {build.schema: build for build in builds if build.state != "building"}
+            self._follow(complete, tasks)
+            await asyncio.sleep(BUILDS_SECONDS)
 
     def _follow(self, builds: dict[str, Build], tasks: asyncio.TaskGroup) -> None:
         for schema in self._followers.keys() - builds.keys():
@@ -107,24 +115,24 @@ class ProjectionRunner:
         for schema in builds.keys() - self._followers.keys():
             build = builds[schema]
             projection = self._projections[build.projection, build.version]
-            follower = _Follower(self._pool, projection, build, self._bell())
+            follower = _Follower(self._connect, projection, build, self._bell())
             self._followers[schema] = follower
             self._tasks[schema] = tasks.create_task(follower.follow(), name=f"build {schema}")
 
 
 class _Follower:
-    """One build on its way through the log."""
+    """One build on its way through the log.
+
+    It keeps its connection, on which its statements stay prepared: planning those of a lone event
+    takes longer than running them.
+    """
 
     def __init__(
-        self,
-        pool: AsyncConnectionPool[Connection],
-        projection: Projection,
-        build: Build,
-        bell: Wakener,
+        self, connect: Connect, projection: Projection, build: Build, bell: Wakener
     ) -> None:
         self.build = build
         self.is_stopped = False
-        self._pool = pool
+        self._connect = connect
         self._projection = projection
         self._bell = bell
         self._parked: dict[int, _Parked] = {}
@@ -133,7 +141,8 @@ class _Follower:
         """Go on for ever; a gap in the log alone ends it."""
         while True:
             try:
-                await self._follow()
+                async with self._connect() as connection:
+                    await self._follow(connection)
             except GapInLog as gap:
                 self.is_stopped = True
                 logger.critical(
@@ -147,7 +156,7 @@ class _Follower:
                 _warn(error, "A projection waits for the database", build=self.build)
                 await asyncio.sleep(DATABASE_PAUSE_SECONDS)
 
-    async def _follow(self) -> None:
+    async def _follow(self, connection: Connection) -> None:
         look_at_all = 0.0
         unfinished: set[int] = set()
         while True:
@@ -155,46 +164,46 @@ class _Follower:
             orgs = None if grown is None else unfinished | grown
             if orgs is None or monotonic() >= look_at_all:
                 orgs, look_at_all = None, monotonic() + POLL_SECONDS
-            unfinished = await self._round(orgs)
+            unfinished = await self._round(connection, orgs)
             if not unfinished:  # Parked organisations wait so long, too.
                 await self._bell.wait(max(0.0, look_at_all - monotonic()))
+                if not self._projection.is_watched:
+                    await asyncio.sleep(PATIENCE_SECONDS)
 
-    async def _round(self, orgs: Collection[int] | None) -> set[int]:
+    async def _round(self, connection: Connection, orgs: Collection[int] | None) -> set[int]:
         """One batch for each of these orgs that is ahead. Returns those that may have more."""
         if orgs is None:
-            orgs = [place.org for place in await self._behind()]
+            orgs = [place.org for place in await self._behind(connection)]
         unfinished = set()
         for org in orgs:
             parked = self._parked.get(org)
-            if (parked is None or parked.until <= monotonic()) and await self._try(org):
+            if (parked is None or parked.until <= monotonic()) and await self._try(connection, org):
                 unfinished.add(org)
         return unfinished
 
-    async def _behind(self, org: int | None = None) -> list[Place]:
+    async def _behind(self, connection: Connection, org: int | None = None) -> list[Place]:
         """Where all orgs are that are ahead, or this one if it is."""
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(_BEHIND, {**self.build.key, "org": org})
-            return [Place(*row) for row in await cursor.fetchall()]
+        cursor = await connection.execute(_BEHIND, {**self.build.key, "org": org})
+        return [Place(*row) for row in await cursor.fetchall()]
 
-    async def _try(self, org: int) -> bool:
+    async def _try(self, connection: Connection, org: int) -> bool:
         """One batch; an org whose events cannot be taken is parked and holds nobody up."""
         parked = self._parked.get(org)
         limit = parked.limit if parked else BATCH_EVENTS_MAX
         try:
-            async with self._pool.connection() as connection:
-                reached = await advance(connection, self._projection, self.build, org, limit=limit)
+            reached = await advance(connection, self._projection, self.build, org, limit=limit)
         except GapInLog:
             raise
         except Exception as error:
             if is_server_trouble(error):
                 raise
-            return await self._park(org, limit, error)
+            return await self._park(connection, org, limit, error)
         self._parked.pop(org, None)
         return reached is not None and reached.behind > 0
 
-    async def _park(self, org: int, limit: int, error: Exception) -> bool:
+    async def _park(self, connection: Connection, org: int, limit: int, error: Exception) -> bool:
         """Find the event that cannot be taken, then wait in front of it."""
-        places = await self._behind(org)
+        places = await self._behind(connection, org)
         if not places:
             return False
         (place,) = places
@@ -205,7 +214,7 @@ class _Follower:
             return True
         parked.until = monotonic() + parked.pause_seconds
         parked.pause_seconds = min(parked.pause_seconds * 2, PARKED_SECONDS_MAX)
-        if await self._note_parked(place, error):
+        if await self._note_parked(connection, place, error):
             # No message and no traceback: they may hold what a customer wrote.
             logger.error(
                 "A projection cannot take an event; its organisation is parked",
@@ -218,7 +227,7 @@ class _Follower:
             )
         return False
 
-    async def _note_parked(self, place: Place, error: Exception) -> bool:
+    async def _note_parked(self, connection: Connection, place: Place, error: Exception) -> bool:
         """Write it down where everybody sees it; False if the build itself is gone."""
         parameters = {
             **self.build.key,
@@ -227,8 +236,7 @@ class _Follower:
             "error": type(error).__name__,
         }
         try:
-            async with self._pool.connection() as connection:
-                await connection.execute(_PARK, parameters)
+            await connection.execute(_PARK, parameters)
         except psycopg.errors.ForeignKeyViolation:
             return False
         return True

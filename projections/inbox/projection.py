@@ -32,6 +32,7 @@ class Inbox:
 
     name = "inbox"
     version = 3
+    is_watched = True
     tables = SQL["tables"] + SQL["indexes"]
     filling = InboxFilling(
         tables=SQL["tables"],

@@ -184,6 +184,7 @@ class Outbox:
 
     name = "outbox"
     version = 2
+    is_watched = False
     tables = SQL["tables"]
 
     async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:

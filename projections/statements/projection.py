@@ -229,6 +229,7 @@ class Statements:
 
     name = "statements"
     version = 2
+    is_watched = False
     tables = SQL["tables"]
 
     async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:

@@ -62,6 +62,7 @@ class Unread:
 
     name = "unread"
     version = 1
+    is_watched = True
     tables = SQL["tables"]
 
     async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:

@@ -22,6 +22,7 @@ class Shelf:
 
     name = "shelf"
     version = 1
+    is_watched = False
     tables = "CREATE TABLE shelf (org int NOT NULL, text text, PRIMARY KEY (org))"
 
 

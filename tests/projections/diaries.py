@@ -28,6 +28,7 @@ class Diary:
     """A projection that writes down every position, and may refuse some."""
 
     version = 1
+    is_watched = False
     tables = TABLES
 
     def __init__(self, name: str = "diary", refuses: Iterable[tuple[int, int]] = ()) -> None:
@@ -103,7 +104,7 @@ class Log:
 async def running(
     projectors: Pool, log: Log, *projections: Projection
 ) -> AsyncIterator[ProjectionRunner]:
-    a_runner = ProjectionRunner(projectors, projections, log.ear)
+    a_runner = ProjectionRunner(projectors.connection, projections, log.ear)
     async with until_the_end(a_runner.run()):
         yield a_runner
 

@@ -55,6 +55,7 @@ class Library:
 
     name = "library"
     version = 1
+    is_watched = False
     filling = Volumes()
     tables = filling.tables + filling.indexes
 

@@ -3,13 +3,15 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from adapters.postgres.connections import Pool, pool
+from adapters.postgres.connections import Connection, Pool, pool
+from api.system import running as until_the_end
 from migrations.apply import migrate
 from migrations.builds import Workshop, make_build
 from projections.engine import batches, runner, standing
@@ -35,7 +37,7 @@ def superuser(database: Database) -> str:
 @pytest.fixture
 async def projectors(superuser: str) -> AsyncIterator[Pool]:
     url = make_conninfo(superuser, user="trunkline")
-    async with pool(url, "trunkline_project", size_max=4) as connections:
+    async with pool(url, "trunkline_project", size_max=12) as connections:
         yield connections
 
 
@@ -345,8 +347,41 @@ async def test_losing_the_database_kills_no_runner(
         await until(lambda: log.diary(org) == list(range(1, 501)))
 
 
+async def test_who_is_watched_goes_first(
+    projectors: Pool, log: Log, org: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "PATIENCE_SECONDS", 3600.0)
+    watched, unwatched = Diary("quick"), Diary("slow")
+    watched.is_watched = True
+    log.append(org, 1)
+    async with running(projectors, log, watched, unwatched):
+        await until(lambda: log.diary(org, "quick") == log.diary(org, "slow") == [1])
+        log.append(org, 1)
+        await until(lambda: log.diary(org, "quick") == [1, 2])
+        assert log.diary(org, "slow") == [1]
+
+
+async def test_who_follows_keeps_its_connection(
+    projectors: Pool, readers: Pool, log: Log, org: int
+) -> None:
+    connected = 0
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[Connection]:
+        nonlocal connected
+        connected += 1
+        async with projectors.connection() as connection:
+            yield connection
+
+    async with until_the_end(ProjectionRunner(connect, [Diary()], log.ear).run()):
+        for position in range(1, 6):
+            log.append(org, 1)
+            assert await wait(readers, org, position, WITHIN_SECONDS)
+    assert connected == 2  # One finds the builds.
+
+
 async def test_it_ends_when_it_is_cancelled(projectors: Pool, log: Log) -> None:
-    task = asyncio.create_task(ProjectionRunner(projectors, [Diary()], log.ear).run())
+    task = asyncio.create_task(ProjectionRunner(projectors.connection, [Diary()], log.ear).run())
     await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
