@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from adapters.histogram import Histogram
 from adapters.postgres.requests import PostgresAddresses, PostgresRequests
 from adapters.postgres.writer import Writer
 from domain.event import Recorded
@@ -214,6 +215,26 @@ async def test_the_same_command_id_in_two_organisations_is_two_commands(
     ) == [(1, 1), (1, 1)]
 
 
+# Batches.
+
+
+@pytest.mark.parametrize(("flush_seconds", "sizes"), [(0.0, [32, 32]), (10.0, [64])])
+async def test_one_half_is_prepared_while_the_other_is_written_if_that_saves_a_flush(
+    world: World, one: Process, flush_seconds: float, sizes: list[int]
+) -> None:
+    org = await world.org()
+    await one.log.append(command(org, ("chat:a", 1)))
+    one.log._writer._appender.flush_seconds = flush_seconds
+    before = list(one.log.batch_commands.counts)
+    written = [one.log.submit(command(org, (f"chat:{n}", 1))) for n in range(64)]
+    await asyncio.gather(*written)
+    expected = Histogram(one.log.batch_commands.bounds)
+    for size in sizes:
+        expected.note(size)
+    counts = [now - then for then, now in zip(before, one.log.batch_commands.counts, strict=True)]
+    assert counts == expected.counts
+
+
 # What is stored beside the events.
 
 
@@ -284,7 +305,10 @@ async def test_an_address_claimed_twice_leads_to_one_contact(world: World, one: 
     assert len(await world.assert_whole(org)) == 1
 
 
-async def test_an_address_is_dropped_and_taken_in_one_command(world: World, one: Process) -> None:
+async def test_an_address_is_dropped_and_taken_in_one_command(
+    world: World, one: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Writer, "_is_worth_a_flush", lambda *_: False)
     org = await world.org()
     taken: dict[str, Any] = {"addresses": [AddressClaim(b"p", "a")]}
     moved: dict[str, Any] = {"dropped_addresses": [b"p"], "addresses": [AddressClaim(b"p", "b")]}
