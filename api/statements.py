@@ -102,7 +102,7 @@ class AgentTotal(msgspec.Struct, kw_only=True):
 
 
 class FreeCount(msgspec.Struct, kw_only=True):
-    """How much was free for this reason: `allowance`, or `entry_point` (wire 1.12)."""
+    """How much was free for this reason: `allowance`, or `entry_point`."""
 
     name: str
     count: int

@@ -29,7 +29,7 @@ class MessageReceived(Event, frozen=True, kw_only=True):
     quotes: bytes | None = None  # Key of the message it answers.
     member: str | None = None  # In a group: the contact who wrote (C19).
     files: int = 0  # How many the platform keeps for us to fetch (C9).
-    referred: bool = False  # The customer came by an ad or a Page's button (wire 1.12).
+    referred: bool = False  # The customer came by an ad or a Page's button.
 
 
 @stored_as("chat.echo_received")
@@ -100,7 +100,7 @@ class ReplyRequested(Event, frozen=True, kw_only=True):
     retry_of: str | None = None
     conversation: str | None = None  # Where it is billed (L1): named after its opening answer.
     in_window: bool | None = None  # Whether free text was possible; some pricing rules ask.
-    in_entry_point: bool = False  # Whether it fell into a free one (wire 1.12); as above.
+    in_entry_point: bool = False  # Whether it fell into a free one; as above.
     tag: str | None = None  # By which the platform takes it after its window (N1).
     media_id: str | None = None  # The upload that goes with it (C9).
 

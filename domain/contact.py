@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from domain.event import Event, Sealed, stored_as
 
-# So long whoever was sent enough marketing, by us and by others, gets none (wire 1.9).
+# So long whoever was sent enough marketing, by us and by others, gets none.
 MARKETING_PAUSE = timedelta(hours=24)
 
 
@@ -117,7 +117,7 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def country(self) -> str | None:
-        """The country of their newest telephone number, else of another address (wire 1.12)."""
+        """The country of their newest telephone number, else of another address."""
         phones = [each for key, each in self.countries.items() if self.addresses[key] == "phone"]
         told = phones or list(self.countries.values())
         return told[-1] if told else None

@@ -1,4 +1,4 @@
-"""Which country a customer's address belongs to, as platforms price it (wire 1.12)."""
+"""Which country a customer's address belongs to, as platforms price it."""
 
 import re
 

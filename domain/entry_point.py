@@ -1,4 +1,4 @@
-"""Free entry points: a customer who comes by an ad or a Page's button (wire 1.12).
+"""Free entry points: a customer who comes by an ad or a Page's button.
 
 Whoever answers such a message within 24 hours opens one: from the answer, which is part of it,
 everything is free for 72 hours. Both spans are half open. A second message of the kind has an entry

@@ -1,4 +1,4 @@
-"""What an answer costs: the rules of kind `pricing` (L1, L2, L7; wire 1.12).
+"""What an answer costs: the rules of kind `pricing` (L1, L2, L7).
 
 A rule looks at nothing but its `Inputs`, which are recorded with every charge, so that anyone can
 replay it and get the same cent.

@@ -8,6 +8,7 @@ domain      -> the standard library, msgspec
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,10 @@ SOURCES = sorted(
     for path in (ROOT / package).rglob("*.py")
     if "__pycache__" not in path.parts
 )
+
+
+# As docstrings name them: `Spec S8.`
+RULE = re.compile(r"\b[SCNLPE][1-9]?[0-9]\b")
 
 
 def name_of(path: Path) -> str:
@@ -197,6 +202,15 @@ def test_every_file_can_be_held_in_the_head() -> None:
 
 
 # The test itself: it would see what it is there to see.
+
+
+def test_every_rule_that_code_names_can_be_looked_up() -> None:
+    # A row may be of two rules.
+    first_cells = re.findall(r"^\| ([^|]+) \|", (ROOT / "RULES.md").read_text(), re.MULTILINE)
+    listed = set(RULE.findall(" ".join(first_cells)))
+    assert len(listed) > 50
+    named = {rule for path in SOURCES for rule in RULE.findall(path.read_text())}
+    assert sorted(named - listed) == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Free entry points word by word (wire 1.12), with no bound on what is remembered."""
+"""Free entry points word by word (L1), with no bound on what is remembered."""
 
 from datetime import datetime, timedelta
 

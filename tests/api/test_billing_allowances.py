@@ -1,4 +1,4 @@
-"""The 1,000th and the 1,001st, in earnest and through the front door (L2, wire 1.12).
+"""The 1,000th and the 1,001st, in earnest and through the front door (L2).
 
 Nothing is sent: a platform takes no thousand messages at one moment.
 """

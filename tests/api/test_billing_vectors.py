@@ -1,4 +1,4 @@
-"""Bills worked out by hand from the spec and wire 1.12, through the front door, to the cent."""
+"""Bills worked out by hand from the rules, through the front door, to the cent."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Free entry points through the front door, to the cent (wire 1.12)."""
+"""Free entry points through the front door, to the cent."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta

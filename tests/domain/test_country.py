@@ -1,4 +1,4 @@
-"""Whose market an address belongs to (L2; wire 1.12)."""
+"""Whose market an address belongs to (L2)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Free entry points: 24 hours to answer, then 72 hours free, both half open (wire 1.12)."""
+"""Free entry points: 24 hours to answer, then 72 hours free, both half open."""
 
 from datetime import datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""What an answer costs, by each rule (L1, L2, L7; wire 1.12)."""
+"""What an answer costs, by each rule (L1, L2, L7)."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo

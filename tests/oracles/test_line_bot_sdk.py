@@ -1,6 +1,6 @@
 """LINE's signatures and events, as LINE's own library has them.
 
-A known event with an unknown message in it is an unknown event to it as a whole (wire 8).
+A known event with an unknown message in it is an unknown event to it as a whole.
 """
 
 from typing import Any

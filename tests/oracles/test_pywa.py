@@ -1,6 +1,6 @@
 """Meta's signatures as pywa checks them, and single messages as it reads them.
 
-It reads the first item of a body only, and fails on statuses as Meta writes them (wire 8).
+It reads the first item of a body only, and fails on statuses as Meta writes them.
 """
 
 import hashlib

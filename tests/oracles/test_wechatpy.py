@@ -1,6 +1,6 @@
 """WeChat's signatures, encryption and documents, as wechatpy has them.
 
-It does not look at the padding (wire 8), so a wrong one says nothing about us here.
+It does not look at the padding, so a wrong one says nothing about us here.
 """
 
 import re
