@@ -1,4 +1,4 @@
-"""Sends what the log says is to be sent, in order per chat; checks credentials (N3, N4, S15).
+"""Sends what the log says is to be sent, in order per chat (N3, N4).
 
 A message is taken by an event, sent, and settled by an event. If the process dies between, nobody
 can know whether the platform has it: it is marked uncertain, and never sent again blindly. Only
@@ -11,20 +11,18 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from adapters.histogram import Histogram
 from adapters.lanes import RECORD_PAUSE_SECONDS, Lanes, Rounds
 from adapters.outages import report
 from adapters.pacing import Pacing
-from domain.credentials import Credentials, missing_to_send
+from domain.credentials import missing_to_send
 from domain.media_ports import FileGone, StoreAway
 from domain.outbound import (
     Accepted,
     AccountStopped,
     Deferred,
-    NotReached,
-    NotVerified,
     Rejected,
     SendAnswer,
     Unsettled,
@@ -36,7 +34,6 @@ from domain.ports import (
     Outbox,
     Platform,
     Unavailable,
-    WaitingAccount,
     Wakener,
 )
 
@@ -48,7 +45,6 @@ BEGINNING = (0, "")  # Before every org and chat.
 PAGE_PAUSE_SECONDS = 0.2
 LOOK_OVER_PAUSE_SECONDS = 5.0
 
-VERIFYING_MAX = 16  # At once, for each platform: one that is slow holds up no other.
 # Answers as operators are shown them, and bounds for how long they took.
 ANSWERS: Mapping[type[SendAnswer], str] = {
     Accepted: "accepted",
@@ -59,9 +55,6 @@ ANSWERS: Mapping[type[SendAnswer], str] = {
 }
 ANSWER_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 SOON_SECONDS = 0.02
-VERIFICATION_PAUSE_FIRST_SECONDS = 2.0
-VERIFICATION_PAUSE_MAX_SECONDS = 60.0
-ANSWER_REMEMBERED_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -217,82 +210,3 @@ class Dispatcher:
             return await question
         except Exception:
             return None
-
-
-class Pause(NamedTuple):
-    """Until when an account is not asked about, in the loop's time, and how long that is."""
-
-    until: float
-    seconds: float
-
-
-class Verifier:
-    """Checks the credentials of accounts once they are given. Spec S15."""
-
-    def __init__(
-        self,
-        outbox: Outbox,
-        commands: DispatchCommands,
-        platforms: Mapping[str, Platform],
-        wakener: Wakener,
-    ) -> None:
-        self._outbox = outbox
-        self._commands = commands
-        self._platforms = platforms
-        self._wakener = wakener
-        self._pauses: dict[WaitingAccount, Pause] = {}
-        self._lanes = {platform: Lanes(at_once_max=VERIFYING_MAX) for platform in platforms}
-
-    async def run(self) -> None:
-        """Check until cancelled; a platform that does not answer is asked again later."""
-        rounds = Rounds(self._wakener, "Checking credentials")
-        try:
-            while True:
-                with rounds.survived():
-                    await self._check_all()
-                await rounds.next()
-        finally:
-            await asyncio.gather(*(lanes.stop() for lanes in self._lanes.values()))
-
-    async def _check_all(self) -> None:
-        now = asyncio.get_running_loop().time()
-        kept_since = now - VERIFICATION_PAUSE_MAX_SECONDS
-        self._pauses = {
-            each: pause for each, pause in self._pauses.items() if pause.until > kept_since
-        }
-        left_alone = [each for each, pause in self._pauses.items() if pause.until > now]
-        for account in await self._outbox.unverified(self._platforms.keys(), left_alone):
-            lanes = self._lanes[account.platform]
-            if lanes.has_room(account):
-                lanes.start(account, partial(self._check, account))
-
-    async def _check(self, account: WaitingAccount) -> None:
-        try:
-            await self._verify(account)
-        except Exception as error:
-            report(error, "Credentials could not be checked")
-
-    async def _verify(self, account: WaitingAccount) -> None:
-        credentials = await self._credentials_of(account)
-        missing = missing_to_send(account.platform, credentials)
-        if missing:
-            answer: Any = NotVerified(reason=f"{missing} is missing")
-        else:
-            platform = self._platforms[account.platform]
-            answer = await platform.verify(account.account_id, credentials)
-        # Those that replaced them meanwhile are checked in the next round.
-        if await self._credentials_of(account) != credentials:
-            return
-        now = asyncio.get_running_loop().time()
-        if isinstance(answer, NotReached):
-            before = self._pauses.get(account)
-            longer = before.seconds * 2 if before else VERIFICATION_PAUSE_FIRST_SECONDS
-            seconds = min(longer, VERIFICATION_PAUSE_MAX_SECONDS)
-            self._pauses[account] = Pause(now + seconds, seconds)
-            return
-        await self._commands.record_verification(account, answer)
-        # That is in the log, and what waits to be checked shows it a moment later.
-        self._pauses[account] = Pause(now + ANSWER_REMEMBERED_SECONDS, 0.0)
-
-    async def _credentials_of(self, account: WaitingAccount) -> Credentials:
-        return await self._outbox.credentials(account.org, account.platform, account.account_id)

@@ -7,7 +7,7 @@ from functools import partial
 
 import psycopg
 
-from adapters.dispatcher import Dispatcher, Verifier
+from adapters.dispatcher import Dispatcher
 from adapters.exchange import new_http_client
 from adapters.fetcher import Fetcher
 from adapters.outages import Outages
@@ -17,6 +17,7 @@ from adapters.platforms import media_sources, senders
 from adapters.postgres.connections import assume, connected
 from adapters.read_marker import ReadMarker
 from adapters.subscriber import Subscriber
+from adapters.verifier import Verifier
 from api.commands.markings import Markings
 from api.commands.payments import Payments
 from api.main import PROJECTIONS, Core

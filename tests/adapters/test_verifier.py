@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from adapters import dispatcher
-from adapters.dispatcher import Verifier
+from adapters import verifier
+from adapters.verifier import Verifier
 from domain.outbound import NotReached, VerificationAnswer, Verified
 from domain.ports import WaitingAccount
 
@@ -102,7 +102,7 @@ async def test_an_account_is_not_checked_again_until_its_answer_shows() -> None:
 async def test_control_without_a_memory_an_account_is_checked_in_each_round(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dispatcher, "ANSWER_REMEMBERED_SECONDS", 0.0)
+    monkeypatch.setattr(verifier, "ANSWER_REMEMBERED_SECONDS", 0.0)
     world = World([account(1)])
     async with verifying(world):
         await asked(world, "whatsapp", 3)
@@ -126,7 +126,7 @@ async def test_accounts_whose_platform_cannot_be_reached_hide_nobody() -> None:
 
 
 async def test_a_platform_that_hangs_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatcher, "VERIFYING_MAX", 2)
+    monkeypatch.setattr(verifier, "VERIFYING_MAX", 2)
     monkeypatch.setattr("adapters.lanes.STOP_SECONDS", 0.05)
     world = World([account(1), account(2), account(3), account(4, "messenger")])
     world.hanging = {"whatsapp"}

@@ -10,8 +10,9 @@ from typing import Any, cast
 from unittest.mock import patch
 
 from adapters import lanes
-from adapters.dispatcher import Dispatcher, Verifier
+from adapters.dispatcher import Dispatcher
 from adapters.manual import MANUAL
+from adapters.verifier import Verifier
 from api.commands import execute, people, states
 from api.commands.billing import Billing
 from api.commands.channels import Channels, ConnectService
