@@ -363,12 +363,12 @@ def pair_back_off(attempt: int) -> timedelta:
 def record_receipt(chat: Chat, receipt: ReceiptReceived) -> list[Event]:
     """Keep every receipt; one that carries our mark also settles an uncertain send. Spec C15."""
     message_id = find_outbound(chat, key=receipt.key, mark=receipt.message_id)
-    message = chat.outbound.get(message_id) if message_id else None
-    if message_id is not None and message is not None and message.key is None:
-        return [MessageSent(message_id=message_id, key=receipt.key), receipt]
-    return [receipt]
+    if message_id is None:
+        return [receipt]
+    return [*confirm_sent(chat, message_id, key=receipt.key), receipt]
 
 
-def is_own_echo(chat: Chat, *, key: bytes, mark: str | None) -> str | None:
-    """The message of ours that an echo repeats, if it does. Spec C17."""
-    return find_outbound(chat, key=key, mark=mark)
+def confirm_sent(chat: Chat, message_id: str, *, key: bytes) -> list[Event]:
+    """A receipt or an echo names a message of ours: the platform took it, if that is news."""
+    is_news = chat.outbound[message_id].key is None
+    return [MessageSent(message_id=message_id, key=key)] if is_news else []

@@ -24,7 +24,6 @@ from domain.chat_events import (
     EchoReceived,
     EditReceived,
     MessageReceived,
-    MessageSent,
     ReactionReceived,
     ReceiptReceived,
     UnsendReceived,
@@ -167,11 +166,10 @@ class Reception:
     def _record_echo(self, unit: Unit, message: MessageOccurred, chat_id: str, key: bytes) -> None:
         stream = chats.stream_of(chat_id)
         chat = unit.state(stream, Chat)
-        own = sending.is_own_echo(chat, key=key, mark=message_of(message.sent_by_us))
+        own = chats.find_outbound(chat, key=key, mark=message_of(message.sent_by_us))
         if own is not None:
-            if chat.outbound[own].key is None:
-                unit.record(stream, [MessageSent(message_id=own, key=key)])
-                settle(unit, chat_id, at=self._received_at)
+            unit.record(stream, sending.confirm_sent(chat, own, key=key))
+            settle(unit, chat_id, at=self._received_at)
             return
         echo = EchoReceived(
             message_id=self._new_id(),
@@ -238,8 +236,8 @@ class Reception:
         now = self._received_at
         settle(unit, chat_id, at=now)
         if not receipt.group:
-            failed = chats.find_outbound(chat, key=received.key, mark=received.message_id)
-            heed_refusal(unit, chat_id, failed, reason=receipt.reason, at=self._at, now=now)
+            message_id = chats.find_outbound(chat, key=received.key, mark=received.message_id)
+            heed_refusal(unit, chat_id, message_id, reason=receipt.reason, at=self._at, now=now)
         if now - self._at < RECEIPT_IS_NEWS:
             note_condition(unit, self._platform, self._account, receipt, now=now)
 

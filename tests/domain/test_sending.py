@@ -11,7 +11,7 @@ from domain.channel import (
     ConnectionDisabled,
     ConnectionEnabled,
 )
-from domain.chat import Chat
+from domain.chat import Chat, find_outbound
 from domain.chat_events import (
     CustomerBlocked,
     CustomerUnblocked,
@@ -48,10 +48,10 @@ from domain.refusal import (
 from domain.sending import (
     NotSettled,
     RequestReply,
+    confirm_sent,
     discard,
     end_if_over,
     give_up_claim,
-    is_own_echo,
     record_answer,
     record_receipt,
     request_reply,
@@ -809,9 +809,15 @@ def test_c17_an_echo_of_our_own_message_is_known_by_key_or_mark(
     key: bytes, mark: str | None, own: str | None
 ) -> None:
     state = fold(Chat, *CHAT_EVENTS, *SENDING, sent())
-    assert is_own_echo(state, key=key, mark=mark) == own
+    assert find_outbound(state, key=key, mark=mark) == own
+
+
+def test_c17_an_echo_of_our_own_message_says_that_it_was_sent_if_that_is_news() -> None:
+    echoed = {"message_id": "reply", "key": b"key"}
+    history = chat(*SENDING).when(confirm_sent, **echoed).then(sent())
+    history.when(confirm_sent, **echoed).then_nothing()
 
 
 def test_c17_messages_without_a_key_are_not_mistaken_for_each_other() -> None:
     state = fold(Chat, *CHAT_EVENTS, *SENDING)
-    assert is_own_echo(state, key=b"key", mark=None) is None
+    assert find_outbound(state, key=b"key", mark=None) is None
