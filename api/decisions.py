@@ -12,8 +12,8 @@ from api.authentication import Principal
 from api.channels import PROJECTION, found
 from api.parts import Part
 from api.reading import Reading
+from domain.channel import replay_choice
 from domain.organisation import require_role
-from domain.parent import Candidate
 from domain.refusal import Invalid
 from domain.rules import RULES
 from projections.channels.queries import Decision, channel, decisions
@@ -124,12 +124,7 @@ def _decision_view(row: Decision) -> DecisionView:
 
 
 def _replayed(row: Decision, rule: str | None) -> ReplayedDecision:
-    # Positions order candidates as the recorded versions did, so the rules answer the same.
-    candidates = tuple(
-        Candidate(each.service, each.created_position, each.joined_position)
-        for each in row.candidates
-    )
-    replayed = RULES[row.kind][rule or row.rule](candidates)
+    replayed = replay_choice(row.event, rule=rule)
     return ReplayedDecision(
         position=row.position,
         recorded=row.chosen,

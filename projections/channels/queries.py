@@ -7,6 +7,9 @@ from typing import Any, Literal
 import msgspec
 from psycopg.rows import class_row, dict_row
 
+from domain import parent
+from domain.channel import ParentChosen
+from domain.parent import Cause
 from projections.channels.projection import SQL, Candidate
 from projections.engine.projection import Connection
 
@@ -69,16 +72,31 @@ class ServiceConnection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """A choice of a parent. Ranks are positions; they order candidates as the versions did (S9)."""
+    """A choice of a parent, with positions instead of versions for ranks (S9)."""
 
     position: int
     at: datetime
     kind: str
     rule: str
-    cause: str
+    cause: Cause
     candidates: tuple[Candidate, ...]
     chosen: str | None
     previous: str | None
+
+    @property
+    def event(self) -> ParentChosen:
+        """As rules take it: positions order candidates as versions did, so they answer the same."""
+        return ParentChosen(
+            kind=self.kind,
+            rule=self.rule,
+            cause=self.cause,
+            candidates=tuple(
+                parent.Candidate(each.service, each.created_position, each.joined_position)
+                for each in self.candidates
+            ),
+            chosen=self.chosen,
+            previous=self.previous,
+        )
 
 
 async def channels_page(

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from domain import account, channel
 from domain.event import Event, Sealed
-from domain.parent import Candidate as RankedByVersion
 from projections.channels.projection import Candidate, Channels
 from projections.channels.queries import (
     ChannelRow,
@@ -187,19 +186,8 @@ async def test_replaying_a_decision_by_positions_gives_the_recorded_choice_s9(
     decider.delete("crm")
     await listed.project(decider.history)
     for item in await decisions(listed.connection, org=listed.org, channel_id="shared", limit=9):
-        recorded = channel.ParentChosen(
-            kind=item.kind,
-            rule=item.rule,
-            cause="succession",
-            candidates=tuple(
-                RankedByVersion(each.service, each.created_position, each.joined_position)
-                for each in item.candidates
-            ),
-            chosen=item.chosen,
-            previous=item.previous,
-        )
-        assert channel.replay_choice(recorded) == item.chosen
-        what_if = channel.replay_choice(recorded, rule="earliest-joined/1")
+        assert channel.replay_choice(item.event) == item.chosen
+        what_if = channel.replay_choice(item.event, rule="earliest-joined/1")
         assert what_if == ("salesiq" if item.previous == "crm" else "crm")
 
 
