@@ -28,8 +28,6 @@ CREATE TABLE IF NOT EXISTS channels_connections (
     connected_at     timestamptz NOT NULL,
     PRIMARY KEY (org, channel_id, service)
 );
-CREATE INDEX IF NOT EXISTS channels_connections_by_service
-    ON channels_connections (org, service, created_position);
 
 CREATE TABLE IF NOT EXISTS channels_accounts (
     org                 int         NOT NULL,
@@ -142,16 +140,6 @@ SELECT c.channel_id, c.created_position, c.platform, c.account_id, a.business_ac
   LEFT JOIN media_icons i ON i.org = c.org AND i.channel_id = c.channel_id
  WHERE c.org = %(org)s AND {wanted}
  ORDER BY c.created_position
- LIMIT %(limit)s
-
--- connections_of --
--- A service has a connection to each account it uses: dozens, not thousands.
-SELECT n.channel_id, c.platform, c.account_id, c.name, c.shared, n.active,
-       c.parent IS NOT DISTINCT FROM n.service AS is_parent, n.connected_at
-  FROM channels_connections n
-  JOIN channels c ON c.org = n.org AND c.channel_id = n.channel_id
- WHERE n.org = %(org)s AND n.service = %(service)s
- ORDER BY n.created_position
  LIMIT %(limit)s
 
 -- decisions --

@@ -13,8 +13,6 @@ from domain.parent import Cause
 from projections.channels.projection import SQL, Candidate
 from projections.engine.projection import Connection
 
-CONNECTIONS_MAX = 1_000
-
 HealthState = Literal["ok", "unsubscribed", "restricted", "limited", "unreachable", "stopped"]
 
 _candidates = msgspec.json.Decoder(tuple[Candidate, ...])
@@ -56,19 +54,6 @@ class ChannelRow(msgspec.Struct, frozen=True, kw_only=True):
     verification_reason: str | None
     health: Health | None
     services: tuple[ServiceOnChannel, ...]  # In the order of their connection.
-
-
-class ServiceConnection(msgspec.Struct, frozen=True, kw_only=True):
-    """A channel as one of its services has it."""
-
-    channel_id: str
-    platform: str
-    account_id: str
-    name: str
-    shared: bool
-    active: bool
-    is_parent: bool
-    connected_at: datetime
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,17 +114,6 @@ async def channels_named(
         " OR c.platform || ':' || c.account_id = ANY (%(accounts)s::text[]))"
     )
     return await _channels(connection, named, parameters)
-
-
-async def connections_of(
-    connection: Connection, *, org: int, service: str
-) -> list[ServiceConnection]:
-    """The channels that a service has a connection to, disabled ones too."""
-    async with connection.cursor(row_factory=class_row(ServiceConnection)) as cursor:
-        await cursor.execute(
-            SQL["connections_of"], {"org": org, "service": service, "limit": CONNECTIONS_MAX}
-        )
-        return await cursor.fetchall()
 
 
 class AccountsByHealth(msgspec.Struct, frozen=True):

@@ -14,7 +14,6 @@ from projections.channels.queries import (
     ChannelRow,
     accounts_by_health,
     channels_page,
-    connections_of,
     decisions,
 )
 from projections.channels.queries import channel as channel_of
@@ -323,13 +322,6 @@ async def test_channels_are_listed_in_the_order_of_their_making(listed: Listed) 
     rest = await channels_page(listed.connection, org=listed.org, limit=2, after=first[-1].cursor)
     assert [row.id for row in [*first, *rest]] == ["b", "a", "c"]
     assert rest[0].health is None
-    mine = await connections_of(listed.connection, org=listed.org, service="crm")
-    assert [(each.channel_id, each.active, each.shared) for each in mine] == [
-        ("b", True, True),
-        ("a", False, True),
-        ("c", True, False),
-    ]
-    assert await connections_of(listed.connection, org=listed.org, service="desk") == []
 
 
 STEPS = st.tuples(
