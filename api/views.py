@@ -160,10 +160,10 @@ def chat_view(
 
 def _window(row: ChatRow, viewer: Viewer) -> Window:
     rule = window_for(viewer.rules, row.platform, row.account_id, at=viewer.now)
-    heard = row.last_customer_message_at
+    wrote_at = row.last_customer_message_at
     return Window(
-        windows.is_open(rule, heard, now=viewer.now, for_people=True),
-        windows.closes_at(rule, heard, for_people=True),
+        windows.is_open(rule, wrote_at, now=viewer.now, for_people=True),
+        windows.closes_at(rule, wrote_at, for_people=True),
     )
 
 

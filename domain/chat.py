@@ -173,7 +173,7 @@ def _with_reply(chat: Chat, version: int, event: ReplyRequested) -> Chat:
         charge=charge,
     )
     forget_oldest(outbound)
-    heard_at = chat.last_customer_message_at
+    wrote_at = chat.last_customer_message_at
     billing = conversation.with_message(chat.billing, charge, event)
     known = (message.charge for message in outbound.values())
     return replace(
@@ -182,7 +182,7 @@ def _with_reply(chat: Chat, version: int, event: ReplyRequested) -> Chat:
         closed=chat.closed - {event.service},  # C4: writing opens it, in this service only.
         last_reply={**chat.last_reply, event.channel_id: Reply(version, event.message_id)},
         outbound=outbound,
-        counted=quota.with_message(chat.counted, chat.platform, event, heard_at=heard_at),
+        counted=quota.with_message(chat.counted, chat.platform, event, wrote_at=wrote_at),
         billing=conversation.forget_oldest(billing, known=known),
     )
 

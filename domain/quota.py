@@ -45,7 +45,7 @@ class Requested(Protocol):
 
 
 def with_message(
-    counted: tuple[Counted, ...], platform: str, message: Requested, *, heard_at: datetime | None
+    counted: tuple[Counted, ...], platform: str, message: Requested, *, wrote_at: datetime | None
 ) -> tuple[Counted, ...]:
     """One more, where they are counted.
 
@@ -54,7 +54,7 @@ def with_message(
     if platform not in _COUNTED_PLATFORMS:
         return counted
     at = message.at
-    in_window = is_open(window_rule(platform), heard_at, now=at)
+    in_window = is_open(window_rule(platform), wrote_at, now=at)
     if in_window and message.template is not None:
         return counted
     known = (*counted, Counted(message.message_id, at, in_window))

@@ -140,17 +140,17 @@ def _require_unanswered(chat: Chat, channel: Channel, command: RequestReply) -> 
 def _require_open_window(
     chat: Chat, rule: WindowRule, *, approved_templates: list[str], now: datetime
 ) -> None:
-    heard = chat.last_customer_message_at
-    if windows.is_open(rule, heard, now=now, for_people=True):
+    wrote_at = chat.last_customer_message_at
+    if windows.is_open(rule, wrote_at, now=now, for_people=True):
         if rule.replies_max is not None and since_customer(chat.counted) >= rule.replies_max:
             raise QuotaExceeded(
                 f"{rule.replies_max} messages were sent since the customer wrote;"
                 " the next can be sent once they write again.",
                 resets_at=None,
             )
-    elif heard is None or rule.monthly_max is None:
+    elif wrote_at is None or rule.monthly_max is None:
         raise WindowClosed(
-            closed_at=windows.closes_at(rule, heard, for_people=True),
+            closed_at=windows.closes_at(rule, wrote_at, for_people=True),
             templates=approved_templates,
         )
     elif in_month(chat.counted, now) >= rule.monthly_max:
