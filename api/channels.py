@@ -322,7 +322,7 @@ async def delete_channel(
 async def _after(
     reading: Reading, actor: Actor, outcome: Outcome[Any], channel_id: str
 ) -> ChannelView:
-    async with reading.after(actor.org.number, outcome, PROJECTION, MEDIA) as connection:
+    async with reading.after(actor.org.number, outcome.position, PROJECTION, MEDIA) as connection:
         return channel_view(
             found(await channel(connection, org=actor.org.number, channel_id=channel_id))
         )

@@ -274,7 +274,7 @@ async def _shown(
 ) -> Response[ChatView]:
     """The chat as an action has left it."""
     org = principal.keys.org.number
-    async with reading.after(org, outcome, INBOX, UNREAD) as connection:
+    async with reading.after(org, outcome.position, INBOX, UNREAD) as connection:
         row = await chat_row_of(connection, principal, service, chat_id)
         counts = await _unread(connection, principal, service, [row])
     profiles = await names.profiles(principal.keys, principal.organisation, people_on([row]))
@@ -294,7 +294,7 @@ async def visit_service(
     """The caller has seen everything in this service. Spec C6."""
     actor = await actor_of(request, principal, scope="read", status=200)
     outcome = await chats.visit_service(actor, service)
-    async with reading.after(actor.org.number, outcome, UNREAD) as connection:
+    async with reading.after(actor.org.number, outcome.position, UNREAD) as connection:
         return answer(await _unread_view(connection, principal, service), outcome)
 
 

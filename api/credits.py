@@ -132,7 +132,7 @@ async def post_purchase(
     actor = await actor_of(request, principal, scope="billing", status=201)
     outcome = await credit_accounts.buy(actor, data.account_id, data.credits)
     org, purchase_id = actor.org.number, outcome.ids["purchase"]
-    async with reading.after(org, outcome, PROJECTION) as connection:
+    async with reading.after(org, outcome.position, PROJECTION) as connection:
         row = await purchase(connection, org=org, purchase_id=purchase_id)
     bought = PurchaseView(
         id=purchase_id,

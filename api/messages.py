@@ -15,7 +15,6 @@ from api.authentication import Principal, actor_of
 from api.chats import INBOX, MEDIA, chat_row_of, viewer_of
 from api.commands.attachments import FileReply, LocationReply
 from api.commands.canned import CannedReply
-from api.commands.context import Actor
 from api.commands.execute import Outcome
 from api.commands.quoting import Quoted
 from api.commands.replies import AnyReply, Replies, Start, TemplateReply, TextReply, Write
@@ -28,8 +27,9 @@ from domain.canned import shortcut_of
 from domain.ports import Clock
 from domain.refusal import AnsweredMeanwhile, Invalid, NotOwner
 from projections.engine.checkpoints import position as position_of
+from projections.engine.projection import Connection
 from projections.inbox import queries as inbox
-from projections.inbox.rows import MessageCursor
+from projections.inbox.rows import MessageCursor, MessageRow
 from projections.masking import Masked, shown_to
 
 AnyRequest = Request[Any, Any, Any]
@@ -230,7 +230,7 @@ async def post_message(
         position = await replies.position(actor)
         message = await show.message(position, refusal.facts["message_id"])
         raise AnsweredMeanwhile(message=message) from None
-    return await show.answer(actor, outcome)
+    return await show.answer(outcome)
 
 
 @post("/v1/services/{service:str}/chats", status_code=202, opt={"refusals": (402,)})
@@ -288,7 +288,7 @@ async def retry_message(
     except NotOwner as refusal:
         raise await with_names(refusal, request, principal, names) from None
     show = _Shower(principal, service, chat_id, reading, names, clock)
-    return await show.answer(actor, outcome)
+    return await show.answer(outcome)
 
 
 @post(
@@ -310,7 +310,7 @@ async def discard_message(
     actor = await actor_of(request, principal, scope="reply", status=200)
     outcome = await replies.discard(actor, service, known_id(chat_id), known_id(message_id))
     show = _Shower(principal, service, chat_id, reading, names, clock)
-    return await show.answer(actor, outcome, status=200)
+    return await show.answer(outcome, status=200)
 
 
 def _phone(address: str) -> str:
@@ -333,28 +333,21 @@ class _Shower:
         clock: Clock,
     ) -> None:
         self._principal = principal
+        self._org = principal.keys.org.number
         self._viewer = viewer_of(principal, service, clock)
         self._chat_id = chat_id
         self._reading = reading
         self._names = names
 
-    async def answer(
-        self, actor: Actor, outcome: Outcome[Any], *, status: int = 202
-    ) -> Response[MessageView]:
+    async def answer(self, outcome: Outcome[None], *, status: int = 202) -> Response[MessageView]:
+        """The message that a command was about, as the command has left it."""
         message = await self.message(outcome.position, outcome.ids["message"])
-        assert actor.org == self._principal.keys.org
         return answer(message, outcome, status=status)
 
     async def quotable(self, message_id: str) -> Quoted | None:
         """A message that the service is shown, to be quoted. What is masked is not there. S4."""
-        org = self._principal.keys.org.number
-        async with self._reading.now(org) as connection:
-            chat = await chat_row_of(
-                connection, self._principal, self._viewer.service, self._chat_id
-            )
-            row = await inbox.message(
-                connection, org=org, chat_id=self._chat_id, view=chat.view, message_id=message_id
-            )
+        async with self._reading.now(self._org) as connection:
+            row = await self._row(connection, message_id)
         if row is None or row.key is None or row.unsent:
             return None
         if isinstance(shown_to(self._viewer.service, row, policy=self._viewer.policy), Masked):
@@ -362,20 +355,20 @@ class _Shower:
         return Quoted(message_id=row.message_id, position=row.position, key=row.key)
 
     async def message(self, position: int, message_id: str) -> MessageView:
-        org = self._principal.keys.org.number
-        outcome = Outcome[None](position, {})
-        async with self._reading.after(org, outcome, INBOX) as connection:
-            chat = await chat_row_of(
-                connection, self._principal, self._viewer.service, self._chat_id
-            )
-            row = await inbox.message(
-                connection, org=org, chat_id=self._chat_id, view=chat.view, message_id=message_id
-            )
+        """A message that is there, as it stands at a position."""
+        async with self._reading.after(self._org, position, INBOX) as connection:
+            row = await self._row(connection, message_id)
         assert row is not None
         profiles = await self._names.profiles(
             self._principal.keys, self._principal.organisation, people_on([row])
         )
         return message_view(row, self._viewer, profiles=profiles)
+
+    async def _row(self, connection: Connection, message_id: str) -> MessageRow | None:
+        chat = await chat_row_of(connection, self._principal, self._viewer.service, self._chat_id)
+        return await inbox.message(
+            connection, org=self._org, chat_id=self._chat_id, view=chat.view, message_id=message_id
+        )
 
 
 HANDLERS = (

@@ -8,7 +8,6 @@ from litestar import Request
 
 from api.answers import min_position
 from api.authentication import WAIT_SECONDS, Principal
-from api.commands.execute import Outcome
 from api.problems import Behind
 from projections.engine import checkpoints
 from projections.engine.builds import LiveBuilds
@@ -39,10 +38,10 @@ class Reading:
 
     @asynccontextmanager
     async def after(
-        self, org: int, outcome: Outcome[Any], *projections: Projection
+        self, org: int, position: int, *projections: Projection
     ) -> AsyncIterator[Connection]:
-        """A connection that shows what a command did; it waits for as long as a read may."""
-        await self.reached(org, outcome.position, *projections)
+        """A connection that shows the log up to a position; it waits for as long as a read may."""
+        await self.reached(org, position, *projections)
         async with self._live.within(org) as connection:
             yield connection
 
