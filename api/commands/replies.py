@@ -58,6 +58,15 @@ ComposedReply = TextReply | TemplateReply | FileReply | LocationReply
 AnyReply = ComposedReply | CannedReply
 
 
+class Composed(msgspec.Struct, frozen=True):
+    """A message as it is sent."""
+
+    kind: str
+    content: Content
+    template: str | None = None  # `<name>/<language>`
+    category: str | None = None
+
+
 class Write(msgspec.Struct, frozen=True, kw_only=True):
     """A message to the customer of a chat, from one service."""
 
@@ -145,14 +154,14 @@ class Replies:
     ) -> None:
         assert chat.chat_id is not None
         stream = chats.stream_of(chat.chat_id)
-        all_templates = _templates_of(unit, chat)
         if isinstance(message, CannedReply):
             people = self._context.people
             text = written_out(unit, people, actor.keys, chat, service, message)
             message = TextReply(text=text)
         if isinstance(message, TextReply):
             require_text(chat.platform, message.text)
-        content, kind, template, category = self._compose(unit, actor, chat, message, all_templates)
+        composed = self._compose(unit, actor, chat, message)
+        content = composed.content
         if quoted is not None:
             name = name_of(unit, self._context, actor, chat, quoted)
             content = msgspec.structs.replace(content, quotes=name)
@@ -161,12 +170,12 @@ class Replies:
         request = RequestReply(
             message_id=message_id,
             service=service,
-            kind=kind,
+            kind=composed.kind,
             content=self._context.people.seal(
                 unit, actor.keys, chat.contact_id, data, stream, ReplyRequested
             ),
-            template=template,
-            category=category,
+            template=composed.template,
+            category=composed.category,
             quotes=quoted.key if quoted is not None else None,
             media_id=message.media_id if isinstance(message, FileReply) else None,
             seen_version=seen_version,
@@ -201,17 +210,15 @@ class Replies:
             user_id=actor.user_id,
         )
 
-    def _compose(
-        self, unit: Unit, actor: Actor, chat: Chat, message: ComposedReply, all_templates: Templates
-    ) -> tuple[Content, str, str | None, str | None]:
-        """The content as it is sent, its kind, and for a template its name and category."""
+    def _compose(self, unit: Unit, actor: Actor, chat: Chat, message: ComposedReply) -> Composed:
         match message:
             case TextReply():
-                return Content(text=message.text), "text", None, None
+                return Composed("text", Content(text=message.text))
             case TemplateReply():
-                return _fill(message, all_templates)
-        content = content_of(unit, self._context, actor, chat, message)
-        return content, _kind_of(message), None, None
+                return _fill(message, _templates_of(unit, chat))
+            case _:
+                content = content_of(unit, self._context, actor, chat, message)
+                return Composed(_kind_of(message), content)
 
     async def start(self, actor: Actor, command: Start) -> Outcome[None]:
         """Write first; `ids` of the outcome name the chat and the message. Spec C2, N1."""
@@ -346,10 +353,7 @@ def _templates_of(unit: Unit, chat: Chat) -> Templates:
     return unit.state(templates.stream_of(chat.platform, chat.account_id), Templates)
 
 
-def _fill(
-    message: TemplateReply, all_templates: Templates
-) -> tuple[Content, str, str | None, str | None]:
-    """A template's content as it is sent; its kind, name and category."""
+def _fill(message: TemplateReply, all_templates: Templates) -> Composed:
     filled = templates.fill(
         all_templates,
         name=message.name,
@@ -360,4 +364,4 @@ def _fill(
     sent = {"name": message.name, "language": filled.language, "parameters": ordered}
     content = Content(text=filled.text, template=sent)
     reference = f"{message.name}/{filled.language}"
-    return content, "template", reference, filled.template.category
+    return Composed("template", content, reference, filled.template.category)
