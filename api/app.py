@@ -51,7 +51,7 @@ from api.rate_cards import RateCards
 from api.reading import Reading
 from api.settings import Settings
 from api.showing import Showing
-from api.webhooks import META_BODY_BYTES_MAX, Webhooks
+from api.webhooks import WEBHOOK_BODY_BYTES_MAX, Webhooks
 from domain.ports import Clock, Directory
 from projections.engine.builds import LiveBuilds
 from projections.engine.standing import Standings
@@ -151,7 +151,7 @@ def create_app(parts: Parts, handlers: Sequence[Any] = HANDLERS) -> Litestar:
         before_send=[parts.metrics.count_request, keep_nowhere],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,  # The document is ours, and so is every page.
-        request_max_body_size=META_BODY_BYTES_MAX + 1,
+        request_max_body_size=WEBHOOK_BODY_BYTES_MAX + 1,
         logging_config=None,
     )
 

@@ -22,7 +22,7 @@ from domain.ports import Clock
 from domain.refusal import Forbidden
 from domain.webhook import Delivery
 
-META_BODY_BYTES_MAX = 4 * 1024 * 1024
+WEBHOOK_BODY_BYTES_MAX = 4 * 1024 * 1024  # Meta's and Stripe's; the other platforms' are smaller.
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -165,7 +165,7 @@ def _challenge(platform: MetaWebhook, request: AnyRequest) -> str:
 async def _receive_from_meta(
     webhooks: Webhooks, platform: MetaWebhook, request: AnyRequest
 ) -> Response[str]:
-    body = await _body(request, META_BODY_BYTES_MAX)
+    body = await _body(request, WEBHOOK_BODY_BYTES_MAX)
     signatures = [
         value for name, value in request.scope["headers"] if name == b"x-hub-signature-256"
     ]
@@ -251,7 +251,7 @@ async def receive_stripe(request: AnyRequest, webhooks: Part[Webhooks]) -> Respo
     What is authentic and concerns no purchase of ours is acknowledged too, and kept.
     """
     stripe = webhooks.stripe
-    body = await _body(request, META_BODY_BYTES_MAX)
+    body = await _body(request, WEBHOOK_BODY_BYTES_MAX)
     signatures = [value for name, value in request.scope["headers"] if name == b"stripe-signature"]
     if not stripe.verify(body, signatures, now=webhooks.clock.now()):
         raise webhooks.refuse(stripe.provider)

@@ -24,6 +24,7 @@ from domain.inbound import (
 )
 
 Item = dict[str, Any]
+Reader = Callable[[Source, Item], AnyOccurrence]
 
 # The name of a change, the message it is about, and what that now says; None: not understood.
 Change = tuple[str, str, Content | None] | None
@@ -104,7 +105,7 @@ def read_preference(source: Source, item: Item) -> AnyOccurrence:
 
 
 # The lists of a value. `errors` is read last: its meaning depends on what the others say.
-READERS: Mapping[str, Callable[[Source, Item], AnyOccurrence]] = {
+READERS: Mapping[str, Reader] = {
     "messages": read_message,
     "message_echoes": read_echo,
     "statuses": read_status,

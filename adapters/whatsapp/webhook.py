@@ -12,7 +12,7 @@ from typing import Any
 from adapters import tolerant
 from adapters.readers import digest, identifier, moment
 from adapters.whatsapp.conditions import condition
-from adapters.whatsapp.items import READERS
+from adapters.whatsapp.items import READERS, Item, Reader
 from adapters.whatsapp.readers import contacts_by_id, first_error
 from adapters.whatsapp.source import Source
 from adapters.whatsapp.template_words import template_word
@@ -99,33 +99,28 @@ def _read_items(entry: dict[str, Any], field: str, value: dict[str, Any]) -> lis
     found: list[AnyOccurrence] = []
     for name, items in value.items():
         reader = READERS.get(name)
-        if reader is None or items is None:
-            continue
-        if not isinstance(items, list):
-            found.append(source.not_understood(name, items))
-            continue
-        found.extend(
-            reader(source, item) if isinstance(item, dict) else source.not_understood(name, item)
-            for item in items
-        )
-    return found + _read_errors(source, value.get("errors"), found)
+        if reader is not None and items is not None:
+            found += _read_list(source, name, items, reader)
+    errors = value.get("errors")
+    if errors is not None and not _is_taken(source.error, found):
+        found += _read_list(source, "errors", errors, Source.account_error)
+    return found
 
 
-def _read_errors(source: Source, errors: Any, found: list[AnyOccurrence]) -> list[AnyOccurrence]:
-    """The errors of a whole value, unless a message that was not understood has taken them."""
-    if errors is None or any(
-        isinstance(each, MessageOccurred) and each.content.error is source.error is not None
-        for each in found
-    ):
-        return []
-    if not isinstance(errors, list):
-        return [source.not_understood("errors", errors)]
+def _read_list(source: Source, name: str, items: Any, reader: Reader) -> list[AnyOccurrence]:
+    if not isinstance(items, list):
+        return [source.not_understood(name, items)]
     return [
-        source.account_error(each)
-        if isinstance(each, dict)
-        else source.not_understood("errors", each)
-        for each in errors
+        reader(source, item) if isinstance(item, dict) else source.not_understood(name, item)
+        for item in items
     ]
+
+
+def _is_taken(error: Item | None, found: Iterable[AnyOccurrence]) -> bool:
+    """Whether a message that was not understood has the error of the whole value for its own."""
+    return error is not None and any(
+        isinstance(each, MessageOccurred) and each.content.error is error for each in found
+    )
 
 
 def _account_id(value: Any) -> str | None:
