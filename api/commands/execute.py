@@ -152,34 +152,41 @@ class Executor:
                     if answered is None:
                         raise
                     return answered
-                facts.clear()
-                continue
-            if not unit.events and request is None:
-                if await self._still_so(unit):
-                    position = await self._log.position(org)
-                    return Outcome(position, unit.ids, value, unit.status)
-                facts.clear()
-                continue
-            try:
-                appended = await self._append(unit, command_id, request)
-            except Conflict:
-                facts.clear()
-                continue
-            except AlreadyDone:
-                if command is not None:
-                    raise
-                # A try before this one was written after all, though its answer was lost.
-                answered = await self._answered(org, request)
-                if answered is None:
-                    raise Unavailable("It is not known what became of this.") from None
-                return answered
-            except RequestKnown:
-                answered = await self._answered(org, request)
-                if answered is None:
-                    continue
-                return answered
-            return Outcome(appended.last, unit.ids, value, unit.status)
+            else:
+                is_own = command is None
+                outcome = await self._conclude(unit, value, command_id, request, is_own=is_own)
+                if outcome is not None:
+                    return outcome
+            facts.clear()
         raise Unavailable("Too many others are changing the same thing.")
+
+    async def _conclude(
+        self, unit: Unit, value: Value, command: bytes, request: Request | None, *, is_own: bool
+    ) -> Outcome[Value] | None:
+        """Write down what was decided; None where it is to be decided again.
+
+        `is_own`: the command's id was made here, so only a try of its own can be in the log.
+        """
+        if not unit.events and request is None:
+            if not await self._still_so(unit):
+                return None
+            position = await self._log.position(unit.org)
+            return Outcome(position, unit.ids, value, unit.status)
+        try:
+            appended = await self._append(unit, command, request)
+        except Conflict:
+            return None
+        except RequestKnown:
+            return await self._answered(unit.org, request)
+        except AlreadyDone:
+            if not is_own:
+                raise
+            # A try before this one was written after all, though its answer was lost.
+            answered = await self._answered(unit.org, request)
+            if answered is None:
+                raise Unavailable("It is not known what became of this.") from None
+            return answered
+        return Outcome(appended.last, unit.ids, value, unit.status)
 
     async def _answered(self, org: Org, request: Request | None) -> Outcome[Any] | None:
         """What the request was answered before."""
