@@ -14,8 +14,7 @@ from litestar import Request
 
 from api.answers import min_position
 from api.commands.context import Actor, the_organisation
-from api.commands.execute import Executor
-from api.commands.execute import Request as Repeatable
+from api.commands.execute import Executor, Repeatable
 from api.commands.organisations import KEY_PREFIX, digest_of
 from api.commands.unit import Unit
 from api.handlers import is_write

@@ -7,7 +7,7 @@ import msgspec
 
 from api.commands.billing import Billing
 from api.commands.credentials import AccountCredentials
-from api.commands.execute import Executor, Request
+from api.commands.execute import Executor, Repeatable
 from api.commands.people import People
 from api.commands.unit import Unit
 from domain import account as accounts
@@ -43,7 +43,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
 
     keys: Keys
     user_id: str
-    request: Request | None = None
+    request: Repeatable | None = None
 
     @property
     def org(self) -> Org:

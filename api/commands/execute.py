@@ -46,12 +46,12 @@ class IdempotencyKeyReused(Refusal):
     code = "idempotency_key_reused"
 
 
-class Request(msgspec.Struct, frozen=True):
-    """A client's Idempotency-Key with user, method and path, and its body: both hashed."""
+class Repeatable(msgspec.Struct, frozen=True):
+    """A request that may come again, and is then answered as before."""
 
-    key: bytes
-    request: bytes
-    status: int
+    key: bytes  # A hash of its Idempotency-Key with user, method and path.
+    request: bytes  # A hash of its body.
+    status: int  # What it is usually answered with.
 
 
 class Outcome(msgspec.Struct, Generic[Value]):
@@ -80,7 +80,7 @@ class Executor:
         decide: Decide[Value],
         *,
         command: bytes | None = None,
-        request: Request | None = None,
+        request: Repeatable | None = None,
         first: Callable[[], Awaitable[None]] | None = None,
     ) -> Outcome[Value]:
         """Decide and append. Raises the decision's Refusal, AlreadyDone, Unavailable.
@@ -134,7 +134,7 @@ class Executor:
         return outcome
 
     async def _decide(
-        self, org: Org, decide: Decide[Value], command: bytes | None, request: Request | None
+        self, org: Org, decide: Decide[Value], command: bytes | None, request: Repeatable | None
     ) -> Outcome[Value]:
         facts: dict[Hashable, Any] = {}
         command_id = command or secrets.token_bytes(16)
@@ -161,7 +161,7 @@ class Executor:
         raise Unavailable("Too many others are changing the same thing.")
 
     async def _conclude(
-        self, unit: Unit, value: Value, command: bytes, request: Request | None, *, is_own: bool
+        self, unit: Unit, value: Value, command: bytes, request: Repeatable | None, *, is_own: bool
     ) -> Outcome[Value] | None:
         """Write down what was decided; None where it is to be decided again.
 
@@ -188,14 +188,14 @@ class Executor:
             return answered
         return Outcome(appended.last, unit.ids, value, unit.status)
 
-    async def _answered(self, org: Org, request: Request | None) -> Outcome[Any] | None:
+    async def _answered(self, org: Org, request: Repeatable | None) -> Outcome[Any] | None:
         """What the request was answered before."""
         if request is None:
             return None
         answered = await self._requests.find(org, request.key)
         return _as_before(answered, request) if answered is not None else None
 
-    async def _append(self, unit: Unit, command: bytes, request: Request | None) -> Appended:
+    async def _append(self, unit: Unit, command: bytes, request: Repeatable | None) -> Appended:
         future = self._log.submit(
             Append(
                 org=unit.org,
@@ -233,14 +233,14 @@ class Executor:
         return current
 
 
-def _remembered(request: Request | None, unit: Unit) -> IdempotentRequest | None:
+def _remembered(request: Repeatable | None, unit: Unit) -> IdempotentRequest | None:
     if request is None:
         return None
     ids = msgspec.json.encode(unit.ids)
     return IdempotentRequest(request.key, request.request, unit.status or request.status, ids)
 
 
-def _as_before(answered: StoredAnswer, request: Request) -> Outcome[Value]:
+def _as_before(answered: StoredAnswer, request: Repeatable) -> Outcome[Value]:
     if answered.request != request.request:
         raise IdempotencyKeyReused
     ids = msgspec.json.decode(answered.ids, type=dict[str, str])

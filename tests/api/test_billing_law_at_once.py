@@ -29,7 +29,7 @@ from msgspec.structs import replace
 from api.commands.channels import Channels, ConnectService
 from api.commands.context import Actor
 from api.commands.credits import CreditAccounts
-from api.commands.execute import Request
+from api.commands.execute import Repeatable
 from api.commands.organisations import Organisations
 from api.commands.replies import Replies, Start, TemplateReply
 from api.commands.templates import AccountTemplates
@@ -151,7 +151,7 @@ class AtOnce(RuleBasedStateMachine):
             wanted = {"enabled": True, "threshold_credits": threshold, "credits": 1}
             await accounts.configure_auto_recharge(actor, self.account, "crm", wanted)
 
-    async def _actor(self, parts: Core, request: Request | None = None) -> Actor:
+    async def _actor(self, parts: Core, request: Repeatable | None = None) -> Actor:
         keys = await parts.directory.keys(self.org.number)
         return Actor(keys=keys, user_id=self.admin, request=request)
 
@@ -201,7 +201,7 @@ class AtOnce(RuleBasedStateMachine):
         request = None
         if doing.what == "buy once":
             key = hashlib.sha256(f"{self.org.id} {doing.number}".encode()).digest()
-            request = Request(key, key, 201)
+            request = Repeatable(key, key, 201)
         actor = await self._actor(parts, request)
         outcome = await CreditAccounts(parts.context).buy(actor, self.account, 1)
         bought = outcome.ids["purchase"]

@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from api.commands.execute import Executor, Outcome, Request
+from api.commands.execute import Executor, Outcome, Repeatable
 from api.commands.states import States
 from api.commands.unit import Unit
 from domain.chat import Chat
@@ -154,7 +154,7 @@ async def test_a_request_is_not_refused_for_what_its_own_first_try_has_done(log:
     """Sent again to another process while the first one was still writing it (contract)."""
     log.stored = [Recorded(1, CHAT, 1, NOON, ChatClosed(service="crm"))]
     executor = executor_on(log, LateRequests())
-    outcome = await executor.execute(ORG, close, request=Request(b"key", b"body", 202))
+    outcome = await executor.execute(ORG, close, request=Repeatable(b"key", b"body", 202))
     assert outcome == Outcome(7, {"message": "m"}, status=202)
 
 
@@ -173,7 +173,7 @@ async def lost_and_found(log: SlowLog, task: "asyncio.Task[Outcome[str]]") -> Ou
 
 async def test_a_request_that_was_written_after_all_is_answered(log: SlowLog) -> None:
     executor = executor_on(log, LateRequests())
-    request = Request(b"key", b"body", 202)
+    request = Repeatable(b"key", b"body", 202)
     task = asyncio.create_task(executor.execute(ORG, close, request=request))
     assert await lost_and_found(log, task) == Outcome(7, {"message": "m"}, status=202)
 

@@ -20,7 +20,7 @@ from api.commands.chats import Chats
 from api.commands.context import Actor, Context
 from api.commands.credentials import AccountCredentials
 from api.commands.dispatching import Dispatching
-from api.commands.execute import Executor, Outcome, Request
+from api.commands.execute import Executor, Outcome, Repeatable
 from api.commands.inbound import Inbound
 from api.commands.organisations import Organisations, UserProfile
 from api.commands.people import People
@@ -239,7 +239,7 @@ class Story:
         )
 
     async def actor(
-        self, process: Process, org: Org, user_id: str, request: Request | None = None
+        self, process: Process, org: Org, user_id: str, request: Repeatable | None = None
     ) -> Actor:
         keys = await process.directory.keys(org.number)
         return Actor(keys=keys, user_id=user_id, request=request)
@@ -287,7 +287,7 @@ class Story:
         """Ask with an Idempotency-Key until there is an answer."""
         asked = Asked(name, self.chance.randbytes(32))
         self.asked.append(asked)
-        request = Request(asked.key, asked.key, 200)
+        request = Repeatable(asked.key, asked.key, 200)
 
         async def handle(process: Process) -> Outcome[Any]:
             return await do(process, await self.actor(process, org or self.org, user_id, request))
