@@ -39,6 +39,7 @@ STATUS_CODES = {
     "service_not_eligible": 422,
     "parameter_missing": 422,
     "too_many_requests": 429,
+    "internal": 500,
     "unavailable": 503,
     "behind": 503,
 }
@@ -191,14 +192,7 @@ def _from_framework(error: HTTPException) -> Refusal:
 def internal_error(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
     """Our own mistake: nothing of it goes out."""
     logger.exception("A request failed", extra={"path": request.url.path})
-    body = {
-        "type": f"{TYPE_BASE}internal",
-        "title": "Internal",
-        "status": 500,
-        "detail": "This is a mistake of ours; it has been noted.",
-        "code": "internal",
-    }
-    return Response(msgspec.json.encode(body), status_code=500, media_type=MEDIA_TYPE)
+    return problem("internal", "This is a mistake of ours; it has been noted.")
 
 
 # How msgspec begins to say that a value is none of those there are, without saying which.
