@@ -8,14 +8,13 @@ where the platform knows a message again by its key is it asked again.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 from adapters.histogram import Histogram
 from adapters.lanes import RECORD_PAUSE_SECONDS, Lanes, Rounds
-from adapters.outages import report
+from adapters.outages import Outages, report
 from adapters.pacing import Pacing
 from domain.credentials import missing_to_send
 from domain.media_ports import FileGone, StoreAway
@@ -90,10 +89,12 @@ class Dispatcher:
         rounds = Rounds(self._wakener, "Sending")
         try:
             while True:
+                pause_seconds = None
                 with rounds.survived():
                     await self._give_up_orphans()
                     await self._send_due()
-                await rounds.next(within_seconds=await self._pause())
+                    pause_seconds = await self._pause()
+                await rounds.next(within_seconds=pause_seconds)
         finally:
             await self._lanes.stop()
 
@@ -172,15 +173,20 @@ class Dispatcher:
 
         Time runs out for what cannot be sent, too: its account is stopped, or left in peace.
         """
+        outages = Outages("Looking over what waits")
         while True:
-            after = BEGINNING
-            while page := await self._quietly(self._outbox.waiting(after=after)):
-                for due in page:
-                    if (due.org, due.chat_id) not in self._lanes:
-                        await self._one(due, self._commands.end_if_over)
-                after = (page[-1].org, page[-1].chat_id)
-                await asyncio.sleep(PAGE_PAUSE_SECONDS)
+            with outages.survived():
+                await self._look_over_once()
             await asyncio.sleep(LOOK_OVER_PAUSE_SECONDS)
+
+    async def _look_over_once(self) -> None:
+        after = BEGINNING
+        while page := await self._outbox.waiting(after=after):
+            for due in page:
+                if (due.org, due.chat_id) not in self._lanes:
+                    await self._one(due, self._commands.end_if_over)
+            after = (page[-1].org, page[-1].chat_id)
+            await asyncio.sleep(PAGE_PAUSE_SECONDS)
 
     @staticmethod
     async def _one(due: DueMessage, command: Callable[[DueMessage], Awaitable[None]]) -> None:
@@ -192,10 +198,10 @@ class Dispatcher:
 
     async def _pause(self) -> float | None:
         """How long at most, where something is to be done at a known time."""
-        next_due = await self._quietly(self._outbox.next_due())
+        next_due = await self._outbox.next_due()
         if next_due is None:
             return None
-        seconds: float = (next_due - self._clock.now()).total_seconds()
+        seconds = (next_due - self._clock.now()).total_seconds()
         next_at = self._pacing.next_at()
         if seconds <= 0 and next_at is not None:  # What is due is passed over.
             seconds = next_at - self._loop_time()
@@ -204,9 +210,3 @@ class Dispatcher:
     @staticmethod
     def _loop_time() -> float:
         return asyncio.get_running_loop().time()
-
-    async def _quietly(self, question: Coroutine[Any, Any, Any]) -> Any:
-        try:
-            return await question
-        except Exception:
-            return None

@@ -270,7 +270,14 @@ async def test_what_waits_when_its_service_leaves_fails_for_that_reason(
 
 # A database that is away.
 
-LOOPS = ("Checking credentials", "Fetching files", "Marking messages as read", "Paying", "Sending")
+LOOPS = (
+    "Checking credentials",
+    "Fetching files",
+    "Looking over what waits",
+    "Marking messages as read",
+    "Paying",
+    "Sending",
+)
 
 
 async def test_every_loop_says_of_an_outage_that_it_began_and_that_it_is_over(
@@ -279,6 +286,7 @@ async def test_every_loop_says_of_an_outage_that_it_began_and_that_it_is_over(
     """Spec 7: once each, without a traceback, however often it asked meanwhile."""
     monkeypatch.setattr(connections, "POOL_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(outages, "PAUSE_MAX_SECONDS", 0.1)
+    monkeypatch.setattr(dispatcher, "LOOK_OVER_PAUSE_SECONDS", 0.1)
 
     async def said(text: str) -> list[str]:
         told = [each.getMessage() for each in caplog.records if each.name == outages.__name__]
