@@ -46,7 +46,7 @@ class Reading:
             yield connection
 
     def now(self, org: int) -> AbstractAsyncContextManager[Connection]:
-        """A connection that shows what is there, for work that belongs to no one request."""
+        """A connection that shows what is there, where no position was asked for."""
         return self._live.within(org)
 
     async def ping(self) -> None:
