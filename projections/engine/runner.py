@@ -5,8 +5,8 @@ Any number of runners may run: they share the work org by org (see batches.py).
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from time import monotonic
 
 import msgspec
@@ -83,15 +83,12 @@ class ProjectionRunner:
 
     async def run(self) -> None:
         """Follow the log with every build; they do not wait for each other."""
+        outage = _Outage("Looking for builds")
         async with asyncio.TaskGroup() as tasks:
             while True:
-                try:
+                with outage.survived():
                     async with self._connect() as connection:
-                        await self._keep_up(connection, tasks)
-                except Exception as error:
-                    if not is_server_trouble(error):
-                        raise
-                    _warn(error, "The projections wait for the database")
+                        await self._keep_up(connection, tasks, outage)
                 await asyncio.sleep(DATABASE_PAUSE_SECONDS)
 
     @property
@@ -100,9 +97,12 @@ class ProjectionRunner:
         stopped = {each.build.projection for each in self._followers.values() if each.is_stopped}
         return sorted(stopped)
 
-    async def _keep_up(self, connection: Connection, tasks: asyncio.TaskGroup) -> None:
+    async def _keep_up(
+        self, connection: Connection, tasks: asyncio.TaskGroup, outage: "_Outage"
+    ) -> None:
         while True:
             builds = await builds_of(connection, *self._projections.values())
+            outage.end()
             # What is being filled is the rebuild's.
             complete = {build.schema: build for build in builds if build.state != "building"}
             self._follow(complete, tasks)
@@ -136,13 +136,15 @@ class _Follower:
         self._projection = projection
         self._bell = bell
         self._parked: dict[int, _Parked] = {}
+        self._outage = _Outage(f"Following the log with {build.schema}")
 
     async def follow(self) -> None:
         """Go on for ever; a gap in the log alone ends it."""
         while True:
             try:
-                async with self._connect() as connection:
-                    await self._follow(connection)
+                with self._outage.survived():
+                    async with self._connect() as connection:
+                        await self._follow(connection)
             except GapInLog as gap:
                 self.is_stopped = True
                 logger.critical(
@@ -150,11 +152,7 @@ class _Follower:
                     extra={"projection": self.build.projection, "gap": str(gap)},
                 )
                 return
-            except Exception as error:
-                if not is_server_trouble(error):
-                    raise
-                _warn(error, "A projection waits for the database", build=self.build)
-                await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+            await asyncio.sleep(DATABASE_PAUSE_SECONDS)
 
     async def _follow(self, connection: Connection) -> None:
         look_at_all = 0.0
@@ -165,6 +163,7 @@ class _Follower:
             if orgs is None or monotonic() >= look_at_all:
                 orgs, look_at_all = None, monotonic() + POLL_SECONDS
             unfinished = await self._round(connection, orgs)
+            self._outage.end()
             if not unfinished:  # Parked organisations wait so long, too.
                 await self._bell.wait(max(0.0, look_at_all - monotonic()))
                 if not self._projection.is_watched:
@@ -242,6 +241,34 @@ class _Follower:
         return True
 
 
+class _Outage:
+    """Of the database, as one loop meets it: said once, and once more when it is over."""
+
+    def __init__(self, work: str) -> None:
+        """`work`: what the loop cannot do meanwhile, as a log says it."""
+        self._work = work
+        self._is_on = False
+
+    @contextmanager
+    def survived(self) -> Iterator[None]:
+        """All that the loop does on one connection."""
+        try:
+            yield
+        except Exception as error:
+            if not is_server_trouble(error):
+                raise
+            if not self._is_on:
+                reason = str(error).partition("\n")[0] or type(error).__name__
+                logger.warning("%s waits for the database: %s", self._work, reason)
+            self._is_on = True
+
+    def end(self) -> None:
+        """The database has answered."""
+        if self._is_on:
+            logger.warning("%s goes on: the database is back", self._work)
+        self._is_on = False
+
+
 def is_server_trouble(error: BaseException) -> bool:
     """Whether an error tells of the database's server rather than of the work."""
     if isinstance(error, psycopg.InterfaceError):
@@ -250,8 +277,3 @@ def is_server_trouble(error: BaseException) -> bool:
         return False
     # Without a state it comes from the pool, or from a connection that broke.
     return error.sqlstate is None or error.sqlstate.startswith(_SERVER_TROUBLE)
-
-
-def _warn(error: Exception, text: str, *, build: Build | None = None) -> None:
-    extra = {"projection": build.projection} if build else {}
-    logger.warning(text, extra={**extra, "error": type(error).__name__})

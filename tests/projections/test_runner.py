@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from adapters.postgres.connections import Connection, Pool, pool
+from adapters.postgres.connections import Connection, Pool, connected, pool
 from api.system import running as until_the_end
 from migrations.apply import migrate
 from migrations.builds import Workshop, make_build
@@ -19,6 +19,7 @@ from projections.engine.builds import LiveBuilds
 from projections.engine.checkpoints import caught_up
 from projections.engine.runner import ProjectionRunner
 from tests.adapters.log_scenario import WAITING_FOR_LOCKS
+from tests.adapters.proxy import proxy_to
 from tests.conftest import Database
 from tests.projections.diaries import NAMES, ORGS, WITHIN_SECONDS, Diary, Log, running, until
 
@@ -345,6 +346,36 @@ async def test_losing_the_database_kills_no_runner(
             await asyncio.to_thread(cut_off)
             await asyncio.sleep(0.02)
         await until(lambda: log.diary(org) == list(range(1, 501)))
+
+
+async def test_an_outage_is_said_once_by_each_loop_and_so_is_its_end(
+    superuser: str,
+    log: Log,
+    org: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(runner, "DATABASE_PAUSE_SECONDS", 0.02)
+    caplog.set_level(logging.WARNING, logger=runner.__name__)
+    loops = ["Following the log with diary_1_1", "Looking for builds"]
+
+    def said(what: str) -> list[str]:
+        told = [each.getMessage().partition(what) for each in caplog.records]
+        return sorted(who.strip() for who, found, _ in told if found)
+
+    log.append(org, 1)
+    async with proxy_to(make_conninfo(superuser, user="trunkline")) as proxy:
+        connect = partial(connected, proxy.url, "trunkline_project")
+        async with until_the_end(ProjectionRunner(connect, [Diary()], log.ear).run()):
+            await until(lambda: log.diary(org) == [1])
+            await proxy.shut()
+            await until(lambda: said("waits for the database") == loops)
+            await asyncio.sleep(0.3)  # Many attempts.
+            log.append(org, 1)
+            await proxy.open()
+            await until(lambda: said("goes on: the database is back") == loops)
+            await until(lambda: log.diary(org) == [1, 2])
+    assert said("waits for the database") == loops
 
 
 async def test_who_is_watched_goes_first(
