@@ -22,6 +22,8 @@ Pool = AsyncConnectionPool[Connection]
 
 # How long somebody waits for a free connection before the answer is 503.
 POOL_TIMEOUT_SECONDS = 5.0
+# The pool tries again after longer and longer pauses; who asks behind these begins a new attempt.
+POOL_RECONNECT_SECONDS = 5.0
 CONNECT_TIMEOUT_SECONDS = 5
 UNLOCK_SECONDS_MAX = 1.0
 
@@ -72,6 +74,7 @@ def pool(url: str, role: Role, *, size_max: int) -> Pool:
         configure=configure,
         kwargs={"autocommit": True},
         timeout=POOL_TIMEOUT_SECONDS,
+        reconnect_timeout=POOL_RECONNECT_SECONDS,
         name=role,
     )
 
