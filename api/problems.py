@@ -151,7 +151,8 @@ def refused(_: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes]:
 
 def unavailable(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The database is away. What was acknowledged is safe; the rest may be sent again."""
-    logger.warning("The database is away: %s", error, extra={"path": request.url.path})
+    reason = str(error).partition("\n")[0]  # Behind it are the server's hints.
+    logger.warning("The database is away: %s", reason, extra={"path": request.url.path})
     return problem(
         "unavailable",
         "The database cannot be reached. Try again in a moment.",

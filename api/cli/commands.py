@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -16,6 +15,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from api import settings as configuration
+from api.logs import log_to_stderr
 from api.main import OPERATOR_ERRORS, database, found_organisation
 from api.server import DEFAULT_PORT, Role, serve
 
@@ -77,9 +77,7 @@ def main() -> None:
 @clearly
 def serve_command(host: str, port: int | None, role: Role) -> None:
     """Serve the API, fold projections, send messages."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    log_to_stderr()
     settings = configuration.load()
     with database(settings) as where:
         where.migrate()
