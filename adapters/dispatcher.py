@@ -9,12 +9,13 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 
 from adapters.histogram import Histogram
 from adapters.lanes import RECORD_PAUSE_SECONDS, Lanes, Rounds
-from adapters.outages import Outages, report
+from adapters.outages import AWAY, Outages, report
 from adapters.pacing import Pacing
 from domain.credentials import missing_to_send
 from domain.media_ports import FileGone, StoreAway
@@ -130,11 +131,14 @@ class Dispatcher:
             self._pacing.end(due)
 
     async def _answer(self, due: DueMessage) -> SendAnswer:
-        message = await self._outbox.open(due)
+        account = (due.org, due.platform, due.account_id)
+        try:
+            message = await self._outbox.open(due)
+            credentials = await self._outbox.credentials(*account)
+        except AWAY:  # The platform was not asked.
+            return Deferred(reason="database_away")
         if message is None:
             return Rejected(reason="erased", code=None, detail="")
-        account = (due.org, due.platform, due.account_id)
-        credentials = await self._outbox.credentials(*account)
         if missing_to_send(due.platform, credentials):
             return AccountStopped(reason="credentials_missing", code=None)
         try:
@@ -152,8 +156,10 @@ class Dispatcher:
         if not isinstance(answer, AccountStopped):
             return answer
         # It may have been said of credentials that have been replaced meanwhile.
-        present = await self._outbox.credentials(*account)
-        return answer if present == credentials else Deferred(reason=answer.reason)
+        with suppress(*AWAY):
+            if await self._outbox.credentials(*account) == credentials:
+                return answer
+        return Deferred(reason=answer.reason)
 
     async def _record(self, due: DueMessage, answer: SendAnswer) -> None:
         """The answer must reach the log, however long the log is away."""

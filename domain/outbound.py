@@ -50,9 +50,9 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
 # Reasons of `Deferred`: the platform works, and we are too fast for it. All others say that it does
 # not work, or cannot be reached.
 LIMITS = frozenset({"rate_limited", "spam_limited", "pair_limited"})
-# These concern one chat: its customer, or the file to be sent. All others hold for whatever the
-# account sends.
-OF_ONE_CHAT = frozenset({"pair_limited", "store_away"})
+# These concern one chat: its customer, or what is to be sent, which we could not look up. All others
+# hold for whatever the account sends.
+OF_ONE_CHAT = frozenset({"pair_limited", "store_away", "database_away"})
 
 
 class Deferred(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace as replace_fields
 from typing import Any
 
@@ -17,6 +18,7 @@ from adapters.whatsapp.fake_behaviour import fails, limits
 from api import outbox
 from api.main import core
 from api.processes import dispatching
+from domain.ports import DueMessage
 from tests.adapters.proxy import proxy_to
 from tests.api.conftest import TOKEN, Trunkline
 from tests.api.deliveries import eventually
@@ -119,6 +121,29 @@ async def test_replies_wait_while_the_platform_is_down_and_leave_in_order_afterw
 async def deferred(inbox: Inbox, reason: str) -> bool:
     deferrals = await inbox.org.events(type="chat.send_deferred")
     return reason in [each["data"]["reason"] for each in deferrals]
+
+
+async def test_what_could_not_be_looked_up_for_the_platform_is_sent_later_and_not_uncertain(
+    trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spec N3: a dispatcher that has taken a message gets no connection."""
+    inbox = await ready(trunkline)
+    opened = outbox.ProjectedOutbox.open
+
+    async def open_without_database(box: outbox.ProjectedOutbox, due: DueMessage) -> Any:
+        monkeypatch.undo()
+        connections = trunkline.parts.projectors
+        async with AsyncExitStack() as taken:
+            for _ in range(connections.max_size):
+                await taken.enter_async_context(connections.connection())
+            monkeypatch.setattr(connections, "timeout", 0.1)
+            return await opened(box, due)
+
+    monkeypatch.setattr(outbox.ProjectedOutbox, "open", open_without_database)
+    await inbox.org.reply("crm", inbox.chats["A"], "a")
+    await eventually(lambda: sent_texts(inbox), ["a"])
+    await eventually(lambda: fates(inbox), [("read", None)])
+    assert await deferred(inbox, "database_away")
 
 
 async def test_a_limit_is_waited_for_and_nothing_overtakes(trunkline: Trunkline) -> None:
