@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Generator
@@ -22,6 +23,8 @@ DEFAULT_PORT = 8000
 
 # A stop is over within ten seconds: half of it for requests that are being answered.
 GRACE_SECONDS = 5
+# Where the database does not answer at all, the driver alone would take longer for each query.
+STOP_SECONDS_MAX = 9.0
 # A client that reads nothing for so long is gone, or means harm.
 SLOW_READER_SECONDS = 30.0
 
@@ -44,8 +47,14 @@ async def serve(
     collect_seldom()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def begin_to_stop() -> None:
+        stop.set()
+        if not where.embedded:  # One of our own is stopped, too.
+            loop.call_later(STOP_SECONDS_MAX, _end_anyway)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, begin_to_stop)
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(core(settings, where))
         if role in ("all", "projector"):
@@ -61,6 +70,12 @@ async def serve(
         else:
             ready(None)
             await stop.wait()
+
+
+def _end_anyway() -> None:
+    """What was acknowledged is safe, and whoever stops us would not wait for the rest."""
+    logger.warning("The server ends now, without what waits for the database")
+    os._exit(0)
 
 
 async def serve_http(

@@ -50,8 +50,8 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
 # Reasons of `Deferred`: the platform works, and we are too fast for it. All others say that it does
 # not work, or cannot be reached.
 LIMITS = frozenset({"rate_limited", "spam_limited", "pair_limited"})
-# These concern one chat: its customer, or what is to be sent, which we could not look up. All others
-# hold for whatever the account sends.
+# These concern one chat: its customer, or what is to be sent, which cannot be had. All others hold
+# for whatever the account sends.
 OF_ONE_CHAT = frozenset({"pair_limited", "store_away", "database_away"})
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,9 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from api.cli import main
+from api.main import PROJECTIONS
+from projections.engine.runner import POLL_SECONDS
+from tests.adapters.proxy import proxy_to
 from tests.api.conftest import Trunkline
 from tests.api.operations import Office, office_of
 from tests.api.terminal import SECONDS_MAX, Done, Operator
@@ -82,6 +86,41 @@ def test_serve_says_one_line_when_it_is_ready_and_ends_when_it_is_told_to(
         out, err = server.communicate(timeout=SECONDS_MAX)
         assert (server.returncode, out, err) == (0, "", "")
         assert time.monotonic() - told < STOP_SECONDS_MAX
+
+
+HURRIED = """
+from api import server
+from api.start import main
+server.STOP_SECONDS_MAX = 0.5
+main()
+"""
+
+
+async def test_a_server_ends_in_time_though_its_database_does_not_answer(
+    operator: Operator, trunkline: Trunkline
+) -> None:
+    """Nine seconds made half a one; without that limit it would take twenty."""
+    async with proxy_to(trunkline.database.url) as proxy:
+        server = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", HURRIED, "serve", "--role", "projector"),
+            env={**operator.environment, "TRUNKLINE_DATABASE_URL": proxy.url},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert server.stdout is not None
+        assert await server.stdout.readline() == b"Trunkline is ready as projector\n"
+        while len(proxy.links) < 2 * len(PROJECTIONS):  # noqa: ASYNC110 - until each is followed.
+            await asyncio.sleep(0.02)
+        proxy.flowing.clear()
+        await asyncio.sleep(POLL_SECONDS)  # Each has asked, and waits.
+        server.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(5.0):
+                _, err = await server.communicate()
+        finally:
+            proxy.flowing.set()
+        assert server.returncode == 0
+        assert b"The server ends now, without what waits for the database" in err
 
 
 def test_each_role_says_that_it_is_ready(operator: Operator) -> None:
