@@ -21,6 +21,7 @@ from api.commands.replies import AnyReply, Replies, Start, TemplateReply, TextRe
 from api.names import Names
 from api.notices import with_names
 from api.parts import Part
+from api.problems import Behind
 from api.reading import Reading
 from api.views import MaskedMessage, VisibleMessage, message_view, people_on
 from domain.canned import shortcut_of
@@ -355,8 +356,10 @@ class _Shower:
         return Quoted(message_id=row.message_id, position=row.position, key=row.key)
 
     async def message(self, position: int, message_id: str) -> MessageView:
-        """A message that is there, as it stands at a position."""
-        async with self._reading.after(self._org, position, INBOX) as connection:
+        """As it stands in the inbox, which has come to the position. Raises Behind."""
+        if not await self._reading.reached(self._org, position, INBOX):
+            raise Behind
+        async with self._reading.now(self._org) as connection:
             row = await self._row(connection, message_id)
         assert row is not None
         profiles = await self._names.profiles(

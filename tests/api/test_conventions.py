@@ -14,13 +14,15 @@ import httpx
 import psycopg
 import pytest
 
+from api import reading
 from api.problems import STATUS_CODES
 from tests.api.conftest import Client, Trunkline, text_webhook
-from tests.api.deliveries import now
+from tests.api.deliveries import eventually, now
 from tests.api.operations import Office, is_public, office_of, operations
 from tests.api.problems import assert_problem
 from tests.api.test_document import ONLY_READ
 from tests.api.test_roles import PREPARATIONS
+from tests.api.test_sending import fates, ready
 
 WAIT_SECONDS_MAX = 5.0
 SLACK_SECONDS = 3.0  # For a busy machine.
@@ -161,6 +163,26 @@ async def test_what_a_projection_shows_is_behind_while_it_stands_still(office: O
         users = await org.call("GET", "/v1/users?limit=200", headers=wanted, expect=200)
         assert made.json() in users.json()["items"]
     await org.call("GET", "/v1/channels", headers=wanted, expect=200)
+
+
+async def test_a_message_that_its_inbox_does_not_show_in_time_is_behind(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written; under its key the same is answered later."""
+    monkeypatch.setattr(reading, "WAIT_SECONDS", 0.2)
+    inbox = await ready(office.trunkline)
+    sent: dict[str, Any] = {
+        "path": f"/v1/services/crm/chats/{inbox.chats['A']}/messages",
+        "json": {"kind": "text", "text": "once"},
+        "headers": {"Idempotency-Key": "once"},
+    }
+    async with projections_standing_still(office.trunkline):
+        late = await inbox.org.call("POST", **sent, expect=503)
+    assert_problem(late, 503, "behind")
+    assert late.headers["retry-after"] == "1"
+    await eventually(lambda: fates(inbox), [("read", None)])
+    await inbox.org.call("POST", **sent, expect=202)
+    assert await fates(inbox) == [("read", None)]
 
 
 async def test_a_position_that_is_none_is_refused_wherever_something_is_read(
