@@ -10,6 +10,9 @@ from msgspec.structs import replace
 from api.commands.execute import Executor
 from api.commands.people import People
 from api.commands.reception import Reception
+from api.commands.unit import Unit
+from domain import account as accounts
+from domain.account import Account
 from domain.identifiers import NewId
 from domain.inbound import AccountNoticed, AnyOccurrence
 from domain.ports import AlreadyDone, Clock, Directory, Keys, Org, Unavailable
@@ -18,6 +21,10 @@ from domain.ports import AlreadyDone, Clock, Directory, Keys, Org, Unavailable
 HOLDER_BELIEVED_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
+
+
+class _NotHeld(Exception):
+    """The org that was believed to hold the account has released it."""
 
 
 class Inbound:
@@ -39,7 +46,7 @@ class Inbound:
         self._clock = clock
         self._new_id = new_id
         self._system = system
-        self._holders: dict[tuple[str, str], tuple[float, int | None]] = {}
+        self._holders: dict[tuple[str, str], tuple[float, int]] = {}
 
     async def receive(
         self, platform: str, occurrences: Sequence[AnyOccurrence], *, holder: int | None = None
@@ -67,11 +74,30 @@ class Inbound:
         self, platform: str, lane: Sequence[AnyOccurrence], holder: int | None
     ) -> None:
         for occurrence in lane:
-            holders = await self._holders_of(platform, occurrence) if holder is None else [holder]
-            for number in holders:
-                keys = await self._directory.keys(number)
-                await self.receive_for(keys, platform, occurrence)
+            if holder is not None:
+                await self.receive_for(await self._directory.keys(holder), platform, occurrence)
+            elif not await self._receive_as_believed(platform, occurrence):
+                for number in await self._holders_of(platform, occurrence):
+                    keys = await self._directory.keys(number)
+                    await self.receive_for(keys, platform, occurrence)
             await self._tell_accounts(platform, occurrence)
+
+    async def _receive_as_believed(self, platform: str, occurrence: AnyOccurrence) -> bool:
+        """Write it down for who held the account a moment ago; False if that is nobody any more.
+
+        The directory is not asked, but that org's log is: the append proves that the account was
+        not released meanwhile, so nobody else can have it (S15).
+        """
+        account = (platform, occurrence.account_id or "")
+        believed_until, number = self._holders.get(account, (0.0, 0))
+        if asyncio.get_running_loop().time() >= believed_until:
+            return False
+        keys = await self._directory.keys(number)
+        try:
+            await self._receive(keys, platform, occurrence, only_while_held=True)
+        except _NotHeld:
+            return False
+        return True
 
     async def _tell_accounts(self, platform: str, occurrence: AnyOccurrence) -> None:
         """What is said of a business account's health or templates concerns all its accounts."""
@@ -98,18 +124,27 @@ class Inbound:
         return [holder.org for holder in held] or [self._system.number]
 
     async def _holder(self, platform: str, account_id: str) -> int:
+        """Who holds an account; believed for a moment, as long as that org's log says so too."""
+        holder = await self._directory.account(platform, account_id)
+        # Who held it last gets what comes after the release (S10).
+        number = holder.org if holder else self._system.number
         now = asyncio.get_running_loop().time()
-        believed_until, number = self._holders.get((platform, account_id), (0.0, None))
-        if now >= believed_until or number is None:
-            holder = await self._directory.account(platform, account_id)
-            # Who held it last gets what comes after the release (S10).
-            number = holder.org if holder else self._system.number
-            until = now + HOLDER_BELIEVED_SECONDS if holder and holder.held else 0.0
-            self._holders[platform, account_id] = (until, number)
+        until = now + HOLDER_BELIEVED_SECONDS if holder and holder.held else 0.0
+        self._holders[platform, account_id] = (until, number)
         return number
 
     async def receive_for(self, keys: Keys, platform: str, occurrence: AnyOccurrence) -> None:
         """Write one occurrence down for one org, once for ever."""
+        await self._receive(keys, platform, occurrence)
+
+    async def _receive(
+        self,
+        keys: Keys,
+        platform: str,
+        occurrence: AnyOccurrence,
+        *,
+        only_while_held: bool = False,
+    ) -> None:
         account = occurrence.account_id or occurrence.business_account_id or ""
         command = keys.hash("occurrence", platform, account, *occurrence.dedupe)
         reception = Reception(
@@ -122,11 +157,18 @@ class Inbound:
             self._clock.now(),
             is_unclaimed=keys.org == self._system,
         )
+
+        def decide(unit: Unit) -> None:
+            stream = accounts.stream_of(platform, account)
+            if only_while_held and not unit.state(stream, Account).claimed:
+                raise _NotHeld
+            reception.decide(unit)
+
         try:
-            await self._executor.execute(keys.org, reception.decide, command=command)
+            await self._executor.execute(keys.org, decide, command=command)
         except AlreadyDone:
             return
-        except Unavailable:
+        except (Unavailable, _NotHeld):
             raise
         except Exception:
             # A mistake of ours must not make the platform send the rest for days (P3).
