@@ -83,6 +83,12 @@ class AccountTaken(Refusal):
     code = "account_taken"
 
 
+class UsedElsewhere(Refusal):
+    """The service uses this account through another channel; disconnect it there first."""
+
+    code = "used_elsewhere"
+
+
 class ChannelActive(Refusal):
     """Services are still connected to this channel; disconnect them before you release it."""
 

@@ -5,7 +5,14 @@ from collections.abc import Callable
 import msgspec
 
 from api.commands.attachments import icon_of
-from api.commands.context import Actor, Context, require_manages, the_channel, the_organisation
+from api.commands.context import (
+    Actor,
+    Context,
+    channel_in_use,
+    require_manages,
+    the_channel,
+    the_organisation,
+)
 from api.commands.execute import Outcome
 from api.commands.unit import Unit
 from domain import account as accounts
@@ -16,7 +23,7 @@ from domain.channel import Channel, Connect, require_eligible
 from domain.credentials import Credentials
 from domain.event import Event
 from domain.organisation import require_role, require_view
-from domain.refusal import AccountTaken, Invalid
+from domain.refusal import AccountTaken, Invalid, UsedElsewhere
 
 
 class ConnectService(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,11 +123,12 @@ class Channels:
         require_view(organisation, actor.user_id, command.service)
         account_stream = accounts.stream_of(command.platform, command.account_id)
         account = unit.state(account_stream, Account)
-        for channel_id in account.channels:
-            if unit.state(channels.stream_of(channel_id), Channel).is_active(command.service):
-                unit.ids["channel"] = channel_id
-                unit.status = 200
-                return Connected(first=False)
+        used = channel_in_use(unit, command.platform, command.account_id, command.service)
+        if used is not None:
+            assert used.channel_id is not None
+            unit.ids["channel"] = used.channel_id
+            unit.status = 200
+            return Connected(first=False)
         first = not account.claimed
         claimed = accounts.claim(
             account,
@@ -171,6 +179,8 @@ class Channels:
             account_stream = accounts.stream_of(channel.platform, channel.account_id)
             account = unit.state(account_stream, Account)
             if enabled:
+                if channel_in_use(unit, channel.platform, channel.account_id, service):
+                    raise UsedElsewhere
                 claimed = accounts.claim(
                     account,
                     platform=channel.platform,

@@ -106,9 +106,17 @@ def require_manages(unit: Unit, platform: str, account_id: str, service: str) ->
 
 def channel_of(unit: Unit, chat: Chat, service: str) -> Channel:
     """The channel through which a service sees a chat. Raises NotConnected. Spec S16."""
-    account = unit.state(accounts.stream_of(chat.platform, chat.account_id), Account)
+    channel = channel_in_use(unit, chat.platform, chat.account_id, service)
+    if channel is None:
+        raise NotConnected
+    return channel
+
+
+def channel_in_use(unit: Unit, platform: str, account_id: str, service: str) -> Channel | None:
+    """The one channel through which a service uses an account, if it does. Spec S2."""
+    account = unit.state(accounts.stream_of(platform, account_id), Account)
     for channel_id in account.channels:
         channel = unit.state(channels.stream_of(channel_id), Channel)
         if channel.is_active(service):
             return channel
-    raise NotConnected
+    return None

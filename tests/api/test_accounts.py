@@ -154,6 +154,31 @@ async def test_only_an_admin_takes_a_released_account_back(trunkline: Trunkline)
     assert taken["code"] == "account_taken"
 
 
+async def test_a_service_uses_an_account_through_one_channel_at_a_time(
+    trunkline: Trunkline,
+) -> None:
+    """Spec S2, S16: a disabled connection waits while a later subscription's is there."""
+    org, account = await trunkline.organisation(), trunkline.account()
+    await org.services("crm", subscription="standalone")
+    separate = (await org.connect("crm", account))["id"]
+    await org.post(f"/v1/channels/{separate}/services/crm/disable")
+    await org.services("crm")
+    shared = (await org.connect("crm", account))["id"]
+    assert shared != separate
+    refused = await org.post(f"/v1/channels/{separate}/services/crm/enable", expect=409)
+    assert refused["code"] == "used_elsewhere"
+    await trunkline.says("hello", account_id=account)
+    await org.settled()
+    (chat,) = await org.chats("crm")
+    assert chat["channel_id"] == shared
+    body = {"kind": "text", "text": "Hi"}
+    await org.post(f"/v1/services/crm/chats/{chat['id']}/messages", body, expect=202)
+    await org.delete(f"/v1/channels/{shared}/services/crm")
+    await org.post(f"/v1/channels/{separate}/services/crm/enable")
+    await org.settled()
+    assert [each["channel_id"] for each in await org.chats("crm")] == [separate]
+
+
 async def test_the_account_of_two_dormant_channels_is_taken_back_by_either(
     trunkline: Trunkline,
 ) -> None:
