@@ -161,9 +161,9 @@ def _require_open_window(
         )
 
 
-def require_retryable(chat: Chat, message_id: str, *, service: str) -> Outbound:
+def require_retryable(chat: Chat, channel: Channel, message_id: str, *, service: str) -> Outbound:
     """The message to send again; raises unless its fate allows it. Spec N3."""
-    message = _outbound_of(chat, message_id, service)
+    message = _outbound_of(chat, channel, message_id, service)
     if message.status not in ("uncertain", "failed") or message.retried:
         raise NotSettled(message_status=message.status)
     return message
@@ -181,7 +181,7 @@ def discard(
     """Give an uncertain message up. It ends as failed; that is no refusal. Spec C15."""
     require_active(channel, service)
     require_reply(organisation, user_id, service)
-    message = _outbound_of(chat, message_id, service)
+    message = _outbound_of(chat, channel, message_id, service)
     if message.status == "failed":
         return []
     if message.status != "uncertain":
@@ -189,9 +189,10 @@ def discard(
     return [MessageFailed(message_id=message_id, reason="discarded", user_id=user_id)]
 
 
-def _outbound_of(chat: Chat, message_id: str, service: str) -> Outbound:
+def _outbound_of(chat: Chat, channel: Channel, message_id: str, service: str) -> Outbound:
     message = chat.outbound.get(message_id)
-    if message is None or message.service != service:
+    # What the service wrote through another channel does not exist in this one.
+    if message is None or (message.service, message.channel_id) != (service, channel.channel_id):
         raise NotFound("This service has no such message in this chat.")
     return message
 

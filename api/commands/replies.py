@@ -278,7 +278,7 @@ class Replies:
             require_reply(the_organisation(unit), actor.user_id, service)
             chat = the_chat(unit, chat_id)
             channel = channel_of(unit, chat, service)
-            old = sending.require_retryable(chat, message_id, service=service)
+            old = sending.require_retryable(chat, channel, message_id, service=service)
             stream = chats.stream_of(chat_id)
             requested = unit.fact(
                 ("request", message_id), lambda: self._request_of(actor.org, stream, old)

@@ -366,7 +366,7 @@ FAILED = (*SENDING, failed())
 
 def retryable(*events: Event, service: str = "crm", message_id: str = "reply") -> str:
     state = fold(Chat, *CHAT_EVENTS, *events)
-    return require_retryable(state, message_id, service=service).status
+    return require_retryable(state, SHARED, message_id, service=service).status
 
 
 @pytest.mark.parametrize(("events", "status"), [(UNCERTAIN, "uncertain"), (FAILED, "failed")])
@@ -418,6 +418,15 @@ def test_s5_a_service_retries_and_discards_its_own_messages_only(
     chat(*UNCERTAIN).when(
         discard, **give_up("admin", service=service, message_id=message_id)
     ).then_refused(NotFound)
+
+
+def test_s2_what_a_service_wrote_through_another_channel_is_neither_sent_again_nor_discarded() -> (
+    None
+):
+    elsewhere = (reply(channel_id="of-crm"), started(), uncertain())
+    with pytest.raises(NotFound):
+        retryable(*elsewhere)
+    chat(*elsewhere).when(discard, **give_up()).then_refused(NotFound)
 
 
 def give_up(
