@@ -209,6 +209,7 @@ async def assign_chat(
     chat_id: FromPath[str],
     principal: Part[Principal],
     chats: Part[Chats],
+    executor: Part[Executor],
     reading: Part[Reading],
     names: Part[Names],
     clock: Part[Clock],
@@ -219,6 +220,7 @@ async def assign_chat(
     body = data or AssignBody()
     if body.move_activities:
         raise Invalid("move_activities", "activities are not part of this release")
+    await require_shown(principal, service, chat_id, executor, reading)
     command = Assign(service=service, owner=body.user_id or principal.user_id, confirm=body.confirm)
     try:
         outcome = await chats.assign(actor, known_id(chat_id), command)
@@ -239,11 +241,13 @@ def _action(name: str, action: Action, meaning: str, *, scope: str = "reply") ->
         chat_id: FromPath[str],
         principal: Part[Principal],
         chats: Part[Chats],
+        executor: Part[Executor],
         reading: Part[Reading],
         names: Part[Names],
         clock: Part[Clock],
     ) -> Response[ChatView]:
         actor = await actor_of(request, principal, scope=scope, status=200)
+        await require_shown(principal, service, chat_id, executor, reading)
         outcome = await action(chats, actor, service, known_id(chat_id))
         return await _shown(principal, service, chat_id, outcome, reading, names, clock)
 
@@ -329,6 +333,27 @@ def viewer_of(principal: Principal, service: str, clock: Clock) -> Viewer:
         rules=principal.rules,
         now=clock.now(),
     )
+
+
+async def require_shown(
+    principal: Principal, service: str, chat_id: str, executor: Executor, reading: Reading
+) -> None:
+    """Refuse to act on a chat that the service does not have. Raises what `chat_row_of` does.
+
+    Whoever wrote in it has it, and so has a shared channel where the customer wrote; only for the
+    others the inbox is asked (S2).
+    """
+
+    def look(unit: Unit) -> bool:
+        require_view(the_organisation(unit), principal.user_id, service)
+        chat = the_chat(unit, known_id(chat_id))
+        channel = channel_of(unit, chat, service)
+        heard = channel.shared and chat.last_customer_message_at is not None
+        return heard or channel.channel_id in chat.last_reply
+
+    if not await executor.look(principal.keys.org, look):
+        async with reading.now(principal.keys.org.number) as connection:
+            await chat_row_of(connection, principal, service, chat_id)
 
 
 async def chat_row_of(

@@ -12,21 +12,20 @@ from litestar.params import FromPath, JSONBody
 
 from api.answers import Listing, Page, answer, cursor_of, known_id, read_answer
 from api.authentication import Principal, actor_of
-from api.chats import INBOX, MEDIA, chat_row_of, viewer_of
+from api.chats import INBOX, MEDIA, chat_row_of, require_shown, viewer_of
 from api.commands.attachments import FileReply, LocationReply
 from api.commands.canned import CannedReply
-from api.commands.execute import Outcome
+from api.commands.execute import Executor, Outcome
 from api.commands.quoting import Quoted
 from api.commands.replies import AnyReply, Replies, Start, TemplateReply, TextReply, Write
 from api.names import Names
 from api.notices import with_names
 from api.parts import Part
-from api.problems import Behind
 from api.reading import Reading
 from api.views import MaskedMessage, VisibleMessage, message_view, people_on
 from domain.canned import shortcut_of
 from domain.ports import Clock
-from domain.refusal import AnsweredMeanwhile, Invalid, NotOwner
+from domain.refusal import AnsweredMeanwhile, Invalid, NotFound, NotOwner
 from projections.engine.checkpoints import position as position_of
 from projections.engine.projection import Connection
 from projections.inbox import queries as inbox
@@ -207,6 +206,7 @@ async def post_message(
     data: JSONBody[MessageBody],
     principal: Part[Principal],
     replies: Part[Replies],
+    executor: Part[Executor],
     reading: Part[Reading],
     names: Part[Names],
     clock: Part[Clock],
@@ -214,6 +214,7 @@ async def post_message(
     """Queue a message to the customer. Spec N1–N3, S14."""
     actor = await actor_of(request, principal, scope="reply", status=202)
     show = _Shower(principal, service, chat_id, reading, names, clock)
+    await require_shown(principal, service, chat_id, executor, reading)
     command = Write(
         service=service,
         chat_id=known_id(chat_id),
@@ -356,12 +357,11 @@ class _Shower:
         return Quoted(message_id=row.message_id, position=row.position, key=row.key)
 
     async def message(self, position: int, message_id: str) -> MessageView:
-        """As it stands in the inbox, which has come to the position. Raises Behind."""
-        if not await self._reading.reached(self._org, position, INBOX):
-            raise Behind
-        async with self._reading.now(self._org) as connection:
+        """A message that is there, as it stands at a position. Raises Behind, NotFound."""
+        async with self._reading.after(self._org, position, INBOX) as connection:
             row = await self._row(connection, message_id)
-        assert row is not None
+            if row is None:  # As of an old request, if the channel is another one by now.
+                raise NotFound("This service has no such message in this chat.")
         profiles = await self._names.profiles(
             self._principal.keys, self._principal.organisation, people_on([row])
         )

@@ -9,9 +9,15 @@ from litestar import Request
 from api.answers import min_position
 from api.authentication import WAIT_SECONDS, Principal
 from api.problems import Behind
+from domain.refusal import NotConnected, NotFound
 from projections.engine import checkpoints
 from projections.engine.builds import LiveBuilds
 from projections.engine.projection import Connection, Projection
+
+ANSWER_BEHIND = (
+    "What is to be answered cannot be read yet; repeat the request in a moment,"
+    " with the same Idempotency-Key."
+)
 
 
 class Reading:
@@ -40,10 +46,18 @@ class Reading:
     async def after(
         self, org: int, position: int, *projections: Projection
     ) -> AsyncIterator[Connection]:
-        """A connection that shows the log up to a position; it waits for as long as a read may."""
-        await self.reached(org, position, *projections)
+        """A connection that shows the log up to a position; it waits for as long as a read may.
+
+        What is not there because the projections stand still is no NotFound: raises Behind.
+        """
+        is_reached = await self.reached(org, position, *projections)
         async with self._live.within(org) as connection:
-            yield connection
+            try:
+                yield connection
+            except (NotFound, NotConnected) as missing:
+                if is_reached:
+                    raise
+                raise Behind(ANSWER_BEHIND) from missing
 
     def now(self, org: int) -> AbstractAsyncContextManager[Connection]:
         """A connection that shows what is there, where no position was asked for."""

@@ -171,12 +171,16 @@ async def test_a_service_uses_an_account_through_one_channel_at_a_time(
     await org.settled()
     (chat,) = await org.chats("crm")
     assert chat["channel_id"] == shared
+    path, headers = f"/v1/services/crm/chats/{chat['id']}/messages", {"Idempotency-Key": "hi"}
     body = {"kind": "text", "text": "Hi"}
-    await org.post(f"/v1/services/crm/chats/{chat['id']}/messages", body, expect=202)
+    await org.post(path, body, expect=202, headers=headers)
     await org.delete(f"/v1/channels/{shared}/services/crm")
     await org.post(f"/v1/channels/{separate}/services/crm/enable")
     await org.settled()
     assert [each["channel_id"] for each in await org.chats("crm")] == [separate]
+    # What was written through the other channel does not exist here, also not for who asks again.
+    await trunkline.says("hello again", account_id=account)
+    await org.post(path, body, expect=404, headers=headers)
 
 
 async def test_the_account_of_two_dormant_channels_is_taken_back_by_either(

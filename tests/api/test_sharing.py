@@ -137,6 +137,14 @@ async def test_a_separate_channel_begins_when_it_is_connected_and_nothing_is_syn
     await org.settled()
     await org.connect("bigin", account)
     assert await org.chats("bigin") == []
+    (before,) = await org.chats("crm")
+    path = f"/v1/services/bigin/chats/{before['id']}"
+    await org.get(path, expect=404)
+    position = (await org.events())[-1]["position"]
+    for action in ("assign", "close", "block", "visit"):
+        await org.post(f"{path}/{action}", expect=404)
+    await org.post(f"{path}/messages", {"kind": "text", "text": "Hi"}, expect=404)
+    assert (await org.events())[-1]["position"] == position
     await trunkline.says("After", account_id=account)
     await org.settled()
     (chat,) = await org.chats("bigin")
