@@ -221,7 +221,8 @@ async def assign_chat(
     if body.move_activities:
         raise Invalid("move_activities", "activities are not part of this release")
     await require_shown(principal, service, chat_id, executor, reading)
-    command = Assign(service=service, owner=body.user_id or principal.user_id, confirm=body.confirm)
+    owner = principal.user_id if body.user_id is None else body.user_id
+    command = Assign(service=service, owner=owner, confirm=body.confirm)
     try:
         outcome = await chats.assign(actor, known_id(chat_id), command)
     except (OwnedHere, OwnedElsewhere) as refusal:

@@ -172,6 +172,8 @@ async def test_an_owner_is_replaced_with_confirmation_and_others_are_assigned_by
     assign = f"/v1/services/crm/{chat}/assign"
     for_ken = {"user_id": ken.user_id, "confirm": True}
     assert (await yui.post(assign, for_ken, expect=403))["code"] == "forbidden"
+    nobody = await boss.post(assign, {"user_id": "", "confirm": True}, expect=400)
+    assert nobody["errors"][0]["field"] == "user_id"
     assigned = await boss.post(assign, for_ken)
     assert assigned["owner"] == {"id": ken.user_id, "name": "Ken"}
     taken = await yui.post(assign, {"confirm": True})
