@@ -24,6 +24,8 @@ POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 0.01
 # How often it is asked which builds there are.
 BUILDS_SECONDS = 0.5
+# Whoever freezes within a batch would keep its organisation from all others.
+BATCH_SECONDS_MAX = 30
 # While the database is away.
 DATABASE_PAUSE_SECONDS = 1.0
 # How long an org whose event a projection cannot take waits for the next try.
@@ -39,6 +41,10 @@ SELECT h.org, coalesce(c.position, 0), h.position
  WHERE h.position <> coalesce(c.position, 0)
    AND (%(org)s::int IS NULL OR h.org = %(org)s)
  ORDER BY h.org
+"""
+# Where there is one: PostgreSQL 17 and later.
+_LIMIT_TRANSACTIONS = """
+SELECT set_config(name, %s, false) FROM pg_settings WHERE name = 'transaction_timeout'
 """
 _PARK = """
 INSERT INTO trunkline.parked (projection, version, build, org, position, error)
@@ -144,6 +150,7 @@ class _Follower:
             try:
                 with self._outage.survived():
                     async with self._connect() as connection:
+                        await connection.execute(_LIMIT_TRANSACTIONS, [f"{BATCH_SECONDS_MAX}s"])
                         await self._follow(connection)
             except GapInLog as gap:
                 self.is_stopped = True
