@@ -11,12 +11,17 @@ from pathlib import Path
 
 import psycopg
 
+from api.commands.unit import Unit
 from api.main import Database, core
 from api.settings import Settings
 from benchmarks.load import packed
+from domain import account as accounts
+from domain.account import Account
 
 SECRET = "benchmark"
 ACCOUNT = "527719004413008"
+BUSINESS = "418820007715532"
+STREAM = accounts.stream_of("whatsapp", ACCOUNT)
 CONNECTIONS = 64
 CUSTOMERS = 2_000
 
@@ -53,13 +58,23 @@ def measure(url: str, *, count: int, run: str, cut: bool) -> Measured:
 
 
 async def hold_account(url: str) -> None:
-    """Make an organisation that holds the account."""
+    """Make an organisation that holds the account, as its directory and its log say."""
     settings = Settings(home=Path("."), database_url=url, master_key=bytes(32))
     async with core(settings, Database(url, url, None, False)) as parts:
         org = await parts.directory.create_organisation("benchmark")
-        await parts.directory.claim_account(
-            org, "whatsapp", ACCOUNT, business_account_id="418820007715532"
-        )
+        await parts.directory.claim_account(org, "whatsapp", ACCOUNT, business_account_id=BUSINESS)
+
+        def claim(unit: Unit) -> None:
+            claimed = accounts.claim(
+                unit.state(STREAM, Account),
+                platform="whatsapp",
+                account_id=ACCOUNT,
+                business_account_id=BUSINESS,
+                user_id="owner",
+            )
+            unit.record(STREAM, claimed)
+
+        await parts.context.executor.execute(org, claim)
 
 
 def _load(port: str, requests: list[bytes]) -> dict[str, float]:
@@ -115,5 +130,5 @@ def _body(run: str, number: int, now: int) -> bytes:
         ],
     }
     change = {"field": "messages", "value": value}
-    entry = {"id": "418820007715532", "changes": [change]}
+    entry = {"id": BUSINESS, "changes": [change]}
     return json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
