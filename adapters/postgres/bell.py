@@ -121,6 +121,8 @@ class Bell:
         while True:
             try:
                 connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True)
+                if is_away:
+                    logger.warning("The bell has its connection again")
                 is_away = False
                 async with connection:
                     await work(connection)

@@ -120,8 +120,8 @@ async def test_many_rings_are_few_notifications(
     assert len(payloads) <= 3
 
 
-async def test_a_bell_that_lost_its_connections_finds_them_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
+async def test_a_bell_that_lost_its_connections_finds_them_again_and_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(ringing, "RECONNECT_SECONDS", 0.05)
     async with proxy_to(world.database.url) as proxy:
@@ -136,5 +136,8 @@ async def test_a_bell_that_lost_its_connections_finds_them_again(
         await proxy.open()
         await hears(near, far.listener())
         await hears(far, near.listener())
+        # It tells on one, and hears on the other.
+        assert sum("lost its connection" in line for line in caplog.messages) == 2
+        assert sum("has its connection again" in line for line in caplog.messages) == 2
         await far.stop()
         await near.stop()
