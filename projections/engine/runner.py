@@ -24,7 +24,8 @@ POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 0.01
 # How often it is asked which builds there are.
 BUILDS_SECONDS = 0.5
-# Whoever freezes within a batch would keep its organisation from all others.
+# Whoever freezes within a batch would keep its organisation from all others. A batch that takes
+# longer by itself, as where a service joins an account of a million chats, gets twice as long next.
 BATCH_SECONDS_MAX = 30
 # While the database is away.
 DATABASE_PAUSE_SECONDS = 1.0
@@ -143,6 +144,7 @@ class _Follower:
         self._bell = bell
         self._parked: dict[int, _Parked] = {}
         self._outage = _Outage(f"Following the log with {build.schema}")
+        self._batch_seconds_max = BATCH_SECONDS_MAX
 
     async def follow(self) -> None:
         """Go on for ever; a gap in the log alone ends it."""
@@ -150,7 +152,9 @@ class _Follower:
             try:
                 with self._outage.survived():
                     async with self._connect() as connection:
-                        await connection.execute(_LIMIT_TRANSACTIONS, [f"{BATCH_SECONDS_MAX}s"])
+                        await connection.execute(
+                            _LIMIT_TRANSACTIONS, [f"{self._batch_seconds_max}s"]
+                        )
                         await self._follow(connection)
             except GapInLog as gap:
                 self.is_stopped = True
@@ -196,11 +200,14 @@ class _Follower:
         """One batch; an org whose events cannot be taken is parked and holds nobody up."""
         parked = self._parked.get(org)
         limit = parked.limit if parked else BATCH_EVENTS_MAX
+        began = monotonic()
         try:
             reached = await advance(connection, self._projection, self.build, org, limit=limit)
         except GapInLog:
             raise
         except Exception as error:
+            if monotonic() - began >= self._batch_seconds_max:
+                self._batch_seconds_max *= 2
             if is_server_trouble(error):
                 raise
             return await self._park(connection, org, limit, error)

@@ -412,6 +412,26 @@ async def test_who_freezes_within_a_batch_keeps_it_only_for_so_long(
             assert log.diary(org) == taken_over
 
 
+class Thorough(Diary):
+    """The server takes its time over each batch."""
+
+    async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:
+        await connection.execute("SELECT pg_sleep(1.5)")
+        await super().apply(connection, org, batch)
+
+
+async def test_a_batch_that_takes_longer_by_itself_is_done_all_the_same(
+    superuser: str, log: Log, org: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "BATCH_SECONDS_MAX", 1)
+    monkeypatch.setattr(runner, "DATABASE_PAUSE_SECONDS", 0.05)
+    log.append(org, 1)
+    connect = partial(connected, make_conninfo(superuser, user="trunkline"), "trunkline_project")
+    following = ProjectionRunner(connect, [Thorough("slow")], log.ear)
+    async with until_the_end(following.run()):
+        await until(lambda: log.diary(org, "slow") == [1])
+
+
 def is_written(log: Log, org: int, position: int) -> bool:
     return position in log.diary(org, "quick")
 
