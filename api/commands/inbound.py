@@ -23,7 +23,7 @@ HOLDER_BELIEVED_SECONDS = 1.0
 logger = logging.getLogger(__name__)
 
 
-class _NotHeld(Exception):
+class NotHeld(Exception):
     """The org that was believed to hold the account has released it."""
 
 
@@ -94,8 +94,8 @@ class Inbound:
             return False
         keys = await self._directory.keys(number)
         try:
-            await self._receive(keys, platform, occurrence, only_while_held=True)
-        except _NotHeld:
+            await self.receive_for(keys, platform, occurrence, only_while_held=True)
+        except NotHeld:
             return False
         return True
 
@@ -133,11 +133,7 @@ class Inbound:
         self._holders[platform, account_id] = (until, number)
         return number
 
-    async def receive_for(self, keys: Keys, platform: str, occurrence: AnyOccurrence) -> None:
-        """Write one occurrence down for one org, once for ever."""
-        await self._receive(keys, platform, occurrence)
-
-    async def _receive(
+    async def receive_for(
         self,
         keys: Keys,
         platform: str,
@@ -145,6 +141,10 @@ class Inbound:
         *,
         only_while_held: bool = False,
     ) -> None:
+        """Write one occurrence down for one org, once for ever.
+
+        With `only_while_held` it raises NotHeld where the org has released the account.
+        """
         account = occurrence.account_id or occurrence.business_account_id or ""
         command = keys.hash("occurrence", platform, account, *occurrence.dedupe)
         reception = Reception(
@@ -161,14 +161,14 @@ class Inbound:
         def decide(unit: Unit) -> None:
             stream = accounts.stream_of(platform, account)
             if only_while_held and not unit.state(stream, Account).claimed:
-                raise _NotHeld
+                raise NotHeld
             reception.decide(unit)
 
         try:
             await self._executor.execute(keys.org, decide, command=command)
         except AlreadyDone:
             return
-        except (Unavailable, _NotHeld):
+        except (Unavailable, NotHeld):
             raise
         except Exception:
             # A mistake of ours must not make the platform send the rest for days (P3).
