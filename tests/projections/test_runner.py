@@ -380,15 +380,18 @@ async def test_an_outage_is_said_once_by_each_loop_and_so_is_its_end(
 
 
 class Frozen(Diary):
-    """It never comes back from its first batch, as in a process that was stopped."""
+    """It never comes back from its first batch of one org, as in a process that was stopped."""
 
-    def __init__(self) -> None:
+    def __init__(self, org: int) -> None:
         super().__init__()
+        self.org = org
         self.has_begun = asyncio.Event()
 
     async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:
-        self.has_begun.set()
-        await asyncio.Event().wait()
+        if org == self.org:
+            self.has_begun.set()
+            await asyncio.Event().wait()
+        await super().apply(connection, org, batch)
 
 
 @pytest.mark.parametrize(("batch_seconds_max", "taken_over"), [(1, [1]), (60, [])])
@@ -403,7 +406,7 @@ async def test_who_freezes_within_a_batch_keeps_it_only_for_so_long(
     """As long as it may last, nobody else takes it: the second case is the first's control."""
     monkeypatch.setattr(runner, "BATCH_SECONDS_MAX", batch_seconds_max)
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.1)
-    frozen = Frozen()
+    frozen = Frozen(org)
     log.append(org, 1)
     async with running(projectors, log, frozen):
         await frozen.has_begun.wait()
@@ -413,10 +416,15 @@ async def test_who_freezes_within_a_batch_keeps_it_only_for_so_long(
 
 
 class Thorough(Diary):
-    """The server takes its time over each batch."""
+    """The server takes its time over each batch of one org."""
+
+    def __init__(self, org: int) -> None:
+        super().__init__("slow")
+        self.org = org
 
     async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:
-        await connection.execute("SELECT pg_sleep(1.5)")
+        if org == self.org:
+            await connection.execute("SELECT pg_sleep(1.5)")
         await super().apply(connection, org, batch)
 
 
@@ -427,7 +435,7 @@ async def test_a_batch_that_takes_longer_by_itself_is_done_all_the_same(
     monkeypatch.setattr(runner, "DATABASE_PAUSE_SECONDS", 0.05)
     log.append(org, 1)
     connect = partial(connected, make_conninfo(superuser, user="trunkline"), "trunkline_project")
-    following = ProjectionRunner(connect, [Thorough("slow")], log.ear)
+    following = ProjectionRunner(connect, [Thorough(org)], log.ear)
     async with until_the_end(following.run()):
         await until(lambda: log.diary(org, "slow") == [1])
 
