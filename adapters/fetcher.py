@@ -31,6 +31,8 @@ LOOKED_AT_MAX = 64
 
 PAUSE_FIRST_SECONDS = 2.0
 PAUSE_MAX_SECONDS = 600.0
+# What was written down of a message is in the log, and what waits to be fetched shows it later.
+SETTLED_REMEMBERED_SECONDS = 5.0
 
 # Until then a platform that is down, or credentials that are wrong, may be mended.
 GIVEN_UP_AFTER_SECONDS = 24 * 60 * 60.0
@@ -57,6 +59,7 @@ class Fetcher:
         self._lanes = Lanes(at_once_max=FETCHING_MAX)  # A lane is a message.
         self._accounts: dict[str, tuple[int, str, str]] = {}  # Of the messages in lanes.
         self._pauses: dict[str, tuple[float, float]] = {}  # By message: not before, next pause.
+        self._settled: dict[str, float] = {}  # Messages, and until when that is remembered.
 
     async def run(self) -> None:
         """Fetch until cancelled; what does not end soon then is begun again by the next process."""
@@ -72,9 +75,10 @@ class Fetcher:
     async def _begin(self) -> None:
         now = asyncio.get_running_loop().time()
         resting = {name for name, (not_before, _) in self._pauses.items() if now < not_before}
+        self._settled = {name: until for name, until in self._settled.items() if now < until}
         waiting = await self._queue.waiting(
             platforms=self._sources.keys(),
-            skipped=resting | self._accounts.keys(),
+            skipped=resting | self._settled.keys() | self._accounts.keys(),
             limit=LOOKED_AT_MAX,
         )
         for message in waiting:
@@ -87,7 +91,7 @@ class Fetcher:
     async def _fetch(self, message: WaitingMessage) -> None:
         try:
             if await self._fetch_all(message):
-                self._pauses.pop(message.message_id, None)
+                self._settle(message)
             else:
                 self._rest(message)
         except Exception as error:
@@ -95,6 +99,11 @@ class Fetcher:
             self._rest(message)
         finally:
             del self._accounts[message.message_id]
+
+    def _settle(self, message: WaitingMessage) -> None:
+        now = asyncio.get_running_loop().time()
+        self._settled[message.message_id] = now + SETTLED_REMEMBERED_SECONDS
+        self._pauses.pop(message.message_id, None)
 
     def _rest(self, message: WaitingMessage) -> None:
         _, pause = self._pauses.get(message.message_id, (0.0, self._pause_first_seconds))

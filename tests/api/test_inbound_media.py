@@ -19,6 +19,7 @@ from api.main import PROJECTIONS
 from api.media_queue import ProjectedMedia
 from api.system import running
 from domain.media_ports import WaitingMessage
+from projections.engine import runner
 from projections.engine.builds import LiveBuilds
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import delivery, eventually, new_wamid, now
@@ -142,6 +143,21 @@ async def test_what_has_been_fetched_makes_room_for_what_is_to_be_fetched(inbox:
         return len(await inbox.admin.events(type="chat.media_stored"))
 
     await eventually(stored, fetcher.FETCHING_MAX + 1)
+
+
+@pytest.mark.parametrize("is_remembered", [True, False])
+async def test_a_file_is_fetched_once_however_late_it_shows(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch, is_remembered: bool
+) -> None:
+    """The second case is the first's control."""
+    monkeypatch.setattr(runner, "PATIENCE_SECONDS", 0.5)
+    if not is_remembered:
+        monkeypatch.setattr(fetcher, "SETTLED_REMEMBERED_SECONDS", 0.0)
+    before = len(inbox.trunkline.fake.requests)
+    inbox.customer_sends()
+    await inbox.media("stored")
+    fetched = [each for each in inbox.trunkline.fake.requests[before:] if "/attach" in each.path]
+    assert (len(fetched) == 1) is is_remembered
 
 
 async def test_what_is_not_what_it_is_called_is_given_out_as_what_it_is(inbox: Inbox) -> None:
