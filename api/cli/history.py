@@ -39,13 +39,14 @@ def history_command(subject: str, as_of: str | None, org_id: str | None, as_json
     with database(settings) as where:
         where.migrate()
 
-        async def read() -> list[Recorded]:
+        async def read() -> tuple[list[Recorded], int]:
             async with core(settings, where) as parts:
-                org = await organisation_of(parts, org_id)
-                return await parts.context.log.read_stream(org, await _stream(parts, org, subject))
+                log, org = parts.context.log, await organisation_of(parts, org_id)
+                stream = await _stream(parts, org, subject)
+                return await log.read_stream(org, stream), await log.position(org)
 
         try:
-            recorded = asyncio.run(read())
+            recorded, head = asyncio.run(read())
         except NotFound as refusal:
             raise click.ClickException(refusal.detail) from refusal
     if not recorded:
@@ -53,7 +54,7 @@ def history_command(subject: str, as_of: str | None, org_id: str | None, as_json
     if as_of is None:
         _show_events(recorded, as_json=as_json)
     else:
-        _show_state(subject, _until(recorded, as_of), as_json=as_json)
+        _show_state(subject, _until(recorded, as_of, head=head), as_json=as_json)
 
 
 async def _stream(parts: Core, org: Org, subject: str) -> str:
@@ -83,8 +84,11 @@ async def organisation_of(parts: Core, org_id: str | None) -> Org:
     return org
 
 
-def _until(recorded: Sequence[Recorded], as_of: str) -> list[Recorded]:
+def _until(recorded: Sequence[Recorded], as_of: str, *, head: int) -> list[Recorded]:
     if as_of.isdigit():
+        if int(as_of) > head:
+            message = f"the organisation's log ends at position {head}"
+            raise click.BadParameter(message, param_hint="--as-of")
         return [each for each in recorded if each.position <= int(as_of)]
     example = "such as 2026-11-21T12:00:00Z"
     try:

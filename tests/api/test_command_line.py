@@ -286,6 +286,7 @@ async def test_a_history_that_there_is_not_is_told(operator: Operator, office: O
             2,
             "must be a time with its zone, such as",
         ),
+        (("organisation", "--as-of", "1000000"), 2, "log ends at position"),
         (("organisation", "--as-of", "yesterday"), 2, "must be a position or a time such as"),
     ):
         refused = await operator.asks("history", *arguments, *org)
