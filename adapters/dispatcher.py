@@ -18,6 +18,7 @@ from adapters.lanes import RECORD_PAUSE_SECONDS, Lanes, Rounds
 from adapters.outages import AWAY, Outages, report
 from adapters.pacing import Pacing
 from domain.credentials import missing_to_send
+from domain.dispatch_ports import DispatchCommands, DueMessage, Outbox, Platform
 from domain.media_ports import FileGone, StoreAway
 from domain.outbound import (
     Accepted,
@@ -27,15 +28,7 @@ from domain.outbound import (
     SendAnswer,
     Unsettled,
 )
-from domain.ports import (
-    Clock,
-    DispatchCommands,
-    DueMessage,
-    Outbox,
-    Platform,
-    Unavailable,
-    Wakener,
-)
+from domain.ports import Clock, Unavailable, Wakener
 
 # A platform's answer is awaited for at most half of this; a claim that is older is abandoned.
 CLAIM_LIFETIME = timedelta(seconds=60)

@@ -11,6 +11,7 @@ import msgspec
 from adapters.shares import ACCOUNT_LANES_MAX, Account, Shares
 from domain.account import Impairment
 from domain.budgets import Budget, Rate, budget_of
+from domain.dispatch_ports import DueMessage, PassedOver
 from domain.outbound import (
     LIMITS,
     OF_ONE_CHAT,
@@ -21,7 +22,6 @@ from domain.outbound import (
     SendAnswer,
     Unsettled,
 )
-from domain.ports import DueMessage, PassedOver
 from domain.sending import back_off
 
 # An account that is in trouble so often in a row, or is told to wait so long, is shown as such.

@@ -15,8 +15,8 @@ from adapters.wechat.media import WeChatMedia
 from adapters.whatsapp.client import CloudApi
 from adapters.whatsapp.media import WhatsAppMedia
 from domain.access_token import AccessTokens
+from domain.dispatch_ports import Platform
 from domain.media_ports import MediaSource
-from domain.ports import Platform
 
 # Makes a platform's client; the text is the address of its API.
 CLIENTS: Mapping[str, Callable[[httpx.AsyncClient, str, AccessTokens], Platform]] = {

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from adapters.lanes import Lanes, Rounds
 from adapters.outages import report
 from domain.credentials import Credentials, missing_to_send
+from domain.dispatch_ports import Outbox, Platform, VerifyCommands, WaitingAccount
 from domain.outbound import NotReached, NotVerified, VerificationAnswer
-from domain.ports import DispatchCommands, Outbox, Platform, WaitingAccount, Wakener
+from domain.ports import Wakener
 
 VERIFYING_MAX = 16  # At once, for each platform: one that is slow holds up no other.
 VERIFICATION_PAUSE_FIRST_SECONDS = 2.0
@@ -30,7 +31,7 @@ class Verifier:
     def __init__(
         self,
         outbox: Outbox,
-        commands: DispatchCommands,
+        commands: VerifyCommands,
         platforms: Mapping[str, Platform],
         wakener: Wakener,
     ) -> None:

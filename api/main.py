@@ -57,6 +57,7 @@ from api.commands.quotes import Quotes
 from api.commands.replies import Replies
 from api.commands.states import States
 from api.commands.templates import AccountTemplates
+from api.commands.verifying import Verifying
 from api.commands.window_rules import WindowRules
 from api.feeds import Feeds
 from api.metrics import Metrics, of_log, of_streams, of_webhooks
@@ -157,6 +158,7 @@ class Core:
     access_tokens: PostgresAccessTokens
     inbound: Inbound
     dispatching: Dispatching
+    verifying: Verifying
     media: MediaFiles
     projectors: Pool
     reading: Reading
@@ -227,7 +229,8 @@ async def core(
             addresses=addresses,
             access_tokens=PostgresAccessTokens(lookups, master, clock),
             inbound=inbound,
-            dispatching=Dispatching(context, inbound, system=system_keys),
+            dispatching=Dispatching(context),
+            verifying=Verifying(context, inbound, system=system_keys),
             media=MediaFiles(context, _store(settings, PostgresBegunFiles(projectors), clock)),
             projectors=projectors,
             reading=reading,

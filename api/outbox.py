@@ -13,18 +13,11 @@ from api.commands.marks import mark_of
 from domain import chat as chats
 from domain.chat_events import ReplyRequested
 from domain.credentials import Credentials
+from domain.dispatch_ports import DueMessage, PassedOver, WaitingAccount
 from domain.inbound import Address, Content
 from domain.media_ports import MediaStore
 from domain.outbound import OutboundFile, OutboundMessage
-from domain.ports import (
-    Clock,
-    Directory,
-    DueMessage,
-    Keys,
-    PassedOver,
-    Unreadable,
-    WaitingAccount,
-)
+from domain.ports import Clock, Directory, Keys, Unreadable
 from domain.read_marking import WaitingMarking
 from projections import markings, verifications
 from projections.engine.builds import LiveBuilds

@@ -68,7 +68,7 @@ async def dispatching(parts: Core) -> AsyncIterator[None]:
         parts.metrics.sources["sends"] = lambda: of_sends(
             dispatcher.answers, dispatcher.seconds, dispatcher.paused()
         )
-        verifier = Verifier(outbox, parts.dispatching, platforms, parts.bell.listener())
+        verifier = Verifier(outbox, parts.verifying, platforms, parts.bell.listener())
         payer = Payer(
             ProjectedPayments(live),
             Payments(parts.context),
@@ -86,7 +86,7 @@ async def dispatching(parts: Core) -> AsyncIterator[None]:
         subscriber = Subscriber(
             parts.directory,
             parts.context.credentials,
-            parts.dispatching,
+            parts.verifying,
             {name: each for name, each in platforms.items() if isinstance(each, Subscribes)},
             parts.clock,
         )

@@ -7,8 +7,8 @@ import msgspec
 from psycopg.rows import class_row
 
 from domain import account
+from domain.dispatch_ports import WaitingAccount
 from domain.event import Recorded
-from domain.ports import WaitingAccount
 from projections.engine import named_sql
 from projections.engine.bulk import columns_by_name
 from projections.engine.projection import Connection

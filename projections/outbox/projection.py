@@ -10,8 +10,8 @@ from psycopg.rows import class_row, dict_row
 
 from domain import contact
 from domain.contact import AddressAdded
+from domain.dispatch_ports import PassedOver
 from domain.event import Recorded, Sealed
-from domain.ports import PassedOver
 from projections.engine import named_sql
 from projections.engine.bulk import columns_by_name
 from projections.engine.projection import Connection

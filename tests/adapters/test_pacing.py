@@ -3,8 +3,8 @@
 import pytest
 
 from adapters.pacing import Pacing
+from domain.dispatch_ports import DueMessage
 from domain.outbound import Accepted, Deferred, Rejected, SendAnswer
-from domain.ports import DueMessage
 
 
 def due(chat_id: str) -> DueMessage:

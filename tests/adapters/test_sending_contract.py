@@ -27,6 +27,7 @@ from adapters.fakes.fake import Fake
 from adapters.fakes.server import Answer, FakeServer, Request
 from adapters.platforms import CLIENTS
 from domain.credentials import FORMS
+from domain.dispatch_ports import Platform
 from domain.inbound import Address, Content
 from domain.outbound import (
     Accepted,
@@ -39,7 +40,6 @@ from domain.outbound import (
     Unsettled,
     Verified,
 )
-from domain.ports import Platform
 from tests.adapters.senders import SENDERS
 from tests.adapters.senders.sender import Sender
 

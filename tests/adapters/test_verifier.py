@@ -10,8 +10,8 @@ import pytest
 
 from adapters import verifier
 from adapters.verifier import Verifier
+from domain.dispatch_ports import WaitingAccount
 from domain.outbound import NotReached, VerificationAnswer, Verified
-from domain.ports import WaitingAccount
 
 CREDENTIALS = {"access_token": "token"}
 LISTED_MAX = 4  # Of each platform.

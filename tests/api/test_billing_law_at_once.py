@@ -38,11 +38,11 @@ from api.main import Database as Where
 from api.settings import Settings
 from domain import ledger
 from domain.chosen_rules import DEFAULT_PRICING
+from domain.dispatch_ports import DueMessage
 from domain.event import Recorded, decode
 from domain.ledger import Credits, InsufficientCredits
 from domain.organisation import ConfigureService
 from domain.outbound import Accepted, Rejected, SendAnswer
-from domain.ports import DueMessage
 from domain.rate_card import ANY, Rate, RateCard
 from domain.template import Template
 from tests.adapters.log_scenario import TestClock

@@ -116,9 +116,9 @@ async def test_the_process_that_checks_need_not_have_seen_that_the_account_was_c
 
         async def record_once(*arguments: Any) -> None:
             if next(checks) == 0:
-                await elsewhere.dispatching.record_verification(*arguments)
+                await elsewhere.verifying.record_verification(*arguments)
 
-        monkeypatch.setattr(trunkline.parts.dispatching, "record_verification", record_once)
+        monkeypatch.setattr(trunkline.parts.verifying, "record_verification", record_once)
         await connected(org, account)
     assert await inbox(org, "crm") == [["early"]]
 

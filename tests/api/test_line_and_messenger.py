@@ -380,7 +380,7 @@ async def look(world: World, *, hours: float = 2.0, control: bool = False) -> No
             Subscriber(
                 schedule,
                 world.parts.context.credentials,
-                world.parts.dispatching,
+                world.parts.verifying,
                 {"messenger": api},
                 Ahead(world.began, hours),
             )

@@ -18,7 +18,7 @@ from adapters.whatsapp.fake_behaviour import fails, limits
 from api import outbox
 from api.main import core
 from api.processes import dispatching
-from domain.ports import DueMessage
+from domain.dispatch_ports import DueMessage
 from tests.adapters.proxy import proxy_to
 from tests.api.conftest import TOKEN, Trunkline
 from tests.api.deliveries import eventually

@@ -31,8 +31,9 @@ from adapters.whatsapp.client import CloudApi
 from adapters.whatsapp.platform import WhatsApp
 from api.commands.dispatching import Dispatching
 from api.commands.inbound import Inbound
+from domain.dispatch_ports import DueMessage
 from domain.inbound import AnyOccurrence
-from domain.ports import DueMessage, Org
+from domain.ports import Org
 from projections.engine import batches, runner
 from projections.engine.projection import Connection
 from projections.inbox.projection import Inbox

@@ -9,8 +9,8 @@ import pytest
 
 from domain import channel as channels
 from domain import contact as contacts
+from domain.dispatch_ports import PassedOver
 from domain.event import Event, Sealed
-from domain.ports import PassedOver
 from projections.outbox import projection as outbox
 from projections.outbox.projection import Claim, Outgoing, Recipient, Waiting
 from tests.conftest import BUILDS, Database

@@ -19,19 +19,10 @@ from domain.account import Account, AccountClaimed, CredentialsChanged
 from domain.chat import Chat
 from domain.chat_events import ReplyRequested, SendDeferred, SendStarted
 from domain.credentials import Credentials
+from domain.dispatch_ports import DueMessage, PassedOver, WaitingAccount
 from domain.inbound import Content
 from domain.outbound import OutboundMessage
-from domain.ports import (
-    AccountHolder,
-    ApiKey,
-    Clock,
-    Directory,
-    DueMessage,
-    Org,
-    PassedOver,
-    StoredAnswer,
-    WaitingAccount,
-)
+from domain.ports import AccountHolder, ApiKey, Clock, Directory, Org, StoredAnswer
 from tests.simulation.database import MemoryDatabase
 from tests.simulation.machine import Machine
 

@@ -26,6 +26,7 @@ from api.commands.organisations import Organisations, UserProfile
 from api.commands.people import People
 from api.commands.replies import Replies, TextReply, Write
 from api.commands.states import States
+from api.commands.verifying import Verifying
 from domain.account import ChannelOpened
 from domain.identifiers import identifier
 from domain.inbound import AnyOccurrence
@@ -91,7 +92,8 @@ class Process:
         self.chats = Chats(context)
         self.replies = Replies(context)
         system_keys = self.directory.keys_of(system.number)
-        self.dispatching = Dispatching(context, self.inbound, system=system_keys)
+        self.dispatching = Dispatching(context)
+        self.verifying = Verifying(context, self.inbound, system=system_keys)
         self._outbox = MemoryOutbox(machine, self.directory, story.projected, clock)
         self._platforms = {story.platform.name: story.platform.seen_from(machine)}
         self._story = story
@@ -108,7 +110,7 @@ class Process:
             story.loop,
             name=story.new_id(),
         )
-        verifier = Verifier(self._outbox, self.dispatching, self._platforms, story.bell)
+        verifier = Verifier(self._outbox, self.verifying, self._platforms, story.bell)
         self._tasks = [
             asyncio.create_task(dispatcher.run()),
             asyncio.create_task(dispatcher.look_over()),

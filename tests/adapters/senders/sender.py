@@ -11,9 +11,9 @@ from adapters.exchange import TimeLimits
 from adapters.fakes.behaviour import Behaviour
 from adapters.fakes.fake import Fake
 from domain.credentials import Credentials
+from domain.dispatch_ports import Platform
 from domain.inbound import Address, Content
 from domain.outbound import AccountStopped, OutboundMessage
-from domain.ports import Platform
 
 _numbers = count(1)
 
