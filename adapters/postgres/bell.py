@@ -9,7 +9,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
-from weakref import WeakSet
+from itertools import count
+from weakref import WeakValueDictionary
 
 import psycopg
 
@@ -81,16 +82,17 @@ class Bell:
     def __init__(self, url: str) -> None:
         """`url` may be that of any user who can connect."""
         self._url = url
-        self._listeners: WeakSet[Listener] = WeakSet()
+        self._listeners = WeakValueDictionary[int, Listener]()  # By number.
+        self._numbers = count()
         self._to_tell = asyncio.Event()
         self._grown = Grown()  # What is to be told.
         self._teller = 0  # The server's process that tells: it is heard, too.
         self._tasks: list[asyncio.Task[None]] = []
 
     def listener(self) -> Listener:
-        """A new ear, for as long as somebody has it."""
+        """A new ear, for as long as somebody has it; it hears a ring before those made later."""
         listener = Listener()
-        self._listeners.add(listener)
+        self._listeners[next(self._numbers)] = listener
         return listener
 
     def ring(self, orgs: Collection[int] | None = None) -> None:
@@ -100,7 +102,7 @@ class Bell:
         self._to_tell.set()
 
     def _ring_here(self, orgs: Collection[int] | None) -> None:
-        for listener in self._listeners:
+        for listener in self._listeners.values():
             listener.ring(orgs)
 
     async def start(self) -> None:

@@ -12,10 +12,12 @@ import msgspec
 from domain.event import Recorded, decode
 from projections.engine.builds import Build
 from projections.engine.projection import Connection, Projection
+from projections.engine.transactions import transaction
 
 # One who works on an org of a build is not waited for: the others find work elsewhere. All in one
-# statement, for what followers do most is to look at single new events.
-_NEXT = """
+# statement, for what followers do most is to look at single new events. It may have been read
+# before the lock was had; then the checkpoint is another one by now, and does not move.
+_TAKE = """
 WITH claim AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(hashtext(%(schema)s), %(org)s) AS is_ours,
            set_config('search_path', %(schema)s || ', trunkline', true),
@@ -31,27 +33,28 @@ WITH claim AS MATERIALIZED (
            EXISTS (SELECT FROM trunkline.parked p
                     WHERE p.projection = %(projection)s AND p.version = %(version)s
                       AND p.build = %(build)s AND p.org = %(org)s) AS is_parked
+), moved AS (
+    INSERT INTO trunkline.checkpoints AS c (projection, version, build, org, position)
+    SELECT %(projection)s, %(version)s, %(build)s, %(org)s,
+           least(place.head, place.position + %(limit)s)
+      FROM claim
+     CROSS JOIN place
+     WHERE claim.is_ours AND place.position < place.head
+    ON CONFLICT (projection, version, build, org) DO UPDATE
+       SET position = excluded.position
+     WHERE c.position = (SELECT place.position FROM place)
+    RETURNING position
 )
-SELECT claim.is_ours, place.position, place.head, place.is_parked,
+SELECT claim.is_ours, place.position, place.head, place.is_parked, moved.position,
        e.position, e.stream, e.version, e.recorded_at, e.type, e.schema_version, e.data
   FROM claim
  CROSS JOIN place
+  LEFT JOIN moved ON true
   LEFT JOIN LATERAL (
        SELECT * FROM trunkline.events e
-        WHERE claim.is_ours AND e.org = %(org)s AND e.position > place.position
+        WHERE moved.position IS NOT NULL AND e.org = %(org)s AND e.position > place.position
         ORDER BY e.position
         LIMIT %(limit)s) e ON true
-"""
-_BEGIN = """
-INSERT INTO trunkline.checkpoints (projection, version, build, org, position)
-VALUES (%(projection)s, %(version)s, %(build)s, %(org)s, 0)
-ON CONFLICT DO NOTHING
-"""
-_MOVE = """
-UPDATE trunkline.checkpoints SET position = %(next)s
- WHERE projection = %(projection)s AND version = %(version)s AND build = %(build)s
-   AND org = %(org)s AND position = %(position)s
-RETURNING position
 """
 _UNPARK = """
 DELETE FROM trunkline.parked
@@ -77,52 +80,61 @@ class Place(msgspec.Struct, frozen=True):
         return self.head - self.position
 
 
+class _Taken(msgspec.Struct, frozen=True):
+    """What the next batch of an org is, if there is one and it is ours."""
+
+    is_ours: bool
+    place: Place  # Before it.
+    is_parked: bool
+    moved: int | None  # Where the checkpoint is now; None where there is nothing to fold.
+    rows: Sequence[tuple[Any, ...]]
+
+
 async def advance(
     connection: Connection, projection: Projection, build: Build, org: int, *, limit: int
 ) -> Place | None:
-    """Fold the next batch of one org and move the checkpoint, or change nothing.
+    """Take one batch in a transaction of its own, all of it or nothing; see `take_batch`."""
+    async with transaction(connection):
+        return await take_batch(connection, projection, build, org, limit=limit)
+
+
+async def take_batch(
+    connection: Connection, projection: Projection, build: Build, org: int, *, limit: int
+) -> Place | None:
+    """Move the checkpoint over the next batch of one org and fold it, inside a transaction.
 
     Returns where the build is then; None if somebody else works on this org. Who loses to
     somebody quicker is told of the place that both began at, and so looks again. Raises
     GapInLog, UnknownEventType, and whatever the projection raises about an event.
     """
     named = {**build.key, "schema": build.schema, "org": org}
-    # Nothing is waited for before its answer is needed: most of a small batch is round trips.
-    async with connection.pipeline(), connection.transaction():
-        rows = await (
-            await connection.execute(_NEXT, {**named, "limit": limit}, binary=True)
-        ).fetchall()
-        is_ours, position, head, is_parked = rows[0][:4]
-        place = Place(org, position, head)
-        if not is_ours:
-            return None
-        if place.behind < 0:
-            raise GapInLog(f"org {org} was followed to {position}, and ends at {head}")
-        if place.behind == 0:
-            return place
-        batch = _batch(place, [row[4:] for row in rows], limit)
-        end = Place(org, batch[-1].position, head)
-        if not await _move(connection, {**named, "position": position, "next": end.position}):
-            return place  # It was read before the lock was had; what came since may be ours.
-        if is_parked:
-            await connection.execute(_UNPARK, named)
-        await projection.apply(connection, org, batch)
-        return end
+    taken = await _take(connection, {**named, "limit": limit})
+    if not taken.is_ours:
+        return None
+    if taken.place.behind < 0:
+        at, head = taken.place.position, taken.place.head
+        raise GapInLog(f"org {org} was followed to {at}, and ends at {head}")
+    if taken.moved is None:
+        return taken.place
+    batch = _batch(taken.place, taken.moved, taken.rows)
+    if taken.is_parked:
+        await connection.execute(_UNPARK, named)
+    await projection.apply(connection, org, batch)
+    return Place(org, taken.moved, taken.place.head)
 
 
-def _batch(place: Place, rows: Sequence[tuple[Any, ...]], limit: int) -> list[Recorded]:
+async def _take(connection: Connection, parameters: dict[str, Any]) -> _Taken:
+    rows = await (await connection.execute(_TAKE, parameters, binary=True)).fetchall()
+    is_ours, position, head, is_parked, moved = rows[0][:5]
+    place = Place(parameters["org"], position, head)
+    return _Taken(is_ours, place, is_parked, moved, [row[5:] for row in rows])
+
+
+def _batch(place: Place, end: int, rows: Sequence[tuple[Any, ...]]) -> list[Recorded]:
     """The next events; the one place that proves there is no gap before, between or behind them."""
-    first, count = place.position + 1, min(limit, place.behind)
-    if [row[0] for row in rows] != list(range(first, first + count)):
+    if [row[0] for row in rows] != list(range(place.position + 1, end + 1)):
         raise GapInLog(f"org {place.org}, behind position {place.position}")
     return [
         Recorded(position, stream, version, recorded_at, decode(name, schema, data))
         for position, stream, version, recorded_at, name, schema, data in rows
     ]
-
-
-async def _move(connection: Connection, parameters: dict[str, Any]) -> bool:
-    if parameters["position"] == 0:
-        await connection.execute(_BEGIN, parameters)
-    moved = await connection.execute(_MOVE, parameters)
-    return await moved.fetchone() is not None

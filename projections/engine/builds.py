@@ -12,6 +12,7 @@ import msgspec
 from psycopg_pool import AsyncConnectionPool
 
 from projections.engine.projection import Connection, Projection
+from projections.engine.transactions import transaction
 
 State = Literal["building", "ready", "live", "previous"]
 
@@ -71,10 +72,6 @@ class LiveBuilds:
     @asynccontextmanager
     async def within(self, org: int | None) -> AsyncIterator[Connection]:
         """A transaction that sees one organisation, or, of role trunkline_project, all."""
-        async with (
-            self.pool.connection() as connection,
-            connection.pipeline(),
-            connection.transaction(),
-        ):
+        async with self.pool.connection() as connection, transaction(connection):
             await connection.execute(_ENTER, [org, self._families])
             yield connection

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 
 from projections.engine import pieces
-from projections.engine.batches import GapInLog, advance
+from projections.engine.batches import GapInLog, take_batch
 from projections.engine.builds import Build
 from projections.engine.checkpoints import reached
 from projections.engine.jobs import name_of
@@ -89,7 +89,7 @@ class Worker:
             await self._finish(self._filling, piece)
 
     async def _follow(self, piece: Piece) -> None:
-        place = await advance(
+        place = await take_batch(
             self._connection, self._projection, self._build, piece.org, limit=self._limit
         )
         if place is not None:

@@ -119,12 +119,16 @@ class ProjectionRunner:
         for schema in self._followers.keys() - builds.keys():
             del self._followers[schema]
             self._tasks.pop(schema).cancel()
-        for schema in builds.keys() - self._followers.keys():
-            build = builds[schema]
-            projection = self._projections[build.projection, build.version]
+        new = [
+            (self._projections[build.projection, build.version], build)
+            for schema, build in builds.items()
+            if schema not in self._followers
+        ]
+        # Those that people look at have their bells first, and so are rung first.
+        for projection, build in sorted(new, key=lambda each: not each[0].is_watched):
             follower = _Follower(self._connect, projection, build, self._bell())
-            self._followers[schema] = follower
-            self._tasks[schema] = tasks.create_task(follower.follow(), name=f"build {schema}")
+            task = tasks.create_task(follower.follow(), name=f"build {build.schema}")
+            self._followers[build.schema], self._tasks[build.schema] = follower, task
 
 
 class _Follower:

@@ -23,8 +23,6 @@ from projections.inbox.services import Channel, Connection, Decided, Seats, deci
 SQL = load(__file__)
 for _chats in ("touched", "seated"):
     SQL[f"refresh_{_chats}"] = compact(SQL["refresh_chats"].format(chats=SQL[f"{_chats}_chats"]))
-SQL["count_out"] = SQL["count_chats"].format(sign="-")
-SQL["count_in"] = SQL["count_chats"].format(sign="")
 
 
 class Inbox:
@@ -53,10 +51,8 @@ class Inbox:
         await _write_messages(writer, changes)
         await _write_contacts(writer, changes)
         dropped = await _join_by_key(writer, changes)
-        counted = await _refresh(writer, _decided_rows(known, changes), changed_seats)
+        await _refresh(writer, _decided_rows(known, changes), changed_seats)
         chat_ids = [chat_id for (chat_id,) in await dropped.fetchall()] if dropped else []
-        counts = await counted.fetchall() if counted else []
-        await writer.write("forget_empty_counts", [row[:-1] for row in counts if row[-1] == 0])
         if chat_ids:
             await _count_reads_anew(writer, chat_ids)
 
@@ -188,16 +184,12 @@ async def _refresh(
     writer: _Writer,
     rows: list[tuple[Decided, Channel]],
     changed_seats: list[tuple[str, Channel]],
-) -> AsyncCursor[Any] | None:
-    """Look up what follows from the messages, for these rows and for those of changed seats.
-
-    Returns the counts as they were without these rows.
-    """
-    counted = None
+) -> None:
+    """Look up what follows from the messages, for these rows and for those of changed seats."""
     if rows:
         chat_ids = list({row.chat_id for row, _ in rows})
         touched = [(*astuple(row), channel.channel_id, channel.sees_from) for row, channel in rows]
-        counted = await writer.write_column("count_out", chat_ids)
+        await writer.write_column("count_out", chat_ids)
         await writer.write("refresh_touched", touched)
         await writer.write_column("count_in", chat_ids)
     if changed_seats:
@@ -209,4 +201,3 @@ async def _refresh(
         await writer.write("refresh_seated", seats)
         await writer.write_column("forget_counts", services)
         await writer.write_column("count_services", services)
-    return counted

@@ -513,27 +513,29 @@ SELECT t.chat_id, s.service, coalesce(k.owner, '') AS owner, k.owner_since,
   LEFT JOIN inbox_chats k
     ON k.org = %(org)s AND k.chat_id = t.chat_id AND k.service = s.service
 
--- count_chats --
+-- count_out --
 -- Touched chats are taken out before they are looked up again, and put back in as they are then.
--- Returns the counts as they are in between.
+MERGE INTO inbox_counts n
+USING (
+    SELECT service, channel_id, owner, answered, closed, blocked, count(*) AS chats
+      FROM inbox_chats
+     WHERE org = %(org)s AND chat_id = ANY (%(chat_ids)s::text[]) AND last_activity_at IS NOT NULL
+     GROUP BY service, channel_id, owner, answered, closed, blocked) o
+   ON n.org = %(org)s AND n.service = o.service AND n.channel_id = o.channel_id
+  AND n.owner = o.owner AND n.answered = o.answered AND n.closed = o.closed
+  AND n.blocked = o.blocked
+-- So that the rows are the same whether a count came to 0 or was never more.
+ WHEN MATCHED AND n.chats = o.chats THEN DELETE
+ WHEN MATCHED THEN UPDATE SET chats = n.chats - o.chats
+
+-- count_in --
 INSERT INTO inbox_counts AS n (org, service, channel_id, owner, answered, closed, blocked, chats)
-SELECT %(org)s, service, channel_id, owner, answered, closed, blocked, {sign} count(*)
+SELECT %(org)s, service, channel_id, owner, answered, closed, blocked, count(*)
   FROM inbox_chats
  WHERE org = %(org)s AND chat_id = ANY (%(chat_ids)s::text[]) AND last_activity_at IS NOT NULL
  GROUP BY service, channel_id, owner, answered, closed, blocked
 ON CONFLICT (org, service, channel_id, owner, answered, closed, blocked) DO UPDATE
    SET chats = n.chats + excluded.chats
-RETURNING service, channel_id, owner, answered, closed, blocked, chats
-
--- forget_empty_counts --
--- So that the rows are the same whether a count came to 0 or was never more.
-DELETE FROM inbox_counts n
- USING unnest(%(services)s::text[], %(channel_ids)s::text[], %(owners)s::text[],
-              %(answered)s::bool[], %(closed)s::bool[], %(blocked)s::bool[])
-       AS e (service, channel_id, owner, answered, closed, blocked)
- WHERE n.org = %(org)s AND n.service = e.service AND n.channel_id = e.channel_id
-   AND n.owner = e.owner AND n.answered = e.answered AND n.closed = e.closed
-   AND n.blocked = e.blocked AND n.chats = 0
 
 -- forget_counts --
 DELETE FROM inbox_counts

@@ -58,6 +58,10 @@ def _is_true(_arguments: tuple[Any, ...], result: Any) -> bool:
     return result is True
 
 
+def _has_moved(_arguments: tuple[Any, ...], result: Any) -> bool:
+    return result.moved is not None
+
+
 POINTS = {
     "webhook: before verify": Point(WhatsApp, "verify", "before"),
     "webhook: after parse": Point(WhatsApp, "parse", "after"),
@@ -72,7 +76,7 @@ POINTS = {
     "line: after the request": Point(MessagingApi, "send", "after"),
     "messenger: after the request": Point(SendApi, "send", "after"),
     "token: claimed": Point(PostgresAccessTokens, "begin_renewal", "after", _is_true),
-    "projection: checkpoint moved": Point(batches, "_move", "after", _is_true),
+    "projection: checkpoint moved": Point(batches, "_take", "after", _has_moved),
     "projection: inbox written": Point(Inbox, "apply", "after"),
     "projection: unread written": Point(Unread, "apply", "after"),
     "projection: committed": Point(runner, "advance", "after"),
@@ -137,15 +141,16 @@ def _acknowledge_before_it_is_durable() -> None:
 
 
 def _move_the_checkpoint_by_itself() -> None:
-    move = batches._move
+    take = batches._take
 
-    async def elsewhere(connection: Connection, parameters: dict[str, Any]) -> bool:
+    async def elsewhere(connection: Connection, parameters: dict[str, Any]) -> Any:
+        await connection.execute("SELECT set_config('search_path', %(schema)s, true)", parameters)
         url = os.environ["TRUNKLINE_DATABASE_URL"]
         async with await AsyncConnection.connect(url, autocommit=True) as another:
             await assume(another, "trunkline_project")
-            return await move(another, parameters)
+            return await take(another, parameters)
 
-    batches._move = elsewhere
+    batches._take = elsewhere
 
 
 def _forget_what_was_received() -> None:

@@ -98,20 +98,21 @@ async def test_what_is_taken_back_is_folded_again(server: EmbeddedServer) -> Non
 async def test_control_a_checkpoint_that_goes_alone_loses_what_was_taken_back(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    move = batches._move
+    take = batches._take
 
-    async def elsewhere(_: Connection, parameters: dict[str, Any]) -> bool:
+    async def elsewhere(connection: Connection, parameters: dict[str, Any]) -> Any:
+        await connection.execute("SELECT set_config('search_path', %(schema)s, true)", parameters)
         url = make_conninfo(server.superuser_url, user="trunkline")
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as another:
             await assume(another, "trunkline_project")
-            return await move(another, parameters)
+            return await take(another, parameters)
 
     log = Log(server.superuser_url)
     for _ in range(TRIES_MAX):
         org = next(ORGS)
         log.append(org, 20)
         with monkeypatch.context() as context:
-            context.setattr(batches, "_move", elsewhere)
+            context.setattr(batches, "_take", elsewhere)
             await followed(server, log, org, 20)
         kill(server)
         assert checkpoint(log, org) == 20

@@ -24,9 +24,10 @@ from tests.adapters.proxy import proxy_to
 from tests.conftest import Database
 from tests.projections.diaries import NAMES, ORGS, WITHIN_SECONDS, Diary, Log, running, until
 
-WITHOUT_LOCK = batches._NEXT.replace(
+WITHOUT_LOCK = batches._TAKE.replace(
     "pg_try_advisory_xact_lock(hashtext(%(schema)s), %(org)s)", "true"
 )
+WITHOUT_EITHER = WITHOUT_LOCK.replace("c.position = (SELECT place.position FROM place)", "true")
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +92,7 @@ async def test_control_without_compare_and_set_runners_do_things_twice(
 ) -> None:
     """The lock, too, would keep them apart; the checkpoint is what proves it."""
     monkeypatch.setattr(runner, "BATCH_EVENTS_MAX", 7)
-    monkeypatch.setattr(batches, "_NEXT", WITHOUT_LOCK)
-    monkeypatch.setattr(batches, "_MOVE", batches._MOVE.replace("AND position = ", "AND 0 <= "))
+    monkeypatch.setattr(batches, "_TAKE", WITHOUT_EITHER)
     log.append(org, 400)
     async with (
         running(projectors, log, Diary()),
@@ -107,7 +107,7 @@ async def test_the_lock_alone_is_not_what_keeps_runners_apart(
     projectors: Pool, log: Log, org: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "BATCH_EVENTS_MAX", 7)
-    monkeypatch.setattr(batches, "_NEXT", WITHOUT_LOCK)
+    monkeypatch.setattr(batches, "_TAKE", WITHOUT_LOCK)
     log.append(org, 400)
     async with (
         running(projectors, log, Diary()),
