@@ -101,11 +101,18 @@ async def test_control_a_checkpoint_that_goes_alone_loses_what_was_taken_back(
     take = batches._take
 
     async def elsewhere(connection: Connection, parameters: dict[str, Any]) -> Any:
-        await connection.execute("SELECT set_config('search_path', %(schema)s, true)", parameters)
+        await connection.execute(
+            "SELECT set_config('search_path', %(schema)s, true),"
+            " set_config('synchronous_commit', 'off', true)",
+            parameters,
+        )
         url = make_conninfo(server.superuser_url, user="trunkline")
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as another:
             await assume(another, "trunkline_project")
-            return await take(another, parameters)
+            taken = await take(another, parameters)
+            # A commit that is flushed, and with it the one before it.
+            await another.execute("UPDATE trunkline.checkpoints SET position = position")
+            return taken
 
     log = Log(server.superuser_url)
     for _ in range(TRIES_MAX):
