@@ -1,9 +1,8 @@
-"""The composition root: with processes.py the only file that knows everyone."""
+"""The composition root: with processes.py and jobs.py the only file that knows everyone."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import psycopg
@@ -19,14 +18,14 @@ from adapters.payment_providers import TERMS
 from adapters.postgres.access_tokens import PostgresAccessTokens
 from adapters.postgres.begun_files import PostgresBegunFiles
 from adapters.postgres.bell import Bell
-from adapters.postgres.connections import Connection, Pool, connected, pool
+from adapters.postgres.connections import Pool, pool
 from adapters.postgres.directory import SYSTEM, Directory
 from adapters.postgres.embedded import EmbeddedPostgresError, embedded_postgres
 from adapters.postgres.keys import MasterKey, OrgKeys
 from adapters.postgres.log import PostgresLog
 from adapters.postgres.requests import PostgresAddresses, PostgresRequests
 from adapters.postgres.snapshots import PostgresSnapshots
-from adapters.postgres.verification import Verification, first_broken_log, verify
+from adapters.postgres.verification import Verification, verify
 from adapters.pretended import PRETENDED as PRETENDED
 from adapters.pretended import Pretended as Pretended
 from adapters.stripe.provider import Stripe
@@ -64,7 +63,6 @@ from api.metrics import Metrics, of_log, of_streams, of_webhooks
 from api.names import Names
 from api.payment_queue import ProjectedPayments
 from api.reading import Reading
-from api.rebuilding import RebuildJob, comparison_of
 from api.settings import Settings, SettingsError, master_key
 from api.showing import Showing
 from api.stream import SHOWN
@@ -72,14 +70,11 @@ from api.system import SystemClock, new_id, running
 from api.webhooks import Webhooks
 from domain.ports import Clock, Org, Unreadable
 from migrations.apply import MigrationError, migrate
-from migrations.builds import StillRead, Workshop
+from migrations.builds import StillRead
 from projections.channels.projection import Channels as ChannelsProjection
-from projections.engine.builds import Build, LiveBuilds
-from projections.engine.comparison import TableComparison
+from projections.engine.builds import LiveBuilds
 from projections.engine.jobs import JobError
 from projections.engine.projection import Projection
-from projections.engine.rebuild import Report
-from projections.engine.retired import drop_build, drop_retired
 from projections.engine.standing import Standings
 from projections.inbox.projection import Inbox
 from projections.markings import Markings
@@ -373,50 +368,3 @@ def pretended_whatsapp(
         plan=StatusPlan(statuses=()),
         now=clock.now,
     )
-
-
-# Jobs on builds of projections.
-
-
-@asynccontextmanager
-async def as_projector(where: Database) -> AsyncIterator[Connection]:
-    """A connection of its own that sees all organisations and may write projections."""
-    async with connected(where.url, "trunkline_project") as connection:
-        yield connection
-
-
-async def rebuild(
-    where: Database,
-    projection: Projection,
-    *,
-    workers: int,
-    report: Callable[[Report], None],
-    afresh: bool = False,
-) -> Build:
-    """Fill a new build beside the one that serves, with processes of its own. Raises JobError."""
-    # The workers' processes load what this names, so it is nothing of the composition root.
-    connect = partial(connected, where.url, "trunkline_project")
-    workshop = Workshop(where.migration_url)
-    job = RebuildJob(projection, workshop, connect, partial(_verify_logs, where.url))
-    return await job.run(workers=workers, report=report, afresh=afresh)
-
-
-async def _verify_logs(url: str) -> None:
-    found = await first_broken_log(url)
-    if found is not None:
-        org, broken = found
-        raise JobError(f"Organisation {org.id}: {broken} Nothing was switched.")
-
-
-def compare(where: Database, projection: Projection) -> AsyncIterator[TableComparison]:
-    """The live build and the one that is ready, else the previous one. Raises JobError."""
-    return comparison_of(projection, partial(as_projector, where))
-
-
-async def drop(where: Database, name: str | None) -> list[Build]:
-    """Drop a build by its name, or all of versions that the code does not know. Raises JobError."""
-    workshop = Workshop(where.migration_url)
-    async with as_projector(where) as connection:
-        if name is None:
-            return await drop_retired(connection, workshop, PROJECTIONS)
-        return [await drop_build(connection, workshop, PROJECTIONS, name)]

@@ -15,8 +15,8 @@ from projections.engine.builds import LiveBuilds
 from projections.engine.projection import Connection, Projection
 
 ANSWER_BEHIND = (
-    "What is to be answered cannot be read yet; repeat the request in a moment,"
-    " with the same Idempotency-Key."
+    "It is written, but cannot be shown yet. If the request has an Idempotency-Key, repeat it in a"
+    " moment; if not, look in a moment what is there, for a repetition might do it again."
 )
 
 

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "migrations": set[str](),
 }
 # What plugs things together: what a process needs, and what goes on in it.
-COMPOSITION_ROOT = {"api/main.py", "api/processes.py"}
+COMPOSITION_ROOT = {"api/main.py", "api/processes.py", "api/jobs.py"}
 
 # Third parties, where not every one is welcome.
 THIRD_PARTIES = {

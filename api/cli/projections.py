@@ -15,7 +15,8 @@ from rich.table import Table
 
 from api import settings as configuration
 from api.cli.commands import clearly
-from api.main import PROJECTIONS, Database, as_projector, compare, database, drop, rebuild
+from api.jobs import as_projector, compare, drop, rebuild
+from api.main import PROJECTIONS, Database, database
 from projections.engine.builds import Build
 from projections.engine.comparison import TableComparison
 from projections.engine.projection import Projection, filling_of

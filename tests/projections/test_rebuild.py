@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from adapters.postgres.connections import Pool
+from api.jobs import as_projector, rebuild
 from api.main import Database as Where
-from api.main import as_projector, rebuild
 from projections.engine import pieces
 from projections.engine.builds import builds_of
 from projections.engine.jobs import JobError, JobRuns, take_turn
@@ -226,7 +226,8 @@ async def assert_whole(log: Log, projection: Diary | Library, org: int, count: i
 
 CHILD = """
 import asyncio, itertools, signal, sys
-from api.main import Database, rebuild
+from api.jobs import rebuild
+from api.main import Database
 from tests.projections.diaries import Diary
 from tests.projections.library import Library, Prepared, in_batches
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.main import PROJECTIONS, as_projector
+from api.jobs import as_projector
+from api.main import PROJECTIONS
 from api.main import Database as Where
 from domain.event import encode
 from migrations.builds import make_build

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from adapters.postgres.connections import Pool, pool
+from api.jobs import as_projector, compare, rebuild
 from api.main import Database as Where
-from api.main import as_projector, compare, rebuild
 from projections.engine import switch as switching
 from projections.engine.builds import Build, LiveBuilds
 from projections.engine.checkpoints import caught_up, position
