@@ -1,7 +1,7 @@
 """Fetches the files of messages from their platforms, once the message is durable (C9, P1).
 
-What is fetched is an event, as is what cannot be had. If the process dies between, the file is
-fetched again; if two processes fetch the same, the second one's copy is thrown away.
+What is fetched is an event, as is what cannot be had. If the process dies between, or that event
+does not show for seconds, the file is fetched again; of two copies the second is thrown away.
 """
 
 import asyncio

@@ -33,7 +33,7 @@ async def rebuild(
     afresh: bool = False,
 ) -> Build:
     """Fill a new build beside the one that serves, with processes of its own. Raises JobError."""
-    # The workers' processes load what this names, so it is nothing of the composition root.
+    # The workers' processes load what this names, so it is nothing of this file or main.py.
     connect = partial(connected, where.url, "trunkline_project")
     workshop = Workshop(where.migration_url)
     job = RebuildJob(projection, workshop, connect, partial(_verify_logs, where.url))

@@ -1,4 +1,4 @@
-"""The composition root: with processes.py and jobs.py the only file that knows everyone."""
+"""The composition root: with processes.py and jobs.py the only files that know everyone."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "api": {"domain", "projections"},
     "migrations": set[str](),
 }
-# What plugs things together: what a process needs, and what goes on in it.
+# What plugs things together: what a process needs, what goes on in it, and the jobs on builds.
 COMPOSITION_ROOT = {"api/main.py", "api/processes.py", "api/jobs.py"}
 
 # Third parties, where not every one is welcome.

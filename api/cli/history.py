@@ -85,7 +85,7 @@ async def organisation_of(parts: Core, org_id: str | None) -> Org:
 
 
 def _until(recorded: Sequence[Recorded], as_of: str, *, head: int) -> list[Recorded]:
-    if as_of.isdigit():
+    if as_of.isdecimal():
         if int(as_of) > head:
             message = f"the organisation's log ends at position {head}"
             raise click.BadParameter(message, param_hint="--as-of")

@@ -16,12 +16,7 @@ from domain.chat import Chat
 from domain.chat_events import MessageSent, SendStarted
 from domain.dispatch_ports import DueMessage
 from domain.event import Event, Sealed
-from domain.outbound import (
-    Accepted,
-    AccountStopped,
-    Rejected,
-    SendAnswer,
-)
+from domain.outbound import Accepted, AccountStopped, Rejected, SendAnswer
 
 
 class Dispatching:

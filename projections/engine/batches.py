@@ -15,8 +15,11 @@ from projections.engine.projection import Connection, Projection
 from projections.engine.transactions import transaction
 
 # One who works on an org of a build is not waited for: the others find work elsewhere. All in one
-# statement, for what followers do most is to look at single new events. It may have been read
-# before the lock was had; then the checkpoint is another one by now, and does not move.
+# statement, for what followers do most is to look at single new events.
+#
+# The place may be older than the lock, for the statement sees what was there when it began. Then
+# the checkpoint has moved since, is not the one compared with, and does not move again. One that
+# is gone is not begun anew: its build is gone, too, as the foreign key says.
 _TAKE = """
 WITH claim AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(hashtext(%(schema)s), %(org)s) AS is_ours,
@@ -81,12 +84,12 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class _Taken(msgspec.Struct, frozen=True):
-    """What the next batch of an org is, if there is one and it is ours."""
+    """What one look at an org gave: whether it is ours, the place, and the next batch."""
 
     is_ours: bool
     place: Place  # Before it.
     is_parked: bool
-    moved: int | None  # Where the checkpoint is now; None where there is nothing to fold.
+    end: int | None  # The batch's, where the checkpoint is now; None where there is none.
     rows: Sequence[tuple[Any, ...]]
 
 
@@ -114,20 +117,20 @@ async def take_batch(
     if taken.place.behind < 0:
         at, head = taken.place.position, taken.place.head
         raise GapInLog(f"org {org} was followed to {at}, and ends at {head}")
-    if taken.moved is None:
+    if taken.end is None:
         return taken.place
-    batch = _batch(taken.place, taken.moved, taken.rows)
+    batch = _batch(taken.place, taken.end, taken.rows)
     if taken.is_parked:
         await connection.execute(_UNPARK, named)
     await projection.apply(connection, org, batch)
-    return Place(org, taken.moved, taken.place.head)
+    return Place(org, taken.end, taken.place.head)
 
 
 async def _take(connection: Connection, parameters: dict[str, Any]) -> _Taken:
     rows = await (await connection.execute(_TAKE, parameters, binary=True)).fetchall()
-    is_ours, position, head, is_parked, moved = rows[0][:5]
+    is_ours, position, head, is_parked, end = rows[0][:5]
     place = Place(parameters["org"], position, head)
-    return _Taken(is_ours, place, is_parked, moved, [row[5:] for row in rows])
+    return _Taken(is_ours, place, is_parked, end, [row[5:] for row in rows])
 
 
 def _batch(place: Place, end: int, rows: Sequence[tuple[Any, ...]]) -> list[Recorded]:

@@ -136,12 +136,13 @@ class Rebuild:
             await asyncio.gather(verifying, return_exceptions=True)
 
     async def _begin(self) -> Build:
-        for old in await builds_of(self._connection, self._projection):
-            if old.state != "live":
-                await asyncio.to_thread(self._workshop.drop, old.schema)
         projection = self._projection
+        # Before any is dropped: who still follows that one must not take the new one for it.
         cursor = await self._connection.execute(_BUILDS, [projection.name, projection.version])
         (number,) = await cursor.fetchone() or (1,)
+        for old in await builds_of(self._connection, projection):
+            if old.state != "live":
+                await asyncio.to_thread(self._workshop.drop, old.schema)
         filling = filling_of(projection)
         tables = filling.tables if filling else projection.tables
         self._workshop.make(projection, number, tables=tables, complete=filling is None)

@@ -51,7 +51,7 @@ class Worker:
         """Take pieces until all are done, or nobody wants it any more. Raises PieceFailed."""
         try:
             while is_wanted():
-                if await self._take_batch():
+                if await self._work_on_a_piece():
                     continue
                 if await pieces.next_work(self._connection, self._build) is None:
                     return
@@ -59,7 +59,7 @@ class Worker:
         finally:
             await self._pages.close()
 
-    async def _take_batch(self) -> bool:
+    async def _work_on_a_piece(self) -> bool:
         """One batch of one piece; False if no piece is free."""
         piece = None
         try:

@@ -124,7 +124,8 @@ class ProjectionRunner:
             for schema, build in builds.items()
             if schema not in self._followers
         ]
-        # Those that people look at have their bells first, and so are rung first.
+        # Those that people look at have their bells first, and so are rung first. A build that
+        # comes later is rung last, which costs it a tenth of a millisecond.
         for projection, build in sorted(new, key=lambda each: not each[0].is_watched):
             follower = _Follower(self._connect, projection, build, self._bell())
             task = tasks.create_task(follower.follow(), name=f"build {build.schema}")

@@ -514,17 +514,24 @@ SELECT t.chat_id, s.service, coalesce(k.owner, '') AS owner, k.owner_since,
     ON k.org = %(org)s AND k.chat_id = t.chat_id AND k.service = s.service
 
 -- count_out --
--- Touched chats are taken out before they are looked up again, and put back in as they are then.
+-- Touched chats are taken out before they are looked up again, and put back in as they are then. A
+-- count that comes to 0 goes, so that the rows are the same whether it did or was never more.
 MERGE INTO inbox_counts n
 USING (
-    SELECT service, channel_id, owner, answered, closed, blocked, count(*) AS chats
-      FROM inbox_chats
-     WHERE org = %(org)s AND chat_id = ANY (%(chat_ids)s::text[]) AND last_activity_at IS NOT NULL
-     GROUP BY service, channel_id, owner, answered, closed, blocked) o
-   ON n.org = %(org)s AND n.service = o.service AND n.channel_id = o.channel_id
-  AND n.owner = o.owner AND n.answered = o.answered AND n.closed = o.closed
-  AND n.blocked = o.blocked
--- So that the rows are the same whether a count came to 0 or was never more.
+    SELECT t.chats, found.place
+      FROM (SELECT service, channel_id, owner, answered, closed, blocked, count(*) AS chats
+              FROM inbox_chats
+             WHERE org = %(org)s AND chat_id = ANY (%(chat_ids)s::text[])
+               AND last_activity_at IS NOT NULL
+             GROUP BY service, channel_id, owner, answered, closed, blocked) t
+     CROSS JOIN LATERAL (
+           SELECT k.ctid AS place
+             FROM inbox_counts k
+            WHERE k.org = %(org)s AND k.service = t.service AND k.channel_id = t.channel_id
+              AND k.owner = t.owner AND k.answered = t.answered AND k.closed = t.closed
+              AND k.blocked = t.blocked
+           OFFSET 0) found) o
+   ON n.ctid = o.place
  WHEN MATCHED AND n.chats = o.chats THEN DELETE
  WHEN MATCHED THEN UPDATE SET chats = n.chats - o.chats
 

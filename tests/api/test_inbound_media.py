@@ -146,7 +146,7 @@ async def test_what_has_been_fetched_makes_room_for_what_is_to_be_fetched(inbox:
 
 
 @pytest.mark.parametrize("is_remembered", [True, False])
-async def test_a_file_is_fetched_once_however_late_it_shows(
+async def test_a_file_is_fetched_once_although_it_shows_a_moment_later(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch, is_remembered: bool
 ) -> None:
     """The second case is the first's control."""

@@ -59,7 +59,7 @@ def _is_true(_arguments: tuple[Any, ...], result: Any) -> bool:
 
 
 def _has_moved(_arguments: tuple[Any, ...], result: Any) -> bool:
-    return result.moved is not None
+    return result.end is not None
 
 
 POINTS = {

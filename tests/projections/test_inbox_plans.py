@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg import ClientCursor
 
+from projections.inbox.projection import SQL
 from projections.inbox.queries import (
     ChatFilters,
     Counts,
@@ -203,3 +204,38 @@ async def test_counts_are_those_of_the_channels_where_the_service_is_s16(
         closed=sum(n % 3 == 0 for n in shown),
         unanswered=sum(n % 13 >= 6 for n in shown),
     )
+
+
+# What a batch costs.
+
+MANY_COUNTS = """
+INSERT INTO inbox_counts
+SELECT 1000000 + n, 'crm', 'channel', '', false, false, false, 1 FROM generate_series(1, 20000) n;
+INSERT INTO inbox_counts
+SELECT %(org)s, 'crm', 'channel', 'user' || n, false, false, false, 2
+  FROM generate_series(1, 3000) n;
+INSERT INTO inbox_chats (org, chat_id, service, channel_id, owner, closed, blocked,
+                         decided_position, last_activity_at, answered)
+SELECT %(org)s, 'chat' || n, 'crm', 'channel', 'user' || n, false, false, n, now(), false
+  FROM generate_series(1, 3000) n;
+ANALYZE inbox_counts, inbox_chats;
+"""
+COUNTS_TOUCHED = 5
+
+
+async def test_counting_reads_the_counts_that_are_touched(projected_database: Database) -> None:
+    """Also in an organisation with many, among others with few, which is what a plan expects."""
+    org = next(ORGS)
+    chat_ids = [f"chat{number}" for number in range(1, COUNTS_TOUCHED + 1)]
+    async with await psycopg.AsyncConnection.connect(projected_database.superuser) as connection:
+        await connection.execute(f"SET search_path = {BUILDS}")
+        await psycopg.AsyncClientCursor(connection).execute(MANY_COUNTS, {"org": org})
+        await connection.execute(SQL["plan_look_ups"])
+        root = await plan(
+            connection, SQL["count_out"], {"org": org, "chat_ids": chat_ids}, generic=True
+        )
+        await connection.rollback()
+    for node in nodes(root):
+        if node.get("Relation Name") == "inbox_counts" and node["Node Type"].endswith("Scan"):
+            read = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+            assert read * node["Actual Loops"] <= COUNTS_TOUCHED, node

@@ -94,11 +94,12 @@ async def test_what_a_rebuild_made_is_guarded_like_the_live_build(where: Where, 
 
 
 async def test_another_rebuild_makes_room(where: Where, log: Log) -> None:
+    """Under a number of its own: who still follows the old one must not take it for that."""
     log.append(1, 5)
-    for number in (2, 2, 2):
+    for number in (2, 3, 4):
         build = await rebuild(where, Diary(), workers=1, report=quietly)
         assert build.number == number
-        assert await states(where, Diary()) == {1: "live", 2: "ready"}
+        assert await states(where, Diary()) == {1: "live", number: "ready"}
 
 
 async def test_a_log_that_is_empty_is_soon_rebuilt(where: Where) -> None:
@@ -141,7 +142,7 @@ async def test_what_was_begun_can_be_begun_afresh(where: Where, log: Log) -> Non
         await rebuild(where, Moody(), workers=1, report=quietly)
     change(log, "UPDATE diary_1_2.diary SET batch = -1")
     await rebuild(where, Diary(), workers=1, report=quietly, afresh=True)
-    assert log.rows("diary_1_2.diary", 1) == [(position, 1) for position in range(1, 10)]
+    assert log.rows("diary_1_3.diary", 1) == [(position, 1) for position in range(1, 10)]
 
 
 @pytest.mark.parametrize("projection", [Diary(), Library()])

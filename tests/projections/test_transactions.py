@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import psycopg
 import pytest
@@ -57,6 +58,38 @@ async def test_an_error_of_the_server_comes_out_as_what_it_is(connection: Connec
 
     with pytest.raises(psycopg.errors.UniqueViolation):
         await note_twice()
+    assert await noted(connection) == []
+
+
+async def test_it_stands_in_no_other(connection: Connection) -> None:
+    """The inner one's end would be the outer one's."""
+
+    async def stand_in_another() -> None:
+        async with transaction(connection):
+            await note(connection, "first")
+            async with transaction(connection):
+                await note(connection, "second")
+
+    with pytest.raises(psycopg.ProgrammingError):
+        await stand_in_another()
+    with pytest.raises(psycopg.ProgrammingError):
+        async with connection.transaction(), transaction(connection):
+            pass
+    assert await noted(connection) == []
+
+
+async def test_who_swallows_an_error_of_the_server_is_told_that_nothing_is_committed(
+    connection: Connection,
+) -> None:
+    async def swallow() -> None:
+        async with transaction(connection):
+            await note(connection, "first")
+            with suppress(psycopg.errors.UniqueViolation):
+                async with connection.pipeline():
+                    await note(connection, "first")
+
+    with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+        await swallow()
     assert await noted(connection) == []
 
 
