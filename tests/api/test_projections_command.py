@@ -67,11 +67,11 @@ def test_a_rebuild_is_followed_by_diff_switch_and_rollback(run: Run, log: Log) -
 
 
 def test_what_differs_is_shown_and_ends_with_1(run: Run, log: Log, database: Database) -> None:
-    run("rebuild", "unread")
+    *_, last = lines(run("rebuild", "unread"))
+    table_name = f"{last['build']}.unread_visits"
     with psycopg.connect(database.superuser) as connection:
         connection.execute(
-            "INSERT INTO unread_1_2.unread_visits"
-            " SELECT (jsonb_populate_record(NULL::unread_1_2.unread_visits, %s)).*",
+            f"INSERT INTO {table_name} SELECT (jsonb_populate_record(NULL::{table_name}, %s)).*",
             [json.dumps(visit(connection))],
         )
     *tables, verdict = lines(run("diff", "unread", expect=1))
@@ -86,7 +86,7 @@ def visit(connection: psycopg.Connection) -> dict[str, Any]:
     """Some row of that table."""
     rows = connection.execute(
         "SELECT attname, atttypid::regtype::text FROM pg_attribute"
-        " WHERE attrelid = 'unread_1_2.unread_visits'::regclass AND attnum > 0"
+        " WHERE attrelid = 'unread_1_1.unread_visits'::regclass AND attnum > 0"
     ).fetchall()
     kinds = {"text": "x", "boolean": True, "timestamp with time zone": "2026-01-01T00:00:00Z"}
     return {name: kinds.get(kind, 1) for name, kind in rows}
