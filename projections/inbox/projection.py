@@ -187,17 +187,11 @@ async def _refresh(
 ) -> None:
     """Look up what follows from the messages, for these rows and for those of changed seats."""
     if rows:
-        chat_ids = list({row.chat_id for row, _ in rows})
         touched = [(*astuple(row), channel.channel_id, channel.sees_from) for row, channel in rows]
-        await writer.write_column("count_out", chat_ids)
         await writer.write("refresh_touched", touched)
-        await writer.write_column("count_in", chat_ids)
     if changed_seats:
         seats = [
             (service, channel.channel_id, channel.sees_from, *channel.account)
             for service, channel in changed_seats
         ]
-        services = list({service for service, _ in changed_seats})
         await writer.write("refresh_seated", seats)
-        await writer.write_column("forget_counts", services)
-        await writer.write_column("count_services", services)

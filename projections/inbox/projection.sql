@@ -513,109 +513,84 @@ SELECT t.chat_id, s.service, coalesce(k.owner, '') AS owner, k.owner_since,
   LEFT JOIN inbox_chats k
     ON k.org = %(org)s AND k.chat_id = t.chat_id AND k.service = s.service
 
--- count_out --
--- Touched chats are taken out before they are looked up again, and put back in as they are then. A
--- count that comes to 0 goes, so that the rows are the same whether it did or was never more.
-MERGE INTO inbox_counts n
-USING (
-    SELECT t.chats, found.place
-      FROM (SELECT service, channel_id, owner, answered, closed, blocked, count(*) AS chats
-              FROM inbox_chats
-             WHERE org = %(org)s AND chat_id = ANY (%(chat_ids)s::text[])
-               AND last_activity_at IS NOT NULL
-             GROUP BY service, channel_id, owner, answered, closed, blocked) t
-     CROSS JOIN LATERAL (
-           SELECT k.ctid AS place
-             FROM inbox_counts k
-            WHERE k.org = %(org)s AND k.service = t.service AND k.channel_id = t.channel_id
-              AND k.owner = t.owner AND k.answered = t.answered AND k.closed = t.closed
-              AND k.blocked = t.blocked
-           OFFSET 0) found) o
-   ON n.ctid = o.place
- WHEN MATCHED AND n.chats = o.chats THEN DELETE
- WHEN MATCHED THEN UPDATE SET chats = n.chats - o.chats
-
--- count_in --
-INSERT INTO inbox_counts AS n (org, service, channel_id, owner, answered, closed, blocked, chats)
-SELECT %(org)s, service, channel_id, owner, answered, closed, blocked, count(*)
-  FROM inbox_chats
- WHERE org = %(org)s AND chat_id = ANY (%(chat_ids)s::text[]) AND last_activity_at IS NOT NULL
- GROUP BY service, channel_id, owner, answered, closed, blocked
-ON CONFLICT (org, service, channel_id, owner, answered, closed, blocked) DO UPDATE
-   SET chats = n.chats + excluded.chats
-
--- forget_counts --
-DELETE FROM inbox_counts
- WHERE org = %(org)s AND service = ANY (%(services)s::text[])
-
--- count_services --
--- A service got all chats of an account at once.
-INSERT INTO inbox_counts (org, service, channel_id, owner, answered, closed, blocked, chats)
-SELECT %(org)s, service, channel_id, owner, answered, closed, blocked, count(*)
-  FROM inbox_chats
- WHERE org = %(org)s AND service = ANY (%(services)s::text[]) AND last_activity_at IS NOT NULL
- GROUP BY service, channel_id, owner, answered, closed, blocked
-
 -- refresh_chats --
--- Looks up again what follows from a chat's messages, as one service's channel sees them. Each
--- look-up reads one end of a timeline.
-MERGE INTO inbox_chats c
-USING (
-    SELECT t.*, newest.message_id AS last_message_id, newest.at AS last_activity_at,
-           oldest.at AS started_at,
-           coalesce(CASE WHEN newest.rank < 6 THEN newest.rank ELSE answer.rank END >= 0, false)
-               AS answered
+-- Looks up again what follows from a chat's messages, as one service's channel sees them: the
+-- account's and its own. Each look-up reads one end of a timeline. Where a chat counts otherwise
+-- than before, the counts follow; one that comes to 0 goes, so that the rows are the same whether
+-- it did or was never more.
+WITH looked AS MATERIALIZED (
+    SELECT ROW (%(org)s, t.chat_id, t.service, t.channel_id, t.owner, t.owner_since, t.closed,
+                t.blocked, t.reopened_position, t.reopened_at, t.decided_position,
+                newest.message_id, newest.at, oldest.at, coalesce(answer.rank >= 0, false)
+               )::inbox_chats AS chat, before.chat AS before, before.place
       FROM ({chats}) t
       LEFT JOIN LATERAL (
-           SELECT * FROM (
-               (SELECT m.message_id, m.at, m.position, m.rank
-                  FROM inbox_messages m
-                 WHERE m.org = %(org)s AND m.chat_id = t.chat_id AND m.channel_id = ''
-                   AND m.position >= t.sees_from
-                 ORDER BY m.at DESC, m.position DESC LIMIT 1)
-               UNION ALL
-               (SELECT m.message_id, m.at, m.position, m.rank
-                  FROM inbox_messages m
-                 WHERE m.org = %(org)s AND m.chat_id = t.chat_id AND m.channel_id = t.channel_id
-                 ORDER BY m.at DESC, m.position DESC LIMIT 1)) seen
-            ORDER BY at DESC, position DESC LIMIT 1) newest ON true
+           SELECT c AS chat, c.ctid AS place
+             FROM inbox_chats c
+            WHERE c.org = %(org)s AND c.chat_id = t.chat_id AND c.service = t.service
+           OFFSET 0) before ON true
       LEFT JOIN LATERAL (
-           SELECT least((SELECT min(m.at) FROM inbox_messages m
-                          WHERE m.org = %(org)s AND m.chat_id = t.chat_id AND m.channel_id = ''
-                            AND m.position >= t.sees_from),
-                        (SELECT min(m.at) FROM inbox_messages m
-                          WHERE m.org = %(org)s AND m.chat_id = t.chat_id
-                            AND m.channel_id = t.channel_id)) AS at) oldest ON true
+           SELECT m.*
+             FROM (VALUES ('', t.sees_from), (t.channel_id, 0)) s (channel_id, sees_from)
+            CROSS JOIN LATERAL (
+                  SELECT m.message_id, m.at, m.position
+                    FROM inbox_messages m
+                   WHERE m.org = %(org)s AND m.chat_id = t.chat_id
+                     AND m.channel_id = s.channel_id AND m.position >= s.sees_from
+                   ORDER BY m.at DESC, m.position DESC LIMIT 1) m
+            ORDER BY m.at DESC, m.position DESC LIMIT 1) newest ON true
       LEFT JOIN LATERAL (
-           SELECT rank FROM (
-               (SELECT m.at, m.position, m.rank
-                  FROM inbox_messages m
-                 WHERE newest.rank = 6 AND m.org = %(org)s AND m.chat_id = t.chat_id
-                   AND m.channel_id = '' AND m.position >= t.sees_from AND m.rank < 6
-                 ORDER BY m.at DESC, m.position DESC LIMIT 1)
-               UNION ALL
-               (SELECT m.at, m.position, m.rank
-                  FROM inbox_messages m
-                 WHERE newest.rank = 6 AND m.org = %(org)s AND m.chat_id = t.chat_id
-                   AND m.channel_id = t.channel_id AND m.rank < 6
-                 ORDER BY m.at DESC, m.position DESC LIMIT 1)) seen
-            ORDER BY at DESC, position DESC LIMIT 1) answer ON true
-) n
-ON c.org = %(org)s AND c.chat_id = n.chat_id AND c.service = n.service
-WHEN MATCHED AND n.last_message_id IS NULL AND n.decided_position = 0 THEN DELETE
-WHEN MATCHED AND (c.channel_id, c.decided_position, c.last_message_id, c.last_activity_at,
-                  c.started_at, c.answered)
-     IS DISTINCT FROM (n.channel_id, n.decided_position, n.last_message_id, n.last_activity_at,
-                       n.started_at, n.answered) THEN
-     UPDATE SET channel_id = n.channel_id, owner = n.owner, owner_since = n.owner_since,
-                closed = n.closed, blocked = n.blocked, reopened_position = n.reopened_position,
-                reopened_at = n.reopened_at, decided_position = n.decided_position,
-                last_message_id = n.last_message_id, last_activity_at = n.last_activity_at,
-                started_at = n.started_at, answered = n.answered
-WHEN NOT MATCHED AND (n.last_message_id IS NOT NULL OR n.decided_position > 0) THEN
-     INSERT (org, chat_id, service, channel_id, owner, owner_since, closed, blocked,
-             reopened_position, reopened_at, decided_position, last_message_id, last_activity_at,
-             started_at, answered)
-     VALUES (%(org)s, n.chat_id, n.service, n.channel_id, n.owner, n.owner_since, n.closed,
-             n.blocked, n.reopened_position, n.reopened_at, n.decided_position,
-             n.last_message_id, n.last_activity_at, n.started_at, n.answered)
+           SELECT min(m.at) AS at
+             FROM (VALUES ('', t.sees_from), (t.channel_id, 0)) s (channel_id, sees_from)
+            CROSS JOIN LATERAL (
+                  SELECT m.at
+                    FROM inbox_messages m
+                   WHERE m.org = %(org)s AND m.chat_id = t.chat_id
+                     AND m.channel_id = s.channel_id AND m.position >= s.sees_from
+                   ORDER BY m.at LIMIT 1) m) oldest ON true
+      LEFT JOIN LATERAL (
+           SELECT m.rank
+             FROM (VALUES ('', t.sees_from), (t.channel_id, 0)) s (channel_id, sees_from)
+            CROSS JOIN LATERAL (
+                  SELECT m.rank, m.at, m.position
+                    FROM inbox_messages m
+                   WHERE m.org = %(org)s AND m.chat_id = t.chat_id AND m.rank < 6
+                     AND m.channel_id = s.channel_id AND m.position >= s.sees_from
+                   ORDER BY m.at DESC, m.position DESC LIMIT 1) m
+            ORDER BY m.at DESC, m.position DESC LIMIT 1) answer ON true
+), counted AS MATERIALIZED (
+    SELECT d.*, coalesce(known.chats, 0) + d.change AS chats, known.place
+      FROM (SELECT (v.chat).service, (v.chat).channel_id, (v.chat).owner, (v.chat).answered,
+                   (v.chat).closed, (v.chat).blocked, sum(v.change) AS change
+              FROM looked
+             CROSS JOIN LATERAL (VALUES (chat, 1), (before, -1)) v (chat, change)
+             WHERE (v.chat).last_activity_at IS NOT NULL
+             GROUP BY 1, 2, 3, 4, 5, 6
+            HAVING sum(v.change) <> 0) d
+      LEFT JOIN LATERAL (
+           SELECT n.chats, n.ctid AS place
+             FROM inbox_counts n
+            WHERE n.org = %(org)s AND n.service = d.service AND n.channel_id = d.channel_id
+              AND n.owner = d.owner AND n.answered = d.answered AND n.closed = d.closed
+              AND n.blocked = d.blocked
+           OFFSET 0) known ON true
+), emptied AS (
+    DELETE FROM inbox_counts
+     WHERE ctid = ANY (ARRAY (SELECT place FROM counted WHERE chats = 0))
+), filled AS (
+    INSERT INTO inbox_counts (org, service, channel_id, owner, answered, closed, blocked, chats)
+    SELECT %(org)s, service, channel_id, owner, answered, closed, blocked, chats
+      FROM counted
+     WHERE chats <> 0
+    ON CONFLICT (org, service, channel_id, owner, answered, closed, blocked) DO UPDATE
+       SET chats = excluded.chats
+)
+MERGE INTO inbox_chats c
+USING looked n ON c.ctid = n.place
+WHEN MATCHED AND (n.chat).last_message_id IS NULL AND (n.chat).decided_position = 0 THEN DELETE
+WHEN MATCHED AND n.chat IS DISTINCT FROM n.before THEN
+     UPDATE SET (org, chat_id, service, channel_id, owner, owner_since, closed, blocked,
+                 reopened_position, reopened_at, decided_position, last_message_id,
+                 last_activity_at, started_at, answered) = ROW ((n.chat).*)
+WHEN NOT MATCHED AND ((n.chat).last_message_id IS NOT NULL OR (n.chat).decided_position > 0) THEN
+     INSERT VALUES ((n.chat).*)

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg import ClientCursor
 
+from projections.engine.bulk import columns_of
 from projections.inbox.projection import SQL
 from projections.inbox.queries import (
     ChatFilters,
@@ -220,22 +221,35 @@ SELECT %(org)s, 'chat' || n, 'crm', 'channel', 'user' || n, false, false, n, now
   FROM generate_series(1, 3000) n;
 ANALYZE inbox_counts, inbox_chats;
 """
-COUNTS_TOUCHED = 5
+CHATS_TOUCHED = 5
 
 
 async def test_counting_reads_the_counts_that_are_touched(projected_database: Database) -> None:
     """Also in an organisation with many, among others with few, which is what a plan expects."""
     org = next(ORGS)
-    chat_ids = [f"chat{number}" for number in range(1, COUNTS_TOUCHED + 1)]
+    columns = columns_of(SQL["refresh_touched"])
+    rows = [
+        (f"chat{n}", "crm", f"user{n}", None, False, False, None, None, n, "channel", 0)
+        for n in range(1, CHATS_TOUCHED + 1)
+    ]
+    parameters = dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
     async with await psycopg.AsyncConnection.connect(projected_database.superuser) as connection:
         await connection.execute(f"SET search_path = {BUILDS}")
         await psycopg.AsyncClientCursor(connection).execute(MANY_COUNTS, {"org": org})
         await connection.execute(SQL["plan_look_ups"])
         root = await plan(
-            connection, SQL["count_out"], {"org": org, "chat_ids": chat_ids}, generic=True
+            connection, SQL["refresh_touched"], {"org": org, **parameters}, generic=True
         )
+        cursor = await connection.execute(
+            "SELECT chats, count(*) FROM inbox_counts WHERE org = %s GROUP BY 1 ORDER BY 1", [org]
+        )
+        # They have no messages, so they are not counted any more.
+        assert await cursor.fetchall() == [(1, CHATS_TOUCHED), (2, 3000 - CHATS_TOUCHED)]
         await connection.rollback()
-    for node in nodes(root):
-        if node.get("Relation Name") == "inbox_counts" and node["Node Type"].endswith("Scan"):
-            read = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
-            assert read * node["Actual Loops"] <= COUNTS_TOUCHED, node
+    scans = [node for node in nodes(root) if node["Node Type"].endswith("Scan")]
+    for table in ("inbox_chats", "inbox_counts", "inbox_messages"):
+        read = [node for node in scans if node.get("Relation Name") == table]
+        assert read
+        for node in read:
+            rows_read = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+            assert rows_read * node["Actual Loops"] <= CHATS_TOUCHED, node
