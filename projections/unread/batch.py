@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
+from psycopg import AsyncCursor
 
 from domain import channel as channels
 from domain import chat_events
@@ -77,31 +78,32 @@ def touched_by(batch: Sequence[Recorded]) -> Touched:
 async def load(connection: Connection, org: int, touched: Touched) -> Counting:
     """The numbers as they stand before the batch."""
     counting = Counting()
-    for subject, account, is_chat in await _rows(
+    accounts = await _ask(
         connection, org, "load_accounts", chat_ids=touched.chats, channel_ids=touched.channels
-    ):
-        accounts = counting.chat_accounts if is_chat else counting.channel_accounts
-        accounts[subject] = account
+    )
+    # Sent along with the first question, whose answer they do not need.
+    chats = await _ask(connection, org, "load_chats", chat_ids=touched.chats)
+    users = await _ask(connection, org, "load_users", user_ids=touched.users)
+    for subject, account, is_chat in await _rows(accounts):
+        by_subject = counting.chat_accounts if is_chat else counting.channel_accounts
+        by_subject[subject] = account
         touched.accounts.add(account)
-    for service, channel_id, account, begins_after, active, ordinal in await _rows(
+    lanes = await _ask(
         connection,
         org,
         "load_lanes",
         accounts=touched.accounts,
         services=touched.services,
         everything=bool(touched.users),  # A change of access may gain any service.
-    ):
+    )
+    for service, channel_id, account, begins_after, active, ordinal in await _rows(lanes):
         counting.add_lane(service, channel_id, Lane(account, begins_after, active))
         counting.tallies[account][service] = ordinal
-    for service, chat_id, account, messages, ordinal, position, blocked in await _rows(
-        connection, org, "load_chats", chat_ids=touched.chats
-    ):
+    for service, chat_id, account, messages, ordinal, position, blocked in await _rows(chats):
         counting.chats[service, chat_id] = ChatCount(
             account, messages, ordinal, position, blocked, messages, ordinal
         )
-    for user_id, role, services in await _rows(
-        connection, org, "load_users", user_ids=touched.users
-    ):
+    for user_id, role, services in await _rows(users):
         counting.users[user_id] = User(role, frozenset(services))
     await _load_readers(connection, org, touched, counting)
     return counting
@@ -130,16 +132,18 @@ async def _load_readers(
         for user_id, service, account in visited_accounts
         for channel_id in counting.channels.get((service, account), ())
     }
-    for user_id, service, channel_id, ordinal, seen_in_chats in await _rows(
+    readers = await _ask(
         connection, org, "load_readers", **columns_by_name("user_ids services channel_ids", lanes)
-    ):
-        counting.readers[user_id, service, channel_id] = Reader(ordinal, seen_in_chats)
-    for user_id, service, account, chat_id, messages in await _rows(
+    )
+    visited = await _ask(
         connection,
         org,
         "load_visits",
         **columns_by_name("user_ids services accounts chat_ids", visits),
-    ):
+    )
+    for user_id, service, channel_id, ordinal, seen_in_chats in await _rows(readers):
+        counting.readers[user_id, service, channel_id] = Reader(ordinal, seen_in_chats)
+    for user_id, service, account, chat_id, messages in await _rows(visited):
         counting.visits[user_id, service, account][chat_id] = messages
     earlier = {
         (service, chat_id, ordinal)
@@ -148,23 +152,27 @@ async def _load_readers(
         if (ordinal := counting.reader(user_id, service, channel_id).ordinal)
         < counting.chats[service, chat_id].stored_ordinal
     }
-    for service, chat_id, ordinal, messages in await _rows(
+    messages_then = await _ask(
         connection, org, "load_earlier", **columns_by_name("services chat_ids ordinals", earlier)
-    ):
+    )
+    for service, chat_id, ordinal, messages in await _rows(messages_then):
         counting.earlier[service, chat_id, ordinal] = messages
 
 
-async def _rows(
+async def _ask(
     connection: Connection, org: int, query: str, **wanted: Iterable[Any] | bool
-) -> list[Any]:
-    # Nothing is asked where nothing is wanted.
+) -> AsyncCursor[Any] | None:
+    """Nothing is asked where nothing is wanted."""
     if not any(wanted.values()):
-        return []
+        return None
     arguments = {
         name: each if isinstance(each, bool) else list(each) for name, each in wanted.items()
     }
-    cursor = await connection.execute(SQL[query], {"org": org, **arguments})
-    return await cursor.fetchall()
+    return await connection.execute(SQL[query], {"org": org, **arguments})
+
+
+async def _rows(asked: AsyncCursor[Any] | None) -> list[Any]:
+    return await asked.fetchall() if asked else []
 
 
 # Writing.
