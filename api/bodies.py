@@ -58,7 +58,7 @@ async def check_request(request: Request[Any, Any, Any]) -> None:
     try:
         _decoder(body_type).decode(_checked(body))
     except msgspec.ValidationError as error:
-        raise invalid_field(error, body_type) from error
+        raise invalid_field(error, body_type, body) from error
     except msgspec.DecodeError as error:
         raise Invalid("body", f"is not valid JSON: {error}") from error
 

@@ -6,15 +6,16 @@ from typing import Any
 
 import msgspec
 
+from api.members import ANY_MEMBER
+
 # The steps of msgspec's path to a value: names of fields, indexes, one mark for any value of a map.
 _STEP = re.compile(r"\[\.\.\.\]|[^.\[\]]+")
-_ANY_ITEM = "[...]"
 _INDEX = re.compile(r"\[\d+\]")
 
 
 def choices(body_type: Any, place: str) -> list[str]:
     """The values that can stand at a place of a body; none where they cannot be listed."""
-    steps = _STEP.findall(_INDEX.sub(_ANY_ITEM, place))
+    steps = _STEP.findall(_INDEX.sub(ANY_MEMBER, place))
     found = _choices(msgspec.inspect.type_info(body_type), steps)
     return list(dict.fromkeys(found))
 
@@ -29,10 +30,10 @@ def _choices(kind: msgspec.inspect.Type, steps: Sequence[str]) -> Iterator[str]:
         case msgspec.inspect.LiteralType() if not steps:
             yield from map(str, kind.values)
         case msgspec.inspect.ListType() | msgspec.inspect.VarTupleType() if steps[:1] == [
-            _ANY_ITEM
+            ANY_MEMBER
         ]:
             yield from _choices(kind.item_type, steps[1:])
-        case msgspec.inspect.DictType() if steps[:1] == [_ANY_ITEM]:
+        case msgspec.inspect.DictType() if steps[:1] == [ANY_MEMBER]:
             yield from _choices(kind.value_type, steps[1:])
         case msgspec.inspect.StructType():
             for field in kind.fields:

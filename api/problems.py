@@ -11,6 +11,7 @@ from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
 from api.choices import choices
+from api.members import ANY_MEMBER, name_members
 from domain.media_ports import StoreAway
 from domain.ports import Unavailable
 from domain.refusal import Invalid, Refusal
@@ -202,7 +203,7 @@ NOT_A_CHOICE = "Invalid enum value"
 _PLACE = re.compile(r"^(?P<message>.*?)(?: - at `(?P<place>[^`]*)`)?$", re.DOTALL)
 
 
-def invalid_field(error: msgspec.ValidationError, body_type: Any) -> Invalid:
+def invalid_field(error: msgspec.ValidationError, body_type: Any, body: bytes) -> Invalid:
     """msgspec's message, as the field that is at fault and what is wrong with it."""
     found = _PLACE.match(str(error))
     assert found is not None
@@ -214,6 +215,8 @@ def invalid_field(error: msgspec.ValidationError, body_type: Any) -> Invalid:
         place = f"{place}.{named[1]}".lstrip(".")
     values = choices(body_type, place) if found["message"].startswith(NOT_A_CHOICE) else None
     message = f"must be one of {', '.join(values)}" if values else found["message"]
+    if ANY_MEMBER in place:
+        place = name_members(error, place, body_type, body)
     return Invalid(place or "body", message)
 
 
