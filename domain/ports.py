@@ -253,8 +253,8 @@ class Directory(Protocol):
     async def key_holder(self, key_id: str) -> KeyHolder | None:
         """Who an API key belongs to."""
 
-    async def add_api_key(self, org: Org, key: ApiKey, *, digest: bytes) -> None:
-        """Store a key; only the digest of its secret is kept."""
+    async def add_api_key(self, org: Org, key: ApiKey, *, digest: bytes) -> bool:
+        """Store a key; only the digest of its secret is kept. False if it is there already."""
 
     async def revoke_api_key(self, org: Org, key_id: str, *, now: datetime) -> bool:
         """Close a key; False if the org has no such key."""

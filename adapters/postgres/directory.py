@@ -107,13 +107,13 @@ class Directory:
         org, user_id, digest, scopes, expires_at, revoked_at, position = row
         return KeyHolder(org, user_id, digest, frozenset(scopes), expires_at, revoked_at, position)
 
-    async def add_api_key(self, org: Org, key: ApiKey, *, digest: bytes) -> None:
-        """Store a key; only the digest of its secret is kept."""
+    async def add_api_key(self, org: Org, key: ApiKey, *, digest: bytes) -> bool:
+        """Store a key; only the digest of its secret is kept. False if it is there already."""
         async with lent(self._pool) as connection:
-            await connection.execute(
+            cursor = await connection.execute(
                 "INSERT INTO api_keys (id, org, user_id, name, hash, scopes, created_at,"
                 " expires_at)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING",
                 [
                     key.id,
                     org.number,
@@ -125,6 +125,7 @@ class Directory:
                     key.expires_at,
                 ],
             )
+            return cursor.rowcount == 1
 
     async def revoke_api_key(self, org: Org, key_id: str, *, now: datetime) -> bool:
         """Close a key; False if the org has no such key."""

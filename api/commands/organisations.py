@@ -130,14 +130,17 @@ class Organisations:
         scopes: list[str] | None,
         expires_at: datetime | None,
     ) -> Outcome[str]:
-        """Make a key; the outcome's value is the key in clear, which is nowhere else."""
+        """Make a key; the outcome's value is the key in clear, which is nowhere else.
+
+        None where a repeated request has been given it before.
+        """
         secret = secrets.token_urlsafe(32)
         now = self._context.clock.now()
         if expires_at is not None and expires_at <= now:
             raise Invalid("expires_at", "lies in the past")
         kept = list(SCOPES_BY_DEFAULT) if scopes is None else scopes
 
-        def decide(unit: Unit) -> str:
+        def decide(unit: Unit) -> None:
             state = the_organisation(unit)
             require_role(state, actor.user_id, "admin")
             if for_user_id not in state.users:
@@ -152,15 +155,16 @@ class Organisations:
                 user_id=actor.user_id,
             )
             unit.record(organisation.STREAM, [created])
-            return key_id
 
         made = await self._context.executor.execute(actor.org, decide, request=actor.request)
-        if made.value is None:
-            return Outcome(made.position, made.ids)
-        # The event first: a key that opened something without one could not be explained.
-        key = ApiKey(made.value, for_user_id, name, kept, now, expires_at)
-        await self._context.directory.add_api_key(actor.org, key, digest=digest_of(secret))
-        return Outcome(made.position, made.ids, f"{KEY_PREFIX}_{made.value}_{secret}")
+        # The event first: a key that opened something without one could not be explained. Whoever
+        # repeats a request that ended between the two gets the key that the first never had.
+        key = ApiKey(made.ids["key"], for_user_id, name, kept, now, expires_at)
+        digest = digest_of(secret)
+        is_new = await self._context.directory.add_api_key(actor.org, key, digest=digest)
+        return Outcome(
+            made.position, made.ids, f"{KEY_PREFIX}_{key.id}_{secret}" if is_new else None
+        )
 
     async def revoke_api_key(self, actor: Actor, key_id: str) -> Outcome[None]:
         """Close a key, at once."""

@@ -515,13 +515,15 @@ SELECT t.chat_id, s.service, coalesce(k.owner, '') AS owner, k.owner_since,
 
 -- refresh_chats --
 -- Looks up again what follows from a chat's messages, as one service's channel sees them: the
--- account's and its own. Each look-up reads one end of a timeline. Where a chat counts otherwise
+-- account's and its own. Each look-up reads one end of a timeline; behind what has failed it looks
+-- only where that is the newest of all. Where a chat counts otherwise
 -- than before, the counts follow; one that comes to 0 goes, so that the rows are the same whether
 -- it did or was never more.
 WITH looked AS MATERIALIZED (
     SELECT ROW (%(org)s, t.chat_id, t.service, t.channel_id, t.owner, t.owner_since, t.closed,
                 t.blocked, t.reopened_position, t.reopened_at, t.decided_position,
-                newest.message_id, newest.at, oldest.at, coalesce(answer.rank >= 0, false)
+                newest.message_id, newest.at, oldest.at,
+                coalesce(CASE WHEN newest.rank < 6 THEN newest.rank ELSE answer.rank END >= 0, false)
                )::inbox_chats AS chat, before.chat AS before, before.place
       FROM ({chats}) t
       LEFT JOIN LATERAL (
@@ -533,7 +535,7 @@ WITH looked AS MATERIALIZED (
            SELECT m.*
              FROM (VALUES ('', t.sees_from), (t.channel_id, 0)) s (channel_id, sees_from)
             CROSS JOIN LATERAL (
-                  SELECT m.message_id, m.at, m.position
+                  SELECT m.message_id, m.at, m.position, m.rank
                     FROM inbox_messages m
                    WHERE m.org = %(org)s AND m.chat_id = t.chat_id
                      AND m.channel_id = s.channel_id AND m.position >= s.sees_from
@@ -554,7 +556,8 @@ WITH looked AS MATERIALIZED (
             CROSS JOIN LATERAL (
                   SELECT m.rank, m.at, m.position
                     FROM inbox_messages m
-                   WHERE m.org = %(org)s AND m.chat_id = t.chat_id AND m.rank < 6
+                   WHERE newest.rank = 6 AND m.rank < 6
+                     AND m.org = %(org)s AND m.chat_id = t.chat_id
                      AND m.channel_id = s.channel_id AND m.position >= s.sees_from
                    ORDER BY m.at DESC, m.position DESC LIMIT 1) m
             ORDER BY m.at DESC, m.position DESC LIMIT 1) answer ON true

@@ -132,7 +132,7 @@ async def _load_readers(
         for user_id, service, account in visited_accounts
         for channel_id in counting.channels.get((service, account), ())
     }
-    readers = await _ask(
+    marks = await _ask(
         connection, org, "load_readers", **columns_by_name("user_ids services channel_ids", lanes)
     )
     visited = await _ask(
@@ -141,7 +141,7 @@ async def _load_readers(
         "load_visits",
         **columns_by_name("user_ids services accounts chat_ids", visits),
     )
-    for user_id, service, channel_id, ordinal, seen_in_chats in await _rows(readers):
+    for user_id, service, channel_id, ordinal, seen_in_chats in await _rows(marks):
         counting.readers[user_id, service, channel_id] = Reader(ordinal, seen_in_chats)
     for user_id, service, account, chat_id, messages in await _rows(visited):
         counting.visits[user_id, service, account][chat_id] = messages

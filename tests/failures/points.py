@@ -86,7 +86,7 @@ POINTS = {
     "connect: account claimed": Point(Directory, "claim_account", "after"),
     "connect: credentials stored": Point(Directory, "store_secrets", "after"),
     "found: organisation entered": Point(Directory, "create_organisation", "after"),
-    "found: before the key is stored": Point(Directory, "add_api_key", "before"),
+    "key: before it is stored": Point(Directory, "add_api_key", "before"),
 }
 
 

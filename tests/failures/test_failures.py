@@ -77,9 +77,7 @@ async def test_an_account_that_was_claimed_before_its_first_event_is_connected_b
     await house.world.assert_whole(tenant.org)
 
 
-@pytest.mark.parametrize(
-    "point", ["found: organisation entered", "found: before the key is stored"]
-)
+@pytest.mark.parametrize("point", ["found: organisation entered", "key: before it is stored"])
 async def test_an_organisation_that_was_begun_is_in_nobodys_way(house: House, point: str) -> None:
     """It has no key that opens it; the next try makes one that has."""
     async with house.process(Plan(founds="Acme", dies_at=point)) as (process, _):
@@ -94,6 +92,26 @@ async def test_an_organisation_that_was_begun_is_in_nobodys_way(house: House, po
         org = await house.parts.directory.organisation(org_id)
         assert org is not None
         await house.world.assert_whole(org)
+
+
+async def test_whoever_asks_again_for_a_key_that_was_not_stored_gets_it(house: House) -> None:
+    """Its event stands in the log; nobody has ever seen the secret."""
+    tenant = await house.tenant()
+    body = {"user_id": tenant.user_id, "name": "phone"}
+    same = {"Idempotency-Key": "key-once"}
+    async with house.server(dies_at="key: before it is stored") as (process, http):
+        with pytest.raises(httpx.TransportError):
+            await tenant.client(http).post("/v1/api-keys", body, expect=201, headers=same)
+        await process.wait()
+    async with house.server() as (_, http):
+        client = tenant.client(http)
+        made = await client.post("/v1/api-keys", body, expect=201, headers=same)
+        me = await http.get("/v1/me", headers={"Authorization": f"Bearer {made['key']}"})
+        assert me.json()["user"]["id"] == tenant.user_id
+        again = await client.post("/v1/api-keys", body, expect=201, headers=same)
+        assert again == {"id": made["id"], "key": None}
+        created = await client.events(type="organisation.api_key_created")
+        assert [each["data"]["key_id"] for each in created].count(made["id"]) == 1
 
 
 # Controls: without its cure, each law is found broken.

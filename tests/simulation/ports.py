@@ -67,9 +67,9 @@ class MemoryDirectory:
                 return OrgKeys(org, wrapping_key=wrapping, identity_key=identity)
         raise LookupError(number)
 
-    async def add_api_key(self, org: Org, key: ApiKey, *, digest: bytes) -> None:
+    async def add_api_key(self, org: Org, key: ApiKey, *, digest: bytes) -> bool:
         await self._machine.ask_database()
-        self._tables.api_keys[key.id] = key
+        return self._tables.api_keys.setdefault(key.id, key) is key
 
     async def account(self, platform: str, account_id: str) -> AccountHolder | None:
         await self._machine.ask_database()
