@@ -60,7 +60,10 @@ def assert_alike(message: Any, ours: MessageOccurred | MessageChanged) -> None:
         datetime.fromtimestamp(message.edit_date, UTC) if message.edit_date else message.date
     )
     if message.chat.type == "private":
-        assert [each.value for each in ours.person.addresses] == [str(message.chat.id)]
+        person = str(message.chat.id)
+        # A connection is one more address, through which the customer is answered.
+        reached = [person, f"{connection}:{person}"] if connection else [person]
+        assert [each.value for each in ours.person.addresses] == reached
         assert ours.group is None
     else:
         assert ours.group is not None

@@ -1,13 +1,18 @@
 """Projections that rebuilds are tried with: one is filled from streams, some are odd."""
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any
 
+from psycopg import AsyncConnection
+
+from adapters.postgres.connections import assume
 from domain.event import Recorded
-from projections.engine import rebuild_worker
+from projections.engine import batches, rebuild_worker
 from projections.engine.projection import Connection
 from tests.projections.diaries import Diary, Log
 
@@ -114,6 +119,36 @@ def _prepared(projection: Any, prepare: Callable[..., None], *arguments: Any) ->
 def in_batches(size: int) -> None:
     """Take so few events at a time."""
     rebuild_worker.BATCH_EVENTS_MAX = size
+
+
+def dies_in_the_middle(url: str) -> None:
+    """Is killed in its third batch, when it has written the rows.
+
+    With `url`, the place in the log is moved by a connection of its own, to that database.
+    """
+    in_batches(20)
+    apply, batches_taken = Diary.apply, count(1)
+
+    async def apply_and_die(self: Diary, *arguments: Any) -> None:
+        await apply(self, *arguments)
+        if next(batches_taken) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Diary.apply = apply_and_die  # type: ignore
+    if url:
+        _move_the_place_apart(url)
+
+
+def _move_the_place_apart(url: str) -> None:
+    take = batches._take
+
+    async def elsewhere(connection: Connection, parameters: dict[str, Any]) -> Any:
+        await connection.execute("SELECT set_config('search_path', %(schema)s, true)", parameters)
+        async with await AsyncConnection.connect(url, autocommit=True) as another:
+            await assume(another, "trunkline_project")
+            return await take(another, parameters)
+
+    batches._take = elsewhere
 
 
 def on_guard(path: str) -> None:

@@ -26,6 +26,7 @@ from tests.projections.library import (
     Moody,
     Prepared,
     Restless,
+    dies_in_the_middle,
     in_batches,
     on_guard,
     shelves,
@@ -288,6 +289,27 @@ async def test_a_rebuild_that_was_killed_is_gone_on_with(
     await go_on(where, projection)
     for org in (1, 2):
         await assert_whole(log, projection, org, 1_500)
+
+
+async def its_worker_dies(where: Where, log: Log, url: str = "") -> None:
+    """In the middle of a batch; then the rebuild is gone on with."""
+    log.append(1, 300)
+    dying = Prepared(Diary(), dies_in_the_middle, url)
+    with pytest.raises(JobError):
+        await rebuild(where, dying, workers=1, report=quietly)
+    await go_on(where, Diary())
+
+
+async def test_a_worker_that_dies_with_its_rows_has_moved_nothing(where: Where, log: Log) -> None:
+    await its_worker_dies(where, log)
+    await assert_whole(log, Diary(), 1, 300)
+
+
+async def test_control_rows_are_missing_where_the_place_is_moved_apart(
+    where: Where, log: Log
+) -> None:
+    await its_worker_dies(where, log, where.url)
+    assert len(log.diary(1, build=2)) < 300
 
 
 # Nothing happens again (I8).
