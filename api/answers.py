@@ -19,7 +19,7 @@ POSITION_HEADER = "Trunkline-Position"
 MIN_POSITION_HEADER = "Trunkline-Min-Position"
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 200
-POSITION_LIMIT = 2**63
+POSITION_MAX = 2**63 - 1
 POSITION_DIGITS_MAX = 19
 
 NOT_KEPT = (b"cache-control", b"no-store")
@@ -62,7 +62,7 @@ def _can_be_stored(value: Any) -> bool:
         case str():
             return "\0" not in value
         case int():
-            return abs(value) < POSITION_LIMIT
+            return abs(value) <= POSITION_MAX
         case datetime():
             return value.tzinfo is not None
         case _:
@@ -89,7 +89,7 @@ def min_position(request: Request[Any, Any, Any]) -> int:
 def position_in(text: str) -> int | None:
     """The position that a header names; None if that is none."""
     is_number = text.isascii() and text.isdigit() and len(text) <= POSITION_DIGITS_MAX
-    return int(text) if is_number and int(text) < POSITION_LIMIT else None
+    return int(text) if is_number and int(text) <= POSITION_MAX else None
 
 
 def cursor_of(*values: Any) -> str:

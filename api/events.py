@@ -9,6 +9,7 @@ from litestar import Request, get
 from litestar.params import QueryParameter
 from litestar.response import Stream
 
+from api.answers import POSITION_MAX
 from api.authentication import Principal
 from api.parts import Part
 from api.reading import Reading
@@ -42,7 +43,7 @@ async def list_events(
     request: Request[Any, Any, Any],
     principal: Part[Principal],
     reading: Part[Reading],
-    after: Annotated[int, QueryParameter(ge=0)] = 0,
+    after: Annotated[int, QueryParameter(ge=0, le=POSITION_MAX)] = 0,
     limit: Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)] = 1000,
     stream: Annotated[str | None, QueryParameter()] = None,
     event_type: Annotated[str | None, QueryParameter(name="type")] = None,

@@ -10,7 +10,7 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, JSONBody
 
-from api.answers import Listing, Page, answer, cursor_of, known_id, read_answer
+from api.answers import POSITION_MAX, Listing, Page, answer, cursor_of, known_id, read_answer
 from api.authentication import Principal, actor_of
 from api.chats import INBOX, MEDIA, chat_row_of, require_shown, viewer_of
 from api.commands.attachments import FileReply, LocationReply
@@ -37,7 +37,6 @@ MessageView = VisibleMessage | MaskedMessage
 
 # The longest text that any platform takes, in characters.
 TEXT_LENGTH_MAX = 5000
-POSITION_MAX = 2**63 - 1
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 

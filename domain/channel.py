@@ -12,7 +12,14 @@ from msgspec.structs import replace
 from domain import parent
 from domain.event import Event, stored_as
 from domain.parent import Candidate, Cause
-from domain.refusal import ChannelActive, NotConnected, NotFound, NotParent, ServiceNotEligible
+from domain.refusal import (
+    ChannelActive,
+    ChannelDormant,
+    NotConnected,
+    NotFound,
+    NotParent,
+    ServiceNotEligible,
+)
 from domain.rules import RULES
 
 ACCOUNTING_SERVICES = frozenset(
@@ -351,8 +358,15 @@ def require_active(channel: Channel, service: str) -> Connection:
     return connection
 
 
+def require_awake(channel: Channel) -> None:
+    """Raises ChannelDormant where no service shares the channel any more. Spec S10."""
+    if not channel.sharing:
+        raise ChannelDormant
+
+
 def require_parent(channel: Channel, service: str) -> None:
     """Raises NotParent, with the parent's name, for everybody else. Spec S12."""
+    require_awake(channel)
     require_active(channel, service)
     if channel.parent != service:
         raise NotParent(parent=channel.parent)

@@ -95,6 +95,12 @@ class ChannelActive(Refusal):
     code = "channel_active"
 
 
+class ChannelDormant(Refusal):
+    """No service is connected to this channel any more; connect or enable one first."""
+
+    code = "channel_dormant"
+
+
 class ChatBlocked(Refusal):
     """This service has blocked the customer; unblock the chat before you write."""
 

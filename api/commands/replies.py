@@ -24,7 +24,7 @@ from domain import chat as chats
 from domain import contact as contacts
 from domain import sending
 from domain import template as templates
-from domain.channel import Channel, require_active
+from domain.channel import Channel, require_active, require_awake
 from domain.chat import Chat
 from domain.chat_events import ChatAssigned, ChatStarted, ReplyRequested
 from domain.contact import Contact, ContactChatStarted
@@ -228,6 +228,7 @@ class Replies:
         organisation, service = the_organisation(unit), command.service
         require_view(organisation, actor.user_id, service)
         channel = the_channel(unit, command.channel_id)
+        require_awake(channel)
         require_active(channel, service)
         require_reply(organisation, actor.user_id, service)
         if not window_rule(channel.platform).business_may_start:
@@ -265,9 +266,13 @@ class Replies:
         if position is None:
             return None
         return unit.fact(
-            ("version_at", stream, position),
-            lambda: self._context.log.version_at(unit.org, stream, position=position),
+            ("version_at", stream, position), lambda: self._version_at(unit.org, stream, position)
         )
+
+    async def _version_at(self, org: Org, stream: str, position: int) -> int:
+        if position > await self._context.log.position(org):
+            raise Invalid("seen_position", "lies ahead of the log")
+        return await self._context.log.version_at(org, stream, position=position)
 
     async def retry(
         self, actor: Actor, service: str, chat_id: str, message_id: str

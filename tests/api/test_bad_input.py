@@ -164,11 +164,11 @@ async def test_a_number_in_a_query_is_held_to_its_rule(office: Office) -> None:
     found = await parameters(office, '"type": "integer"')
     assert ("/v1/events", "after") in found
     for path, name in found:
-        for value in NOT_A_NUMBER:
+        for value in (*NOT_A_NUMBER, str(2**63), str(2**64)):
             response = await office.admin.call("GET", f"{office.path(path)}?{name}={value}")
             assert_problem(response, 400, "invalid", field=name)
         if name == "limit":
-            for value in ("0", "10001", "1000000000", str(2**63), str(2**64)):
+            for value in ("0", "10001", "1000000000"):
                 response = await office.admin.call("GET", f"{office.path(path)}?{name}={value}")
                 assert_problem(response, 400, "invalid", field=name)
 

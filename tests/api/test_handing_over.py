@@ -167,3 +167,25 @@ async def test_a_dormant_channel_is_revived_by_any_service_with_its_history(
     revived = await org.connect("desk", account)
     assert (revived["id"], revived["parent"]) == (channel_id, "desk")
     assert await inbox(org, "desk") == [["before"]]
+
+
+async def test_a_dormant_channel_says_that_it_is_one(trunkline: Trunkline) -> None:
+    """Spec S10: nothing can be sent; S16 for its chats."""
+    org, account = await trunkline.organisation(), trunkline.account()
+    channel_id = await connected(org, account)
+    await trunkline.says("before", account_id=account)
+    (chat,) = await org.chats("crm")
+    await org.post(f"/v1/channels/{channel_id}/services/crm/disable")
+    before = await org.events()
+    template = {"kind": "template", "name": "shipped", "language": "en_US", "parameters": {}}
+    start = {"channel_id": channel_id, "address": "+12025550199", "message": template}
+    for method, path, body in (
+        ("PATCH", f"/v1/services/crm/channels/{channel_id}", {"name": "Other"}),
+        ("POST", "/v1/services/crm/chats", start),
+    ):
+        refused = await org.call(method, path, expect=409, json=body)
+        assert refused.json()["code"] == "channel_dormant"
+    await org.reply("crm", chat["id"], "hi", expect=404)
+    assert await org.events() == before
+    await org.post(f"/v1/channels/{channel_id}/services/crm/enable")
+    await org.patch(f"/v1/services/crm/channels/{channel_id}", {"name": "Other"})

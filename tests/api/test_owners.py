@@ -218,6 +218,20 @@ async def test_a_reply_written_without_seeing_another_one_is_a_conflict_that_sho
     assert len(await inbox.org.events(type="chat.reply_requested")) == 3
 
 
+async def test_nobody_has_seen_what_is_not_written_yet(trunkline: Trunkline) -> None:
+    """Spec S14, and the last paragraph: nothing is written."""
+    inbox = await inbox_of(trunkline)
+    await inbox.hear("A", hours_ago=1)
+    await inbox.org.settled()
+    newest = inbox.org.position
+    problem = await inbox.org.reply(
+        "crm", inbox.chats["A"], "hi", seen_position=newest + 1, expect=400
+    )
+    assert problem["errors"] == [{"field": "seen_position", "message": "lies ahead of the log"}]
+    assert await inbox.org.events(after=newest) == []
+    await inbox.org.reply("crm", inbox.chats["A"], "hi", seen_position=newest)
+
+
 async def test_of_two_replies_at_once_that_saw_the_same_one_is_sent(trunkline: Trunkline) -> None:
     """Spec S14."""
     inbox = await inbox_of(trunkline)
