@@ -37,6 +37,7 @@ AnyRequest = Request[Any, Any, Any]
 INBOX, UNREAD, MEDIA = Inbox(), Unread(), Media()
 
 NOT_SEARCHABLE = "search is not part of this release"
+NOT_LINKED = "linked records are not part of this release"
 
 
 @dataclass(kw_only=True)
@@ -90,6 +91,7 @@ def chat_query(
     platform: Annotated[str | None, QueryParameter()] = None,
     channel: Annotated[str | None, QueryParameter()] = None,
     q: Annotated[str | None, QueryParameter()] = None,
+    record: Annotated[str | None, QueryParameter()] = None,
     first_from: Moment = None,
     first_to: Moment = None,
     last_from: Moment = None,
@@ -98,6 +100,8 @@ def chat_query(
     """The dependency of the list: what the query asks for. Spec C1."""
     if q is not None:
         raise Invalid("q", NOT_SEARCHABLE)
+    if record is not None:
+        raise Invalid("record", NOT_LINKED)
     times = {
         "first_from": first_from,
         "first_to": first_to,

@@ -191,9 +191,8 @@ def evolve(channel: Channel, event: Event) -> Channel:
         case ConnectionEnabled():
             return _with(channel, version, event.service, active=True, joined=version)
         case ConnectionDeleted():
-            rest = {
-                name: each for name, each in channel.connections.items() if name != event.service
-            }
+            rest = dict(channel.connections)
+            rest.pop(event.service, None)
             return replace(channel, version=version, connections=rest)
         case ConnectionConfigured():
             return _with(
@@ -317,21 +316,20 @@ def configure_connection(
 ) -> list[Event]:
     """Each service manages its own connection. Spec S12."""
     connection = require_active(channel, service)
-    configured = ConnectionConfigured(
-        service=service,
-        department=connection.department if department is msgspec.UNSET else department,
-        ticket_timer_hours=(
-            connection.ticket_timer_hours
-            if ticket_timer_hours is msgspec.UNSET
-            else ticket_timer_hours
-        ),
-        user_id=user_id,
-    )
-    same = (configured.department, configured.ticket_timer_hours) == (
-        connection.department,
-        connection.ticket_timer_hours,
-    )
-    return [] if same else [configured]
+    if department is msgspec.UNSET:
+        department = connection.department
+    if ticket_timer_hours is msgspec.UNSET:
+        ticket_timer_hours = connection.ticket_timer_hours
+    if (department, ticket_timer_hours) == (connection.department, connection.ticket_timer_hours):
+        return []
+    return [
+        ConnectionConfigured(
+            service=service,
+            department=department,
+            ticket_timer_hours=ticket_timer_hours,
+            user_id=user_id,
+        )
+    ]
 
 
 def associate_agents(
@@ -352,21 +350,15 @@ def rename(channel: Channel, *, service: str, name: str, user_id: str) -> list[E
 
 def require_active(channel: Channel, service: str) -> Connection:
     """The service's connection; raises NotConnected when it does not share the channel. S16."""
-    connection = channel.connections.get(service)
-    if connection is None or not connection.active:
+    if not channel.is_active(service):
         raise NotConnected
-    return connection
-
-
-def require_awake(channel: Channel) -> None:
-    """Raises ChannelDormant where no service shares the channel any more. Spec S10."""
-    if not channel.sharing:
-        raise ChannelDormant
+    return channel.connections[service]
 
 
 def require_parent(channel: Channel, service: str) -> None:
     """Raises NotParent, with the parent's name, for everybody else. Spec S12."""
-    require_awake(channel)
+    if not channel.sharing:
+        raise ChannelDormant
     require_active(channel, service)
     if channel.parent != service:
         raise NotParent(parent=channel.parent)
@@ -404,13 +396,10 @@ def _with_choice(
 
 def choose_parent(channel: Channel, *, cause: Cause) -> ParentChosen:
     """Decide by the default rule, over all services that share the channel. Spec S8, S9."""
+    sharing = [(service, channel.connections[service]) for service in channel.sharing]
     candidates = tuple(
-        Candidate(
-            service=service,
-            created=channel.connections[service].created,
-            joined=channel.connections[service].joined,
-        )
-        for service in channel.sharing
+        Candidate(service=service, created=each.created, joined=each.joined)
+        for service, each in sharing
     )
     return ParentChosen(
         kind="parent",

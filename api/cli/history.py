@@ -12,7 +12,7 @@ from rich.console import Console
 
 from api import settings as configuration
 from api.cli.commands import clearly
-from api.cli.words import sentence, without_sealed
+from api.cli.words import Messages, sentence, without_sealed
 from api.commands.credits import CreditAccounts
 from api.main import Core, core, database
 from domain import ledger
@@ -102,17 +102,17 @@ def _until(recorded: Sequence[Recorded], as_of: str, *, head: int) -> list[Recor
 
 
 def _show_events(recorded: Sequence[Recorded], *, as_json: bool) -> None:
+    messages = Messages()
     for each in recorded:
+        words = sentence(messages.named(each.event))
         if as_json:
-            click.echo(msgspec.json.encode(_line(each)).decode())
+            click.echo(msgspec.json.encode(_line(each, words)).decode())
         else:
             at = each.recorded_at.strftime("%Y-%m-%d %H:%M:%S")
-            console.print(
-                f"[dim]{each.position:>6}  {at}[/dim]  {sentence(each.event)}", soft_wrap=True
-            )
+            console.print(f"[dim]{each.position:>6}  {at}[/dim]  {words}", soft_wrap=True)
 
 
-def _line(each: Recorded) -> dict[str, Any]:
+def _line(each: Recorded, words: str) -> dict[str, Any]:
     return {
         "position": each.position,
         "stream": each.stream,
@@ -120,7 +120,7 @@ def _line(each: Recorded) -> dict[str, Any]:
         "recorded_at": each.recorded_at,
         "type": each.event.stored_type,
         "data": without_sealed(each.event),
-        "words": sentence(each.event),
+        "words": words,
     }
 
 

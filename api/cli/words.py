@@ -101,7 +101,7 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     chat_events.MessageSent: lambda e: f"The platform took {e.message_id}.",
     chat_events.SendUncertain: lambda e: f"Whether {e.message_id} was sent is unknown: {e.reason}.",
     chat_events.MessageFailed: lambda e: f"{e.message_id} failed: {e.reason}.",
-    chat_events.ReceiptReceived: lambda e: f"A receipt came: {e.status}.",
+    chat_events.ReceiptReceived: lambda e: f"A receipt of {e.message_id} came: {e.status}.",
     chat_events.ChatAssigned: lambda e: f"In {e.service} the chat belongs to {e.owner} now.",
     chat_events.ChatUnassigned: lambda e: f"In {e.service} the chat belongs to nobody now.",
     chat_events.ChatClosed: lambda e: f"{e.service} closed the chat.",
@@ -216,6 +216,22 @@ def _price(charged: ledger.Charged) -> str:
 def _purchase(event: purchase.PurchaseRequested | purchase.CreditsPurchased) -> str:
     what = "recharge" if event.recharge else "purchase"
     return f"A {what} of {event.credits} credit{'' if event.credits == 1 else 's'}"
+
+
+class Messages:
+    """Whose keys receipts name: messages that came before them in the same chat."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[bytes, str] = {}
+
+    def named(self, event: Event) -> Event:
+        """A receipt with the id of its message, if it has been met; others as they are."""
+        if isinstance(event, chat_events.ReceiptReceived):
+            message_id = event.message_id or self._by_key.get(event.key, "an unknown message")
+            return msgspec.structs.replace(event, message_id=message_id)
+        if isinstance(event, chat_events.MessageSent | chat_events.EchoReceived) and event.key:
+            self._by_key[event.key] = event.message_id
+        return event
 
 
 def sentence(event: Event) -> str:

@@ -24,7 +24,7 @@ from domain import chat as chats
 from domain import contact as contacts
 from domain import sending
 from domain import template as templates
-from domain.channel import Channel, require_active, require_awake
+from domain.channel import Channel, require_active
 from domain.chat import Chat
 from domain.chat_events import ChatAssigned, ChatStarted, ReplyRequested
 from domain.contact import Contact, ContactChatStarted
@@ -34,7 +34,7 @@ from domain.limits import require_quoting, require_text
 from domain.organisation import require_reply, require_view
 from domain.outgoing import Outbound
 from domain.ports import Org
-from domain.refusal import CannotStart, Invalid
+from domain.refusal import CannotStart, ChannelDormant, Invalid
 from domain.sending import RequestReply
 from domain.template import Templates
 from domain.windows import window_rule
@@ -228,7 +228,8 @@ class Replies:
         organisation, service = the_organisation(unit), command.service
         require_view(organisation, actor.user_id, service)
         channel = the_channel(unit, command.channel_id)
-        require_awake(channel)
+        if not channel.sharing:
+            raise ChannelDormant
         require_active(channel, service)
         require_reply(organisation, actor.user_id, service)
         if not window_rule(channel.platform).business_may_start:
