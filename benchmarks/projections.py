@@ -17,7 +17,7 @@ from psycopg import sql
 
 from adapters.postgres.connections import Pool, pool
 from api.main import PROJECTIONS
-from benchmarks import library_projection, synthetic_log
+from benchmarks import library_projection, limits, synthetic_log
 from benchmarks.rebuild_worker import connect
 from benchmarks.servers import Server, server
 from benchmarks.table import Row, compare, console, show
@@ -74,6 +74,8 @@ def measure(running: Server, *, rounds: int, events: int = EVENTS) -> list[Row]:
         compare("live inbox ÷ library's ProjectionRunner", rates["live"], rates["library"], 12.0),
         compare("rebuild, 1 worker ÷ ProjectionRunner", rebuilt, rates["library"], 40.0),
         compare("rebuild, 1 worker ÷ COPY-out", rebuilt, rates["copy out"], 0.15),
+        compare("rebuild, 1 worker ÷ reading alone", rebuilt, rates["read alone"], None),
+        compare("rebuild, 1 worker ÷ COPY-in of its rows", rebuilt, rates["copy alone"], None),
         compare("rebuild, 2 workers ÷ 1", rates["rebuild, 2 workers"], rebuilt, 1.3),
         memory(running),
     ]
@@ -170,6 +172,21 @@ async def _position(connections: Pool) -> int:
     return row[0] or 0 if row else 0
 
 
+def read_alone(log: Log) -> float:
+    """Events a second where a rebuild's reading is all there is."""
+    seconds = asyncio.run(
+        limits.read_alone(log.url, schema="public", org=log.org, position=log.events)
+    )
+    return log.events / seconds
+
+
+def copy_alone(log: Log) -> float:
+    """Events a second where writing a rebuild's rows is all there is."""
+    with empty_build(log) as filled, empty_build(log) as empty:
+        fill(log, filled, workers=2)
+        return log.events / limits.copy_alone(log.superuser, filled=filled, empty=empty)
+
+
 def rebuild(log: Log, *, workers: int = 1) -> Rebuilt:
     """Tables of a build, from nothing to indexes and counts, by so many processes."""
     with empty_build(log) as schema:
@@ -254,6 +271,8 @@ def _expect(process: subprocess.Popen[str], word: str) -> None:
 
 WAYS: dict[str, Callable[[Log], float]] = {
     "copy out": copy_out,
+    "read alone": read_alone,
+    "copy alone": copy_alone,
     "library": library,
     "live": live,
     "rebuild": lambda log: rebuild(log).per_second,

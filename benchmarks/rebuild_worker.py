@@ -42,6 +42,21 @@ async def fill(connection: Connection, pages: Pages, piece: Piece) -> None:
         piece, is_last = replace(piece, reached=page.reached), page.is_last
 
 
+def slice_of(org: int, position: int, first_stream: str, last_stream: str) -> Piece:
+    """The streams between two names, up to a position, as a piece of a rebuild."""
+    return Piece(
+        stage=0,
+        org=org,
+        number=0,
+        work="fill",
+        first_stream=first_stream,
+        last_stream=last_stream,
+        position=position,
+        reached=None,
+        events_done=0,
+    )
+
+
 def memory_peak_kib() -> int:
     """The most memory that this process ever had, for which getrusage counts its parent's too."""
     (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
@@ -58,21 +73,7 @@ async def main(url: str, schema: str) -> None:
     print("ready", flush=True)
     for line in iter(sys.stdin.readline, ""):
         org, position, first, last = line.split()
-        await fill(
-            connection,
-            pages,
-            Piece(
-                stage=0,
-                org=int(org),
-                number=0,
-                work="fill",
-                first_stream=first,
-                last_stream=last,
-                position=int(position),
-                reached=None,
-                events_done=0,
-            ),
-        )
+        await fill(connection, pages, slice_of(int(org), int(position), first, last))
         print("done", flush=True)
     print(memory_peak_kib())
 
