@@ -19,7 +19,7 @@ from api.main import PROJECTIONS
 from projections.inbox.projection import Inbox
 from tests.api.conftest import Client
 from tests.api.deliveries import eventually
-from tests.api.test_reliability import Installation, Load, installation, received
+from tests.api.test_reliability import Installation, Load, Server, installation, received
 from tests.conftest import BUILDS, Database
 
 __all__ = ["installation"]  # A fixture.
@@ -148,6 +148,14 @@ async def assert_rebuilt(commands: Commands, name: str, chance: random.Random) -
     assert await commands.run("rollback", name) == 0
 
 
+async def opened(installation: Installation, server: Server, account: str) -> tuple[Load, Reader]:
+    """An organisation to whose account customers write, and somebody in it."""
+    org = await installation.organisation(server.http)
+    await org.services("crm")
+    await org.connect("crm", account)
+    return Load(server.http, account), Reader(org)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -161,10 +169,7 @@ async def test_a_rebuild_is_seen_by_nobody(
     """The same rows, no failed and no wrong answer, and nobody is written to."""
     account = f"70000000000{[each.name for each in PROJECTIONS].index(name):04}"
     async with installation.server() as server:
-        org = await installation.organisation(server.http)
-        await org.services("crm")
-        await org.connect("crm", account)
-        load, reader = Load(server.http, account), Reader(org)
+        load, reader = await opened(installation, server, account)
         loading = asyncio.create_task(load.run())
         await load.until(MESSAGES_BEFORE)
         reading = asyncio.create_task(reader.run())
@@ -180,8 +185,8 @@ async def test_a_rebuild_is_seen_by_nobody(
     assert len(installation.fake.accepted) == sent
     assert set(commands.tried.read_text().split()) == {"on", "guard"}
     async with installation.server() as server:
-        org.http = server.http
-        found = await received(org, account)
+        reader.client.http = server.http
+        found = await received(reader.client, account)
         assert {text: found[text] for text in load.acknowledged} == dict.fromkeys(
             load.acknowledged, 1
         )
@@ -192,10 +197,7 @@ async def test_control_who_reads_notices_a_build_that_is_not_whole(
 ) -> None:
     account = "700000000000500"
     async with installation.server() as server:
-        org = await installation.organisation(server.http)
-        await org.services("crm")
-        await org.connect("crm", account)
-        load, reader = Load(server.http, account), Reader(org)
+        load, reader = await opened(installation, server, account)
         loading = asyncio.create_task(load.run())
         await load.until(50)
         reading = asyncio.create_task(reader.run())
