@@ -112,6 +112,31 @@ def test_e5_a_stored_history_folds_to_the_state_that_is_kept_beside_it(path: Pat
     assert readable(fold_stream(path.stem, history_of(path.stem))) == expected
 
 
+IN_HISTORIES = {
+    (event.stored_type, event.schema_version)
+    for path in HISTORIES
+    for event in history_of(path.stem)
+}
+ALONE = [
+    (stored_type, version)
+    for stored_type, version in EVERY_EVENT
+    if stored_type.partition(".")[0] in KINDS_WITH_STATE
+    and (stored_type, version) not in IN_HISTORIES
+]
+
+
+@pytest.mark.parametrize(("stored_type", "version"), ALONE, ids=lambda part: str(part))
+def test_e5_what_stands_in_no_history_folds_behind_it_to_the_state_that_is_kept(
+    stored_type: str, version: int
+) -> None:
+    kind = stored_type.partition(".")[0]
+    expected = msgspec.json.decode(
+        (STORED / "folded" / f"{stored_type}.{version}.json").read_bytes()
+    )
+    state = fold_stream(kind, [*history_of(kind), SAMPLES[stored_type, version]])
+    assert readable(state) == expected
+
+
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 def test_e5_a_history_is_written_as_it_was(path: Path) -> None:
     stored = msgspec.json.decode(path.read_bytes(), type=list[StoredEvent])
