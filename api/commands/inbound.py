@@ -77,9 +77,7 @@ class Inbound:
             if holder is not None:
                 await self.receive_for(await self._directory.keys(holder), platform, occurrence)
             elif not await self._receive_as_believed(platform, occurrence):
-                for number in await self._holders_of(platform, occurrence):
-                    keys = await self._directory.keys(number)
-                    await self.receive_for(keys, platform, occurrence)
+                await self._receive_as_listed(platform, occurrence)
             await self._tell_accounts(platform, occurrence)
 
     async def _receive_as_believed(self, platform: str, occurrence: AnyOccurrence) -> bool:
@@ -98,6 +96,21 @@ class Inbound:
         except NotHeld:
             return False
         return True
+
+    async def _receive_as_listed(self, platform: str, occurrence: AnyOccurrence) -> None:
+        """Write it down for whom the directory names.
+
+        What is kept because that is nobody is looked at again: whoever has taken the account
+        meanwhile may have been handed over what waited without it (S10).
+        """
+        holders: list[int] = []
+        while (found := await self._holders_of(platform, occurrence)) != holders:
+            for number in found:
+                keys = await self._directory.keys(number)
+                await self.receive_for(keys, platform, occurrence)
+            if found != [self._system.number]:
+                return
+            holders = found
 
     async def _tell_accounts(self, platform: str, occurrence: AnyOccurrence) -> None:
         """What is said of a business account's health or templates concerns all its accounts."""

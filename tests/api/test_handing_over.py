@@ -189,3 +189,23 @@ async def test_a_dormant_channel_says_that_it_is_one(trunkline: Trunkline) -> No
     assert await org.events() == before
     await org.post(f"/v1/channels/{channel_id}/services/crm/enable")
     await org.patch(f"/v1/services/crm/channels/{channel_id}", {"name": "Other"})
+
+
+async def test_a_message_on_its_way_while_its_account_is_connected_is_not_left_behind(
+    trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spec S10: it was nobody's when looked at, and kept after what waited was handed over."""
+    org, account = await trunkline.organisation(), trunkline.account()
+    await connected(org, account)
+    directory = trunkline.parts.directory
+    asked, too_early = directory.account, [account]
+
+    async def account_of(platform: str, account_id: str) -> Any:
+        if account_id in too_early:
+            too_early.remove(account_id)
+            return None
+        return await asked(platform, account_id)
+
+    monkeypatch.setattr(directory, "account", account_of)
+    await trunkline.says("just in time", account_id=account)
+    assert await inbox(org, "crm") == [["just in time"]]

@@ -474,6 +474,13 @@ class Story:
             self._require_an_end()
             await asyncio.sleep(5)
         await asyncio.sleep(20)  # Until whoever wrote the last of it knows.
+        while any(
+            entry.writing
+            for process in self.processes
+            for entry in process.states._entries.values()
+        ):
+            self._require_an_end()  # A slow one may still find out that others have done it.
+            await asyncio.sleep(5)
 
     def _require_an_end(self) -> None:
         if self.loop.time() > QUIET_SECONDS_MAX:
