@@ -99,26 +99,36 @@ class Authentication:
         self._timer = timer
         self._requests = Bucket(rate_per_second, 2 * rate_per_second)
         self._failures = Bucket(FAILURES_PER_MINUTE / 60, FAILURES_PER_MINUTE)
+        self._opened: OrderedDict[str, None] = OrderedDict()  # Keys, the latest last.
 
     async def principal(self, request: Request[Any, Any, Any]) -> Principal:
         """Raises Unauthenticated, TooManyRequests."""
         address = request.client.host if request.client else ""
         now = self._timer()
-        if not self._failures.take(address, now, count=0):
+        key_id, secret = _key_of(request)
+        # Behind one address there may be many: keys that have opened before do not wait for it.
+        if key_id not in self._opened and not self._failures.take(address, now, count=0):
             raise TooManyRequests(
                 "Too many failed authentications from this address.",
                 retry_after=self._failures.seconds_until_next(address, now),
             )
-        key_id, secret = _key_of(request)
         holder = await self._directory.key_holder(key_id) if key_id else None
         if holder is None or not self._opens(holder, secret):
             self._failures.take(address, now)
+            self._opened.pop(key_id, None)
             raise Unauthenticated
+        self._note_opened(key_id)
         if not self._requests.take(key_id, now):
             raise TooManyRequests(retry_after=self._requests.seconds_until_next(key_id, now))
         if not is_write(request.route_handler):
             holder = await self._at_least(min_position(request), key_id, holder)
         return await self._look_up(key_id, holder)
+
+    def _note_opened(self, key_id: str) -> None:
+        self._opened[key_id] = None
+        self._opened.move_to_end(key_id)
+        if len(self._opened) > BUCKETS_KEPT_MAX:
+            self._opened.popitem(last=False)
 
     async def renewed(self, principal: Principal) -> Principal:
         """Whom the same key belongs to now, and what they may do. Raises Unauthenticated."""

@@ -279,9 +279,17 @@ async def test_an_address_that_fails_too_often_is_told_to_wait(trunkline: Trunkl
         assert 1 <= wait <= 3
         forwarded = await me(http, bearer("tk_a_b"), ("X-Forwarded-For", "192.0.2.1"))
         assert_problem(forwarded, 429, "too_many_requests")
+        # Who comes from there with a key that has opened before is not held for it either.
+        assert (await me(http, bearer(org.api_key))).status_code == 429
         assert (await me(trunkline.http, bearer(org.api_key))).status_code == 200
+        assert (await me(http, bearer(org.api_key))).status_code == 200
+        assert_problem(await me(http, bearer("tk_a_b")), 429, "too_many_requests")
         await asyncio.sleep(wait)
         assert_problem(await me(http, bearer("tk_a_b")), 401, "unauthenticated")
+        # Who only knows its id has one try.
+        guessed = bearer(f"{org.api_key}x")
+        assert_problem(await me(http, guessed), 401, "unauthenticated")
+        assert_problem(await me(http, guessed), 429, "too_many_requests")
 
 
 async def test_a_key_that_asks_too_often_is_told_to_wait(trunkline: Trunkline) -> None:
