@@ -5,7 +5,7 @@ import base64
 import json
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from api.problems import STATUS_CODES
+from domain.refusal import Refusal
 from tests.api.conftest import Client, Trunkline, text_webhook
 from tests.api.deliveries import now
 from tests.api.operations import Office, is_public, office_of, operations
@@ -353,6 +354,14 @@ def test_every_code_of_the_contract_has_its_status() -> None:
         code: STATUS_CODES.get(code, 409) for codes in told.values() for code in codes.split()
     }
     assert answered == {code: status for status, codes in told.items() for code in codes.split()}
+    assert answered.keys() <= STATUS_CODES.keys() | {each.code for each in refusals()}
+
+
+def refusals(kind: type[Refusal] = Refusal) -> Iterator[type[Refusal]]:
+    """All that anything raises."""
+    yield kind
+    for each in kind.__subclasses__():
+        yield from refusals(each)
 
 
 async def test_a_page_that_is_not_there_is_a_problem_too(office: Office) -> None:
