@@ -85,7 +85,7 @@ async def with_names(
     profiles = await names.profiles(principal.keys, principal.organisation, wanted)
     if isinstance(refusal, OwnedElsewhere):
         assert notice is not None
-        facts = {"notice": notice_view(notice, profiles, request)}
+        facts = {"notice": notice_view(notice, profiles, request), "since": notice.since}
     else:
         profile = profiles.get(owner) if owner else None
         shown = {"id": owner, "name": profile.name if profile else None} if owner else None

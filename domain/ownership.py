@@ -29,6 +29,7 @@ class OwnedElsewhereNotice(msgspec.Struct, frozen=True):
     """The chat is owned in another service; `owner` only for a viewer who may know (S6)."""
 
     owner: str | None
+    since: datetime
 
 
 def owned_elsewhere(
@@ -43,8 +44,8 @@ def owned_elsewhere(
     if not others:
         return None
     known = [owner for name, owner in others if may_view(organisation, viewer, name)]
-    latest: Owner | None = max(known, key=lambda owner: owner.version, default=None)
-    return OwnedElsewhereNotice(owner=latest.user_id if latest else None)
+    latest: Owner = max(known or [owner for _, owner in others], key=lambda owner: owner.version)
+    return OwnedElsewhereNotice(owner=latest.user_id if known else None, since=latest.since)
 
 
 class Assign(msgspec.Struct, frozen=True, kw_only=True):

@@ -72,6 +72,8 @@ async def test_the_notice_names_the_owner_elsewhere_to_those_who_may_know(
         "POST", f"/v1/services/desk/{chat}/assign", expect=409, headers=headers
     )
     assert refused.json()["notice"] == notice
+    (assigned,) = await inbox.org.events(type="chat.assigned")
+    assert refused.json()["since"] == assigned["data"]["at"]
     if owner is None:
         # As words: three letters may stand in any id.
         told = re.compile(rf"\b(Yui|crm|{yui.user_id})\b")

@@ -84,7 +84,7 @@ IN_CRM = assigned("crm", "ann")
 IN_DESK = assigned("desk", "dora")
 HERE = (OwnedHere, {"owner": "ann", "since": NOON})
 # Bob works in CRM only: he is told that there is an owner elsewhere, and no more.
-ELSEWHERE = (OwnedElsewhere, {"notice": OwnedElsewhereNotice(owner=None)})
+ELSEWHERE = (OwnedElsewhere, {"notice": OwnedElsewhereNotice(owner=None, since=IN_DESK.at)})
 
 
 # C18: the table.
@@ -189,6 +189,12 @@ def notice(
 IN_SALESIQ = assigned("salesiq", "sam", at=NOON - HOUR)
 
 
+def told(owner: str | None) -> OwnedElsewhereNotice:
+    """Sam owns the chat in salesiq, Dora in desk."""
+    owned = IN_SALESIQ if owner == "sam" else IN_DESK
+    return OwnedElsewhereNotice(owner=owner, since=owned.at)
+
+
 def test_s6_there_is_no_notice_where_nobody_else_owns_the_chat() -> None:
     assert notice() is None
     assert notice(IN_CRM) is None
@@ -208,27 +214,25 @@ def test_s6_there_is_no_notice_where_nobody_else_owns_the_chat() -> None:
 def test_s6_only_who_may_view_the_other_service_sees_whose_it_is(
     viewer: str, owner: str | None
 ) -> None:
-    assert notice(IN_DESK, viewer=viewer) == OwnedElsewhereNotice(owner=owner)
+    assert notice(IN_DESK, viewer=viewer) == told(owner)
 
 
 def test_s6_of_several_owners_the_latest_is_named_by_the_order_of_events() -> None:
     # Sam's own clock was an hour behind; Sam was assigned later all the same.
-    assert notice(IN_DESK, IN_SALESIQ, viewer="admin") == OwnedElsewhereNotice(owner="sam")
-    assert notice(IN_SALESIQ, IN_DESK, viewer="admin") == OwnedElsewhereNotice(owner="dora")
+    assert notice(IN_DESK, IN_SALESIQ, viewer="admin") == told("sam")
+    assert notice(IN_SALESIQ, IN_DESK, viewer="admin") == told("dora")
 
 
 def test_s6_of_several_owners_the_latest_that_the_viewer_may_know_is_named() -> None:
     # Ann may view salesiq and not desk.
-    assert notice(IN_SALESIQ, IN_DESK, viewer="ann") == OwnedElsewhereNotice(owner="sam")
+    assert notice(IN_SALESIQ, IN_DESK, viewer="ann") == told("sam")
 
 
 @pytest.mark.parametrize("left", [ConnectionDisabled, ConnectionDeleted])
 def test_s6_services_that_left_do_not_count(left: Callable[..., Event]) -> None:
     channel = fold(Channel, *SHARED_EVENTS, left(service="desk"))
     assert notice(IN_DESK, viewer="admin", channel=channel) is None
-    assert notice(IN_SALESIQ, IN_DESK, viewer="admin", channel=channel) == OwnedElsewhereNotice(
-        owner="sam"
-    )
+    assert notice(IN_SALESIQ, IN_DESK, viewer="admin", channel=channel) == told("sam")
 
 
 def test_s6_services_that_came_back_count_again() -> None:
@@ -238,7 +242,7 @@ def test_s6_services_that_came_back_count_again() -> None:
         ConnectionDisabled(service="desk"),
         ConnectionEnabled(service="desk"),
     )
-    assert notice(IN_DESK, viewer="admin", channel=channel) == OwnedElsewhereNotice(owner="dora")
+    assert notice(IN_DESK, viewer="admin", channel=channel) == told("dora")
 
 
 def test_s6_access_counts_as_it_is_now() -> None:
@@ -247,14 +251,12 @@ def test_s6_access_counts_as_it_is_now() -> None:
         *ORGANISATION_EVENTS,
         UserServicesChanged(changed_user_id="bob", services={"crm": "reply", "desk": "view"}),
     )
-    assert notice(IN_DESK, viewer="bob", organisation=organisation) == OwnedElsewhereNotice(
-        owner="dora"
-    )
+    assert notice(IN_DESK, viewer="bob", organisation=organisation) == told("dora")
 
 
 def test_s7_the_conflict_carries_the_notice_that_opening_the_chat_gives() -> None:
     chat(IN_DESK).when(assign, **to("ann", by="supervisor")).then_refused(
-        OwnedElsewhere, notice=OwnedElsewhereNotice(owner="dora")
+        OwnedElsewhere, notice=told("dora")
     )
 
 

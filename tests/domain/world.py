@@ -130,7 +130,7 @@ def uncertain(message_id: str = "reply") -> Event:
     return SendUncertain(message_id=message_id, reason="timeout")
 
 
-def assigned(service: str, owner: str, *, at: datetime = NOON) -> Event:
+def assigned(service: str, owner: str, *, at: datetime = NOON) -> ChatAssigned:
     return ChatAssigned(service=service, owner=owner, at=at)
 
 
