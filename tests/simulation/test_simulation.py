@@ -29,7 +29,7 @@ CHUNK = 50
 CHUNKS = 400 if os.environ.get("TRUNKLINE_TEST_PROFILE") == "long" else 6
 ALONE = os.environ.get("TRUNKLINE_SIMULATION_SEED")
 # Within so many lives, a mistake in what they depend on must show.
-CONTROL_SEEDS = 60
+CONTROL_SEEDS = 300
 
 
 def digest(seed: int) -> str:
