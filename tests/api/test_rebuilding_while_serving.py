@@ -24,7 +24,8 @@ from tests.conftest import BUILDS, Database
 
 __all__ = ["installation"]  # A fixture.
 
-MESSAGES_BEFORE = 300
+MESSAGES_BEFORE = 150
+KILLS = 3 if os.environ.get("TRUNKLINE_TEST_PROFILE") == "long" else 1
 WITHIN_SECONDS = 60
 # A rebuild begins half a second after its command and takes less than two here.
 KILLED_AFTER_SECONDS = (0.4, 2.5)
@@ -136,7 +137,7 @@ class Reader:
 async def assert_rebuilt(commands: Commands, name: str, chance: random.Random) -> None:
     """Killed, gone on with, compared, switched to, and back."""
     rebuild = ("rebuild", name, "--workers", "2")
-    for _ in range(2):
+    for _ in range(KILLS):
         await commands.killed(
             *rebuild,
             after=chance.uniform(*KILLED_AFTER_SECONDS),
