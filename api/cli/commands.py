@@ -3,8 +3,6 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable
-from functools import wraps
 from typing import Any, get_args
 
 import click
@@ -25,13 +23,16 @@ console = Console()
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def clearly(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Errors that an operator can mend are told in a sentence, with exit code 1."""
+class Clearly(click.Group):
+    """Errors that an operator can mend are told in a sentence, with exit code 1.
 
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
+    It stands around all commands, so that none can forget it.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
         try:
-            return command(*args, **kwargs)
+            return super().invoke(ctx)
         except OPERATOR_ERRORS as error:
             _say(str(error))
         except psycopg.OperationalError as error:
@@ -43,14 +44,12 @@ def clearly(command: Callable[..., Any]) -> Callable[..., Any]:
             _say(str(error))
         sys.exit(1)
 
-    return run
-
 
 def _say(text: str) -> None:
     errors.print("[red]trunkline:[/red]", Text(text))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Clearly, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="trunkline")
 def main() -> None:
     """One business number, shared by several applications.
@@ -74,7 +73,6 @@ def main() -> None:
     show_default=True,
     help="What this process does; with a database of your own the work can be split.",
 )
-@clearly
 def serve_command(host: str, port: int | None, role: Role) -> None:
     """Serve the API, fold projections, send messages."""
     log_to_stderr()
@@ -89,7 +87,6 @@ def serve_command(host: str, port: int | None, role: Role) -> None:
 
 
 @main.command("migrate")
-@clearly
 def migrate_command() -> None:
     """Bring the database to the current schema and make its roles. Safe to run twice."""
     with database(configuration.load()) as where:
@@ -115,7 +112,6 @@ def org_group() -> None:
 @org_group.command("create", short_help="Make an organisation and its first admin.")
 @click.argument("name", callback=_printable)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@clearly
 def create_org_command(name: str, as_json: bool) -> None:
     """Make an organisation and its first admin; the API key is shown this once."""
     settings = configuration.load()
@@ -132,7 +128,6 @@ def create_org_command(name: str, as_json: bool) -> None:
 
 @main.command("config", short_help="List every environment variable, with its meaning.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-@clearly
 def config_command(as_json: bool) -> None:
     """List every environment variable, its meaning, and where its value came from."""
     described = configuration.describe(configuration.load())

@@ -11,7 +11,6 @@ from typing import Any
 import click
 import uvloop
 
-from api.cli.commands import clearly
 from api.main import PRETENDED, Pretended, pretended
 
 LOOK_SECONDS = 0.1
@@ -25,7 +24,6 @@ LOOK_SECONDS = 0.1
     help="Where webhooks go. [default: http://127.0.0.1:8000/webhooks/PLATFORM]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
-@clearly
 def fake_command(platform: str, port: int, webhook_url: str | None, as_json: bool) -> None:
     """Run a platform that is none: it takes messages, delivers webhooks, and fails on demand.
 

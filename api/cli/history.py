@@ -11,7 +11,6 @@ import msgspec
 from rich.console import Console
 
 from api import settings as configuration
-from api.cli.commands import clearly
 from api.cli.words import Messages, sentence, without_sealed
 from api.commands.credits import CreditAccounts
 from api.main import Core, core, database
@@ -29,7 +28,6 @@ console = Console(highlight=False)
 @click.option("--as-of", help="A position or a time: show the state as it was then.")
 @click.option("--org", "org_id", help="Organisation id; needed when there are several.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: events, or the state.")
-@clearly
 def history_command(subject: str, as_of: str | None, org_id: str | None, as_json: bool) -> None:
     """Show what happened to SUBJECT: organisation, channel:ID, chat:ID, credits:ACCOUNT, …"""
     if subject.partition(":")[0] not in AGGREGATES:

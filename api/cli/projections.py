@@ -14,7 +14,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from api import settings as configuration
-from api.cli.commands import clearly
 from api.jobs import as_projector, compare, drop, rebuild
 from api.main import PROJECTIONS, Database, database
 from projections.engine.builds import Build
@@ -47,7 +46,6 @@ def projections_group() -> None:
 
 @projections_group.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-@clearly
 def list_command(as_json: bool) -> None:
     """List the projections and their builds."""
     with database(configuration.load()) as where:
@@ -78,7 +76,6 @@ def _listed(projection: Projection, found: list[Standing]) -> dict[str, Any]:
 
 @projections_group.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@clearly
 def status_command(as_json: bool) -> None:
     """Show how far every build is behind the log, and what is parked."""
     with database(configuration.load()) as where:
@@ -124,7 +121,6 @@ async def _standings(where: Database) -> tuple[list[Standing], list[Any]]:
     help="Processes that share the work, also within one organisation where streams allow it.",
 )
 @click.option("--afresh", is_flag=True, help="Drop what was begun instead of going on with it.")
-@clearly
 def rebuild_command(projection: Projection, workers: int, afresh: bool) -> None:
     """Fill a new build of NAME beside the live one, or go on with the one that was begun.
 
@@ -187,7 +183,6 @@ class _Shown:
 
 @projections_group.command("diff", short_help="Compare the live build of NAME with the other.")
 @_name
-@clearly
 def diff_command(projection: Projection) -> None:
     """Compare the live build of NAME with the one that is ready, else with the previous one.
 
@@ -239,7 +234,6 @@ def _show_difference(table: TableComparison) -> None:
 
 @projections_group.command("switch", short_help="Let the build of NAME that is ready serve.")
 @_name
-@clearly
 def switch_command(projection: Projection) -> None:
     """Let the build of NAME that is ready serve; the live one stays as the previous."""
     _exchange(projection, switch)
@@ -247,7 +241,6 @@ def switch_command(projection: Projection) -> None:
 
 @projections_group.command("rollback", short_help="Let the previous build of NAME serve again.")
 @_name
-@clearly
 def rollback_command(projection: Projection) -> None:
     """Let the previous build of NAME serve again; the live one is ready once more."""
     _exchange(projection, roll_back)
@@ -258,7 +251,6 @@ def rollback_command(projection: Projection) -> None:
 @click.option(
     "--retired", is_flag=True, help="All builds of versions that this code does not know."
 )
-@clearly
 def drop_command(build: str | None, retired: bool) -> None:
     """Drop BUILD, such as inbox_1_2: one that is ready, previous or unfinished, or retired.
 

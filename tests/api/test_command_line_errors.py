@@ -95,8 +95,8 @@ def test_a_setting_that_cannot_be_used_is_named_with_what_is_expected(
     stranger: Operator, name: str
 ) -> None:
     value, expected = WRONG_SETTINGS[name]
-    for command in ("config", "migrate"):
-        refused = stranger.does(command, **{name: value})
+    for arguments in (("config",), EVERY_WORK[-1]):
+        refused = stranger.does(*arguments, **{name: value})
         assert refused == Done(1, "", f"trunkline: {name} cannot be used: {expected}.\n")
 
 
@@ -104,6 +104,8 @@ EVERY_WORK = (
     ("serve", "--port", "0"),
     ("org", "create", "Acme"),
     ("history", "organisation"),
+    ("statement", "account", "2026-11"),
+    ("credits", "adjust", "account", "1", "--reason", "a test"),
 )
 
 
