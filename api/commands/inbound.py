@@ -20,6 +20,10 @@ from domain.ports import AlreadyDone, Clock, Directory, Keys, Org, Unavailable
 # How long this process believes that an account belongs to the org it last looked up.
 HOLDER_BELIEVED_SECONDS = 1.0
 
+# A delivery may hold a thousand messages, each of somebody who has to be looked up. So many at once
+# fill the log's batches, and leave others their turn at the connections.
+LANES_AT_ONCE_MAX = 32
+
 logger = logging.getLogger(__name__)
 
 
@@ -47,6 +51,7 @@ class Inbound:
         self._new_id = new_id
         self._system = system
         self._holders: dict[tuple[str, str], tuple[float, int]] = {}
+        self._turns = asyncio.Semaphore(LANES_AT_ONCE_MAX)  # Of deliveries that hold several.
 
     async def receive(
         self, platform: str, occurrences: Sequence[AnyOccurrence], *, holder: int | None = None
@@ -66,9 +71,19 @@ class Inbound:
         lanes: dict[object, list[AnyOccurrence]] = defaultdict(list)
         for index, occurrence in enumerate(occurrences):
             lanes[_lane(occurrence) or index].append(occurrence)
-        await asyncio.gather(
-            *(self._receive_lane(platform, lane, holder) for lane in lanes.values())
-        )
+
+        async def receive_in_turn(lane: Sequence[AnyOccurrence]) -> None:
+            async with self._turns:
+                await self._receive_lane(platform, lane, holder)
+
+        receiving = [asyncio.create_task(receive_in_turn(lane)) for lane in lanes.values()]
+        try:
+            await asyncio.gather(*receiving)
+        except Unavailable:
+            # All of it comes again; until then the rest need not queue for what is away.
+            for each in receiving:
+                each.cancel()
+            raise
 
     async def _receive_lane(
         self, platform: str, lane: Sequence[AnyOccurrence], holder: int | None
