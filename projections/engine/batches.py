@@ -67,7 +67,7 @@ DELETE FROM trunkline.parked
 
 
 class GapInLog(Exception):
-    """Positions do not follow each other. That must never be: nothing goes on behind a gap."""
+    """Positions do not follow each other. That must never be: its org does not go on behind it."""
 
 
 class Place(msgspec.Struct, frozen=True):

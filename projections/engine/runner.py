@@ -54,9 +54,10 @@ ON CONFLICT (projection, version, build, org) DO UPDATE
    SET position = excluded.position, error = excluded.error
 """
 
-# Classes of SQLSTATE that tell of the server and not of the work: connection, serialisation and
-# deadlock, resources, shutdown, system.
-_SERVER_TROUBLE = ("08", "40", "53", "57", "58")
+# SQLSTATEs, or their classes, that tell of the server and not of the work: connection,
+# serialisation and deadlock, resources, shutdown, system; and a database that can only be read, as
+# one that is no longer the primary.
+_SERVER_TROUBLE = ("08", "40", "53", "57", "58", "25006")
 
 # Makes a connection of role trunkline_project.
 Connect = Callable[[], AbstractAsyncContextManager[Connection]]
@@ -98,12 +99,6 @@ class ProjectionRunner:
                         await self._keep_up(connection, tasks, outage)
                 await asyncio.sleep(DATABASE_PAUSE_SECONDS)
 
-    @property
-    def stopped(self) -> list[str]:
-        """The projections of which a build found a gap in the log and is followed no more."""
-        stopped = {each.build.projection for each in self._followers.values() if each.is_stopped}
-        return sorted(stopped)
-
     async def _keep_up(
         self, connection: Connection, tasks: asyncio.TaskGroup, outage: "_Outage"
     ) -> None:
@@ -143,7 +138,6 @@ class _Follower:
         self, connect: Connect, projection: Projection, build: Build, bell: Wakener
     ) -> None:
         self.build = build
-        self.is_stopped = False
         self._connect = connect
         self._projection = projection
         self._bell = bell
@@ -152,22 +146,12 @@ class _Follower:
         self._batch_seconds_max = BATCH_SECONDS_MAX
 
     async def follow(self) -> None:
-        """Go on for ever; a gap in the log alone ends it."""
+        """Go on for ever, whatever happens."""
         while True:
-            try:
-                with self._outage.survived():
-                    async with self._connect() as connection:
-                        await connection.execute(
-                            _LIMIT_TRANSACTIONS, [f"{self._batch_seconds_max}s"]
-                        )
-                        await self._follow(connection)
-            except GapInLog as gap:
-                self.is_stopped = True
-                logger.critical(
-                    "A projection stopped at a gap in the log",
-                    extra={"projection": self.build.projection, "gap": str(gap)},
-                )
-                return
+            with self._outage.survived():
+                async with self._connect() as connection:
+                    await connection.execute(_LIMIT_TRANSACTIONS, [f"{self._batch_seconds_max}s"])
+                    await self._follow(connection)
             await asyncio.sleep(DATABASE_PAUSE_SECONDS)
 
     async def _follow(self, connection: Connection) -> None:
@@ -202,14 +186,12 @@ class _Follower:
         return [Place(*row) for row in await cursor.fetchall()]
 
     async def _try(self, connection: Connection, org: int) -> bool:
-        """One batch; an org whose events cannot be taken is parked and holds nobody up."""
+        """One batch; an org whose events cannot be taken, or are missing, holds nobody else up."""
         parked = self._parked.get(org)
         limit = parked.limit if parked else BATCH_EVENTS_MAX
         began = monotonic()
         try:
             reached = await advance(connection, self._projection, self.build, org, limit=limit)
-        except GapInLog:
-            raise
         except Exception as error:
             if monotonic() - began >= self._batch_seconds_max:
                 self._batch_seconds_max *= 2
@@ -234,7 +216,8 @@ class _Follower:
         parked.pause_seconds = min(parked.pause_seconds * 2, PARKED_SECONDS_MAX)
         if await self._note_parked(connection, place, error):
             # No message and no traceback: they may hold what a customer wrote.
-            logger.error(
+            logger.log(
+                logging.CRITICAL if isinstance(error, GapInLog) else logging.ERROR,
                 "A projection cannot take an event; its organisation is parked",
                 extra={
                     "projection": self.build.projection,
@@ -261,7 +244,7 @@ class _Follower:
 
 
 class _Outage:
-    """Of the database, as one loop meets it: said once, and once more when it is over."""
+    """What keeps one loop from its work: said once, and once more when it is over."""
 
     def __init__(self, work: str) -> None:
         """`work`: what the loop cannot do meanwhile, as a log says it."""
@@ -274,12 +257,18 @@ class _Outage:
         try:
             yield
         except Exception as error:
-            if not is_server_trouble(error):
-                raise
             if not self._is_on:
-                reason = str(error).partition("\n")[0] or type(error).__name__
-                logger.warning("%s waits for the database: %s", self._work, reason)
+                self._tell(error)
             self._is_on = True
+
+    def _tell(self, error: Exception) -> None:
+        name = type(error).__name__
+        if is_server_trouble(error):
+            reason = str(error).partition("\n")[0] or name
+            logger.warning("%s waits for the database: %s", self._work, reason)
+        else:
+            # No message and no traceback: they may hold what a customer wrote.
+            logger.error("%s fails, and is tried again: %s", self._work, name)
 
     def end(self) -> None:
         """The database has answered."""
@@ -292,7 +281,8 @@ def is_server_trouble(error: BaseException) -> bool:
     """Whether an error tells of the database's server rather than of the work."""
     if isinstance(error, psycopg.InterfaceError):
         return True
-    if not isinstance(error, psycopg.OperationalError):
+    if not isinstance(error, psycopg.Error):
         return False
-    # Without a state it comes from the pool, or from a connection that broke.
-    return error.sqlstate is None or error.sqlstate.startswith(_SERVER_TROUBLE)
+    if error.sqlstate is None:  # From the pool, or from a connection that broke.
+        return isinstance(error, psycopg.OperationalError)
+    return error.sqlstate.startswith(_SERVER_TROUBLE)

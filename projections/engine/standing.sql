@@ -20,9 +20,12 @@ SELECT b.projection, b.version, b.build, b.state, b.started_at, b.ready_at, b.li
   LEFT JOIN LATERAL (
        SELECT h.org, h.position - coalesce(c.position, 0) AS behind,
               CASE WHEN h.position > coalesce(c.position, 0) THEN
+                  -- The first that is there: the very next may be missing.
                   (SELECT greatest(extract(epoch FROM now() - e.recorded_at), 0)
                      FROM trunkline.events e
-                    WHERE e.org = h.org AND e.position = coalesce(c.position, 0) + 1)
+                    WHERE e.org = h.org AND e.position > coalesce(c.position, 0)
+                    ORDER BY e.position
+                    LIMIT 1)
               END AS seconds
          FROM trunkline.heads h
          LEFT JOIN trunkline.checkpoints c

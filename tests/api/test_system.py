@@ -25,3 +25,15 @@ async def test_work_ends_also_where_its_cancellation_was_lost(
     async with asyncio.timeout(5), system.running(work()):
         await asyncio.sleep(0)
     assert len(lost) == 3
+
+
+async def test_work_that_fails_takes_down_what_it_goes_on_beside() -> None:
+    """A process that does half of its work looks as if it did all."""
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        raise LookupError("a mistake")
+
+    with pytest.raises(LookupError, match="a mistake"):
+        async with asyncio.timeout(5), system.running(work()):
+            await asyncio.Event().wait()

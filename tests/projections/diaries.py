@@ -61,7 +61,6 @@ class Log:
         self, org: int, number: int, *, without: int | None = None, streams: int = 1
     ) -> None:
         """Events that take turns in some streams."""
-        event: Event = ServiceVisited(user_id="ann", service="crm")
         with psycopg.connect(self.url, options="-c search_path=trunkline") as connection:
             connection.execute(
                 "INSERT INTO heads VALUES (%s, 0, 0, decode(repeat('00', 32), 'hex'), now())"
@@ -72,24 +71,41 @@ class Log:
                 "UPDATE heads SET position = position + %s WHERE org = %s RETURNING position",
                 [number, org],
             ).fetchone() or (0,)
-            connection.execute(
-                "INSERT INTO events"
-                " SELECT %(org)s, at, 'reader:' || (at - 1) %% %(streams)s || ':crm',"
-                " (at - 1) / %(streams)s + 1, %(type)s, 1, now(), '', %(data)s, ''"
-                " FROM generate_series(%(first)s::int, %(last)s) at"
-                " WHERE at IS DISTINCT FROM %(without)s",
-                {
-                    "org": org,
-                    "type": event.stored_type,
-                    "data": encode(event),
-                    "first": last - number + 1,
-                    "last": last,
-                    "without": without,
-                    "streams": streams,
-                },
-            )
+            self._write(connection, org, last - number + 1, last, without, streams)
         for ear in self.ears:
             ear.ring([org])
+
+    def mend(self, org: int, missing: int) -> None:
+        """Put an event in its place that was left out, of a log with one stream."""
+        with psycopg.connect(self.url, options="-c search_path=trunkline") as connection:
+            self._write(connection, org, missing, missing, None, 1)
+
+    def _write(
+        self,
+        connection: psycopg.Connection[Any],
+        org: int,
+        first: int,
+        last: int,
+        without: int | None,
+        streams: int,
+    ) -> None:
+        event: Event = ServiceVisited(user_id="ann", service="crm")
+        connection.execute(
+            "INSERT INTO events"
+            " SELECT %(org)s, at, 'reader:' || (at - 1) %% %(streams)s || ':crm',"
+            " (at - 1) / %(streams)s + 1, %(type)s, 1, now(), '', %(data)s, ''"
+            " FROM generate_series(%(first)s::int, %(last)s) at"
+            " WHERE at IS DISTINCT FROM %(without)s",
+            {
+                "org": org,
+                "type": event.stored_type,
+                "data": encode(event),
+                "first": first,
+                "last": last,
+                "without": without,
+                "streams": streams,
+            },
+        )
 
     def diary(self, org: int, name: str = "diary", build: int = 1) -> list[int]:
         return [row[0] for row in self.rows(f"{name}_1_{build}.diary", org)]

@@ -179,7 +179,7 @@ async def test_a_build_that_is_new_is_followed_and_one_that_is_gone_is_not(
 ) -> None:
     monkeypatch.setattr(runner, "BUILDS_SECONDS", 0.02)
     log.append(org, 3)
-    async with running(projectors, log, Diary()) as a_runner:
+    async with running(projectors, log, Diary()):
         await until(lambda: log.diary(org) == [1, 2, 3])
         with psycopg.connect(log.url) as connection:
             make_build(connection, Diary(), 2, tables=Diary.tables, state="building", complete=True)
@@ -192,7 +192,6 @@ async def test_a_build_that_is_new_is_followed_and_one_that_is_gone_is_not(
         await asyncio.sleep(0.3)
         log.append(org, 1)
         await until(lambda: log.diary(org) == [1, 2, 3, 4])
-        assert a_runner.stopped == []
 
 
 async def test_a_projection_that_is_slow_holds_no_other_up(
@@ -308,25 +307,37 @@ async def test_an_event_of_an_unknown_type_parks_its_org(
 
 
 @pytest.mark.parametrize("missing", [2, 3])
-async def test_a_gap_in_the_log_stops_the_projection_loudly(
-    projectors: Pool, superuser: str, caplog: pytest.LogCaptureFixture, missing: int
+async def test_a_gap_in_the_log_holds_its_org_up_and_nobody_else(
+    projectors: Pool,
+    log: Log,
+    org: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    missing: int,
 ) -> None:
-    """In a database of its own: a log with a gap stops every runner."""
-    name = f"gap_{missing}_{next(ORGS)}"
-    with psycopg.connect(superuser, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {name}")
-        connection.execute(f"CREATE DATABASE {name}")
-    url = make_conninfo(superuser, dbname=name)
-    migrate(url, login="trunkline", projections=[Diary()])
-    log = Log(url)
-    log.append(1, 3, without=missing)
-    connections = pool(make_conninfo(url, user="trunkline"), "trunkline_project", size_max=2)
-    async with connections, running(connections, log, Diary()) as a_runner:
-        await until(lambda: a_runner.stopped == ["diary"])
-    assert log.diary(1) == []
-    assert [each.levelno for each in caplog.records] == [logging.CRITICAL]
-    with psycopg.connect(superuser, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    """Loudly, in front of what is missing; and what is mended is gone on with."""
+    monkeypatch.setattr(runner, "PARKED_SECONDS_FIRST", 0.1)
+    monkeypatch.setattr(runner, "PARKED_SECONDS_MAX", 0.1)
+
+    def told() -> list[tuple[int, int, int, str]]:
+        parked = [vars(each) for each in caplog.records if "parked" in each.getMessage()]
+        return [(each["levelno"], each["org"], each["position"], each["error"]) for each in parked]
+
+    log.append(org, 3, without=missing)
+    another = next(ORGS)
+    async with running(projectors, log, Diary()), projectors.connection() as looker:
+        await until(lambda: (logging.CRITICAL, org, missing, "GapInLog") in told())
+        log.append(another, 3)
+        await until(lambda: log.diary(another) == [1, 2, 3])
+        assert log.diary(org) == list(range(1, missing))
+        parked = [
+            (each.organisation, each.position) for each in await standing.parked(looker, [Diary()])
+        ]
+        assert (str(org), missing) in parked
+        (stands,) = await standing.standings(looker, [Diary()])
+        assert stands.seconds_behind > 0
+        log.mend(org, missing)
+        await until(lambda: log.diary(org) == [1, 2, 3])
 
 
 async def test_losing_the_database_kills_no_runner(
@@ -347,6 +358,56 @@ async def test_losing_the_database_kills_no_runner(
             await asyncio.to_thread(cut_off)
             await asyncio.sleep(0.02)
         await until(lambda: log.diary(org) == list(range(1, 501)))
+
+
+READ_ONLY = "ALTER ROLE trunkline IN DATABASE {name} {verb} default_transaction_read_only"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "end"),
+    [
+        (
+            READ_ONLY.format(name="{name}", verb="SET") + " = on",
+            READ_ONLY.replace("{verb}", "RESET"),
+        ),
+        (
+            "REVOKE SELECT ON trunkline.heads FROM trunkline_project",
+            "GRANT SELECT ON trunkline.heads TO trunkline_project",
+        ),
+    ],
+    ids=["read only", "not allowed"],
+)
+async def test_no_trouble_ends_a_runner(
+    projectors: Pool,
+    log: Log,
+    org: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    trouble: str,
+    end: str,
+) -> None:
+    """A primary that is none any more for a while, a right that is missing: what ends goes on."""
+    monkeypatch.setattr(runner, "DATABASE_PAUSE_SECONDS", 0.05)
+
+    def change(statement: str) -> None:
+        with psycopg.connect(log.url, autocommit=True) as connection:
+            connection.execute(statement.format(name=connection.info.dbname).encode())
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE usename = 'trunkline' AND datname = current_database()"
+            )
+
+    async with running(projectors, log, Diary()):
+        log.append(org, 1)
+        await until(lambda: log.diary(org) == [1])
+        change(trouble)
+        try:
+            log.append(org, 1)
+            await until(lambda: "Following the log with diary_1_1" in caplog.text)
+            await asyncio.sleep(0.3)  # Many attempts.
+        finally:
+            change(end)
+        await until(lambda: log.diary(org) == [1, 2])
 
 
 async def test_an_outage_is_said_once_by_each_loop_and_so_is_its_end(
