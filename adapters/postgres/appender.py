@@ -1,11 +1,8 @@
 """The one connection that writes, and what is asked over it (0002_append.sql)."""
 
 import asyncio
-import os
-import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +12,7 @@ from psycopg.pq.abc import PGresult
 
 from adapters.postgres import arguments, arrays
 from adapters.postgres.batch import Batch, Head
-from adapters.postgres.connections import Connection, assume
+from adapters.postgres.connections import assume, cut
 from adapters.postgres.ticket import Sorting, Stream, Ticket
 from adapters.postgres.wire import Answer, Lost, Wire
 from domain.ports import Unavailable
@@ -162,7 +159,7 @@ class Appender:
         connection = await psycopg.AsyncConnection.connect(
             self._url, autocommit=True, connect_timeout=int(CONNECT_SECONDS_MAX)
         )
-        too_late = asyncio.get_running_loop().call_later(CONNECT_SECONDS_MAX, _cut, connection)
+        too_late = asyncio.get_running_loop().call_later(CONNECT_SECONDS_MAX, cut, connection)
         try:
             await assume(connection, "trunkline_append")
             for setting in _SETTINGS:
@@ -200,12 +197,6 @@ class Appender:
             if isinstance(each, BaseException):
                 raise each
         return [each for each in done if not isinstance(each, BaseException)]
-
-
-def _cut(connection: Connection) -> None:
-    """Have everything that waits on a connection fail now; a cancelled driver would wait on."""
-    with socket.socket(fileno=os.dup(connection.pgconn.socket)) as handle, suppress(OSError):
-        handle.shutdown(socket.SHUT_RDWR)
 
 
 def _is_last_word(answer: object) -> bool:

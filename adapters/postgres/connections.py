@@ -1,6 +1,8 @@
 """Connections, each with the one role that its work needs."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal
@@ -26,6 +28,29 @@ POOL_TIMEOUT_SECONDS = 5.0
 POOL_RECONNECT_SECONDS = 5.0
 CONNECT_TIMEOUT_SECONDS = 5
 UNLOCK_SECONDS_MAX = 1.0
+
+
+# A server that says nothing for so long is away, though its connections stand: its machine has
+# stopped, or its disk. The longest query that somebody waits for takes a tenth.
+ANSWER_SECONDS_MAX = 15.0
+
+
+def cut(connection: Connection) -> None:
+    """Have everything that waits on a connection fail now; a cancelled driver would wait on."""
+    with socket.socket(fileno=os.dup(connection.pgconn.socket)) as handle, suppress(OSError):
+        handle.shutdown(socket.SHUT_RDWR)
+
+
+class ImpatientConnection(AsyncConnection[Any]):
+    """A connection that breaks where the server does not answer."""
+
+    async def wait(self, *arguments: Any, **options: Any) -> Any:
+        """Whatever the driver waits for, but no longer than ANSWER_SECONDS_MAX."""
+        too_late = asyncio.get_running_loop().call_later(ANSWER_SECONDS_MAX, cut, self)
+        try:
+            return await super().wait(*arguments, **options)
+        finally:
+            too_late.cancel()
 
 
 class TooPowerful(Exception):
@@ -68,11 +93,12 @@ def pool(url: str, role: Role, *, size_max: int) -> Pool:
 
     return AsyncConnectionPool(
         url,
+        connection_class=ImpatientConnection,
         min_size=1,
         max_size=size_max,
         open=False,
         configure=configure,
-        kwargs={"autocommit": True},
+        kwargs={"autocommit": True, "connect_timeout": CONNECT_TIMEOUT_SECONDS},
         timeout=POOL_TIMEOUT_SECONDS,
         reconnect_timeout=POOL_RECONNECT_SECONDS,
         name=role,

@@ -1,4 +1,4 @@
-"""A pool after an outage: nobody waits for an attempt that was put off while it lasted."""
+"""A pool in an outage, and after it: nobody waits for what does not come."""
 
 import asyncio
 
@@ -53,3 +53,22 @@ async def test_control_a_pool_that_never_gives_up_an_attempt_is_away_for_longer(
     monkeypatch.setattr(connections, "POOL_RECONNECT_SECONDS", 7200.0)
     with pytest.raises(PoolTimeout):
         await ask_after_an_outage(database)
+
+
+async def test_a_server_that_answers_no_more_is_away(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connections stand, and nothing comes: its machine has stopped, or its disk."""
+    monkeypatch.setattr(connections, "ANSWER_SECONDS_MAX", 0.2)
+    async with (
+        proxy_to(database.url) as proxy,
+        pool(proxy.url, "trunkline_read", size_max=2) as asked,
+    ):
+        await ask(asked)
+        proxy.flowing.clear()
+        async with asyncio.timeout(5):
+            with pytest.raises(OperationalError):
+                await ask(asked)
+        proxy.flowing.set()
+        await asyncio.sleep(RECONNECT_SECONDS)
+        await ask(asked)
