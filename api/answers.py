@@ -1,6 +1,7 @@
 """Answers to writes and lists: position headers, cursors, ids that come from outside."""
 
 import base64
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 200
 POSITION_MAX = 2**63 - 1
 POSITION_DIGITS_MAX = 19
+PATH_DIGITS = 8  # Of its digest, in a cursor.
 
 NOT_KEPT = (b"cache-control", b"no-store")
 
@@ -37,10 +39,11 @@ class Listing(Generic[Item]):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Which page is asked for: a size and an opaque cursor."""
+    """Which page of a list is asked for: a size, and an opaque cursor of that list alone."""
 
     limit: int
     cursor: str | None
+    path: str  # The list's.
 
     def after(self, *types: Any) -> tuple[Any, ...] | None:
         """What the cursor holds, as these types; None for the first page. Raises Invalid."""
@@ -48,12 +51,23 @@ class Page(msgspec.Struct, frozen=True):
             return None
         try:
             data = base64.urlsafe_b64decode(self.cursor.encode() + b"==")
-            values = msgspec.json.decode(data, type=tuple[types])  # type: ignore[valid-type]
+            of, *values = msgspec.json.decode(data, type=tuple[str, *types])  # type: ignore[valid-type]
         except (ValueError, msgspec.MsgspecError) as error:
             raise Invalid("cursor", "is not one of ours") from error
         if not all(map(_can_be_stored, values)):
             raise Invalid("cursor", "is not one of ours")
+        if of != self._of:
+            raise Invalid("cursor", "is another list's")
         return tuple(values)
+
+    def cursor_of(self, *values: Any) -> str:
+        """An opaque cursor that `after` reads, for the same list."""
+        data = msgspec.json.encode((self._of, *values))
+        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+    @property
+    def _of(self) -> str:
+        return hashlib.sha256(self.path.encode()).hexdigest()[:PATH_DIGITS]
 
 
 def _can_be_stored(value: Any) -> bool:
@@ -70,11 +84,12 @@ def _can_be_stored(value: Any) -> bool:
 
 
 def page(
+    request: Request[Any, Any, Any],
     limit: Annotated[int, QueryParameter(ge=1, le=PAGE_SIZE_MAX)] = PAGE_SIZE_DEFAULT,
     cursor: Annotated[str | None, QueryParameter()] = None,
 ) -> Page:
     """The dependency of every list."""
-    return Page(limit, cursor)
+    return Page(limit, cursor, request.url.path)
 
 
 def min_position(request: Request[Any, Any, Any]) -> int:
@@ -90,11 +105,6 @@ def position_in(text: str) -> int | None:
     """The position that a header names; None if that is none."""
     is_number = text.isascii() and text.isdigit() and len(text) <= POSITION_DIGITS_MAX
     return int(text) if is_number and int(text) <= POSITION_MAX else None
-
-
-def cursor_of(*values: Any) -> str:
-    """An opaque cursor that Page.after reads."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(values)).rstrip(b"=").decode()
 
 
 def answer(body: Body, outcome: Outcome[Any], *, status: int = 200) -> Response[Body]:

@@ -6,7 +6,7 @@ import msgspec
 from litestar import Request, Response, delete, get, put
 from litestar.params import FromPath, JSONBody
 
-from api.answers import Listing, Page, answer, cursor_of
+from api.answers import Listing, Page, answer
 from api.authentication import Principal, actor_of
 from api.commands.canned import Canned
 from api.parts import Part
@@ -77,7 +77,7 @@ async def list_canned(
     known = await canned.replies(principal.keys.org, service)
     rest = [each for each in sorted(known.texts.items()) if each[0] > after]
     items = [CannedView(shortcut=name, text=text) for name, text in rest[: page.limit]]
-    more = cursor_of(items[-1].shortcut) if len(rest) > len(items) else None
+    more = page.cursor_of(items[-1].shortcut) if len(rest) > len(items) else None
     return Listing(items, more)
 
 

@@ -8,7 +8,7 @@ from litestar import Request, Response, delete, get, patch, post, put
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
-from api.answers import Listing, Page, answer, cursor_of, known_id, slug
+from api.answers import Listing, Page, answer, known_id, slug
 from api.authentication import Principal, actor_of
 from api.bodies import END
 from api.commands.channels import Channels, Connected, ConnectService
@@ -178,7 +178,7 @@ async def list_channels(
             connection, org=principal.keys.org.number, after=after, limit=page.limit + 1
         )
     shown = rows[: page.limit]
-    more = cursor_of(shown[-1].cursor) if len(rows) > len(shown) else None
+    more = page.cursor_of(shown[-1].cursor) if len(rows) > len(shown) else None
     return Listing([channel_view(row) for row in shown], more)
 
 

@@ -10,7 +10,7 @@ from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from api.answers import Listing, Page, answer, cursor_of, known_id, read_answer, utc
+from api.answers import Listing, Page, answer, known_id, read_answer, utc
 from api.authentication import Principal, actor_of
 from api.commands.chats import Chats
 from api.commands.context import Actor, channel_of, the_chat, the_organisation
@@ -153,7 +153,7 @@ async def list_chats(
     profiles = await names.profiles(principal.keys, principal.organisation, people_on(shown))
     items = [chat_view(row, viewer, unread=counts[row.chat_id], profiles=profiles) for row in shown]
     last = shown[-1] if len(rows) > len(shown) else None
-    more = cursor_of(last.last_activity_at, last.chat_id) if last else None
+    more = page.cursor_of(last.last_activity_at, last.chat_id) if last else None
     return read_answer(Listing(items, more), position)
 
 

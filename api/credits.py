@@ -7,7 +7,7 @@ import msgspec
 from litestar import Request, Response, get, post, put
 from litestar.params import JSONBody, QueryParameter
 
-from api.answers import Listing, Page, answer, cursor_of, known_account, utc
+from api.answers import Listing, Page, answer, known_account, utc
 from api.authentication import Principal, actor_of
 from api.channels import AccountId
 from api.commands.credits import Books, CreditAccounts
@@ -168,7 +168,7 @@ async def list_purchases(
             **({"before": after[0]} if after else {}),
         )
     shown = rows[: page.limit]
-    more = cursor_of(shown[-1].position) if len(rows) > len(shown) else None
+    more = page.cursor_of(shown[-1].position) if len(rows) > len(shown) else None
     return Listing([_listed(row) for row in shown], more)
 
 

@@ -7,7 +7,7 @@ import msgspec
 from litestar import Request, get, post
 from litestar.params import FromPath, JSONBody
 
-from api.answers import Listing, Page, cursor_of, known_id
+from api.answers import Listing, Page, known_id
 from api.authentication import Principal
 from api.channels import PROJECTION, found
 from api.parts import Part
@@ -100,7 +100,7 @@ async def _decisions(
             connection, org=org, channel_id=channel_id, after=after, limit=page.limit + 1
         )
     shown = rows[: page.limit]
-    return shown, cursor_of(shown[-1].position) if len(rows) > len(shown) else None
+    return shown, page.cursor_of(shown[-1].position) if len(rows) > len(shown) else None
 
 
 def _decision_view(row: Decision) -> DecisionView:

@@ -10,7 +10,7 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, JSONBody
 
-from api.answers import POSITION_MAX, Listing, Page, answer, cursor_of, known_id, read_answer
+from api.answers import POSITION_MAX, Listing, Page, answer, known_id, read_answer
 from api.authentication import Principal, actor_of
 from api.chats import INBOX, MEDIA, chat_row_of, require_shown, viewer_of
 from api.commands.attachments import FileReply, LocationReply
@@ -189,7 +189,7 @@ async def list_messages(
     profiles = await names.profiles(principal.keys, principal.organisation, people_on(shown))
     items = [message_view(row, viewer, profiles=profiles) for row in shown]
     last = shown[-1] if len(rows) > len(shown) else None
-    more = cursor_of(last.at, last.position) if last else None
+    more = page.cursor_of(last.at, last.position) if last else None
     return read_answer(Listing(items, more), position)
 
 

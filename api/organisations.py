@@ -7,7 +7,7 @@ import msgspec
 from litestar import Request, Response, delete, get, patch, post, put
 from litestar.params import FromPath, JSONBody
 
-from api.answers import Listing, Page, answer, cursor_of, known_id, slug, utc
+from api.answers import Listing, Page, answer, known_id, slug, utc
 from api.authentication import Principal, actor_of
 from api.commands.organisations import SCOPES, Organisations, UserProfile
 from api.names import Names
@@ -237,7 +237,7 @@ async def list_users(
     shown = ids[: page.limit]
     profiles = await names.profiles(principal.keys, principal.organisation, shown)
     items = [_user_view(principal.organisation, id_, profiles) for id_ in shown]
-    return Listing(items, cursor_of(shown[-1]) if len(ids) > len(shown) else None)
+    return Listing(items, page.cursor_of(shown[-1]) if len(ids) > len(shown) else None)
 
 
 @post("/v1/api-keys")
@@ -271,7 +271,7 @@ async def list_api_keys(
     after = (page.after(str) or ("",))[0]
     keys = await directory.api_keys(principal.keys.org, after=after, limit=page.limit + 1)
     shown = keys[: page.limit]
-    more = cursor_of(shown[-1].id) if len(keys) > len(shown) else None
+    more = page.cursor_of(shown[-1].id) if len(keys) > len(shown) else None
     return Listing([_key_view(key) for key in shown], more)
 
 

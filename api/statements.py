@@ -12,7 +12,7 @@ from litestar import Request, get
 from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
-from api.answers import Listing, Page, cursor_of, known_account
+from api.answers import Listing, Page, known_account
 from api.authentication import Principal
 from api.commands.credits import CreditAccounts
 from api.credits import PROJECTION, moment_of
@@ -259,7 +259,7 @@ async def list_lines(
             limit=page.limit + 1,
         )
     shown = rows[: page.limit]
-    more = cursor_of(shown[-1].position) if len(rows) > len(shown) else None
+    more = page.cursor_of(shown[-1].position) if len(rows) > len(shown) else None
     return Listing([_line_view(row, as_of=bill.as_of) for row in shown], more)
 
 

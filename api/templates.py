@@ -7,7 +7,7 @@ import msgspec
 from litestar import Request, Response, get, put
 from litestar.params import FromPath, JSONBody
 
-from api.answers import Listing, Page, answer, cursor_of, known_account
+from api.answers import Listing, Page, answer, known_account
 from api.authentication import Principal, actor_of
 from api.commands.templates import AccountTemplates
 from api.parts import Part
@@ -114,7 +114,7 @@ async def list_templates(
     known = await account_templates.of_account(principal.keys.org, known_account(account_id))
     rest = [each for each in sorted(known.by_name.items(), key=itemgetter(0)) if each[0] > after]
     items = [_template_view(*key, template) for key, template in rest[: page.limit]]
-    more = cursor_of(items[-1].name, items[-1].language) if len(rest) > len(items) else None
+    more = page.cursor_of(items[-1].name, items[-1].language) if len(rest) > len(items) else None
     return Listing(items, more)
 
 

@@ -316,18 +316,17 @@ async def test_a_cursor_that_is_none_of_ours_is_refused(office: Office) -> None:
             assert_problem(response, 400, "invalid", field="cursor")
 
 
-async def test_a_cursor_of_another_list_is_refused_or_stands_for_a_place_in_this_one(
-    office: Office,
-) -> None:
-    """It is never an error of ours, and never shows what is not in the list."""
+async def test_a_cursor_of_another_list_is_refused(office: Office) -> None:
+    """It would show a page of this one, and a wrong one."""
     org = office.admin
     pages = {path: await org.get(f"{path}?limit=1") for path in await lists(office)}
+    cursors = {path: page["next_cursor"] for path, page in pages.items() if page["next_cursor"]}
+    assert len(cursors) > 5
     for path in pages:
-        whole = await org.get(f"{path}?limit=200")
-        for cursor in [page["next_cursor"] for page in pages.values() if page["next_cursor"]]:
+        for of, cursor in cursors.items():
             response = await org.call("GET", f"{path}?limit=200&cursor={cursor}")
-            if response.status_code == 200:
-                assert all(each in whole["items"] for each in response.json()["items"])
+            if of == path:
+                assert response.status_code == 200
             else:
                 assert_problem(response, 400, "invalid", field="cursor")
 
