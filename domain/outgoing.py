@@ -4,8 +4,10 @@ from datetime import datetime
 
 import msgspec
 
-# How many of a chat's newest outbound messages can still be retried, discarded or matched.
+# How many of a chat's newest outbound messages can still be retried or matched.
 OUTBOUND_REMEMBERED_MAX = 200
+# And of those whose fate nobody knows, which a person may retry or discard (N3).
+UNCERTAIN_REMEMBERED_MAX = 1_000
 
 
 # C15: the status of a message is the greatest of what is known. `failed` ends it.
@@ -46,6 +48,16 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it may leave outside the messaging window (N1)."""
         return self.template is not None
 
+    @property
+    def awaits_a_person(self) -> bool:
+        """Whether nobody knows its fate, and nobody has decided what to do about that (N3)."""
+        return self.status == "uncertain" and not self.retried
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more has to be done about it."""
+        return self.status != "queued" and not self.awaits_a_person
+
 
 class Reply(msgspec.Struct, frozen=True):
     """The newest reply that went through one channel."""
@@ -55,9 +67,14 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 def forget_oldest(outbound: dict[str, Outbound]) -> None:
-    """Forget the oldest that are settled, where there are too many."""
-    surplus = max(len(outbound) - OUTBOUND_REMEMBERED_MAX, 0)
-    for message_id in [key for key, each in outbound.items() if each.status != "queued"][:surplus]:
+    """Forget the oldest, where there are too many; what is queued is never forgotten."""
+    uncertain = [key for key, each in outbound.items() if each.awaits_a_person]
+    settled = [key for key, each in outbound.items() if each.is_settled]
+    too_many = len(outbound) - len(uncertain) - OUTBOUND_REMEMBERED_MAX
+    for message_id in (
+        *settled[: max(too_many, 0)],
+        *uncertain[: max(len(uncertain) - UNCERTAIN_REMEMBERED_MAX, 0)],
+    ):
         del outbound[message_id]
 
 

@@ -22,7 +22,7 @@ from domain.organisation import (
     require_role,
     require_view,
 )
-from domain.refusal import Invalid, OwnedElsewhere, OwnedHere
+from domain.refusal import Invalid, NoSuchUser, OwnedElsewhere, OwnedHere
 
 
 class OwnedElsewhereNotice(msgspec.Struct, frozen=True):
@@ -155,6 +155,6 @@ def _require_may_change_owner(
 def _require_may_own(organisation: Organisation, owner: str, service: str) -> None:
     user = organisation.users.get(owner)
     if user is None:
-        raise Invalid("user_id", "there is no such user")
+        raise NoSuchUser("user_id")
     if user.role == "auditor" or not may_view(organisation, owner, service):
         raise Invalid("user_id", f"this user does not work in the service {service!r}")

@@ -29,6 +29,14 @@ class NotFound(Refusal):
     code = "not_found"
 
 
+class NoSuchUser(NotFound):
+    """There is no such user in this organisation."""
+
+    def __init__(self, field: str) -> None:
+        """`field` is the one that names them."""
+        super().__init__(errors=[{"field": field, "message": "there is no such user"}])
+
+
 class NotConnected(Refusal):
     """This service is not connected to the channel of this chat; connect or enable it first."""
 

@@ -23,7 +23,7 @@ from domain.channel import Channel, Connect, require_eligible
 from domain.credentials import Credentials
 from domain.event import Event
 from domain.organisation import require_role, require_view
-from domain.refusal import AccountTaken, Invalid, UsedElsewhere
+from domain.refusal import AccountTaken, NoSuchUser, UsedElsewhere
 
 
 class ConnectService(msgspec.Struct, frozen=True, kw_only=True):
@@ -243,7 +243,7 @@ class Channels:
             channel = the_channel(unit, channel_id)
             for user_id in user_ids:
                 if user_id not in organisation.users:
-                    raise Invalid("user_ids", f"there is no user {user_id!r}")
+                    raise NoSuchUser("user_ids")
             stream = channels.stream_of(channel_id)
             unit.record(
                 stream,

@@ -25,7 +25,7 @@ from domain.organisation import (
     require_role,
 )
 from domain.ports import ApiKey, Keys
-from domain.refusal import Invalid, NotFound
+from domain.refusal import Invalid, NoSuchUser, NotFound
 
 SCOPES = ("read", "reply", "manage", "billing", "audit", "content:read")
 
@@ -144,7 +144,7 @@ class Organisations:
             state = the_organisation(unit)
             require_role(state, actor.user_id, "admin")
             if for_user_id not in state.users:
-                raise Invalid("user_id", "there is no such user")
+                raise NoSuchUser("user_id")
             key_id = unit.ids["key"] = self._context.new_id()
             created = ApiKeyCreated(
                 key_id=key_id,

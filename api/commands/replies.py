@@ -33,6 +33,7 @@ from domain.ledger import InsufficientCredits
 from domain.limits import require_quoting, require_text
 from domain.organisation import require_reply, require_view
 from domain.outgoing import Outbound
+from domain.ownership import owned_elsewhere
 from domain.ports import Org
 from domain.refusal import CannotStart, ChannelDormant, Invalid
 from domain.sending import RequestReply
@@ -237,7 +238,10 @@ class Replies:
         person = Person(addresses=(Address("phone", command.phone),))
         contact_id = self._context.people.find_or_make(unit, actor.keys, person)
         chat = self._chat_with(unit, contact_id, channel, service)
-        if service not in chat.owners:
+        # Who starts a chat owns it (C2); one that is owned elsewhere is not taken by that (S7).
+        if service not in chat.owners and not owned_elsewhere(
+            chat, channel, organisation, service=service, viewer=actor.user_id
+        ):
             now = self._context.clock.now()
             mine = ChatAssigned(service=service, owner=actor.user_id, at=now, user_id=actor.user_id)
             unit.record(chats.stream_of(unit.ids["chat"]), [mine])

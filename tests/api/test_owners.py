@@ -174,7 +174,7 @@ async def test_an_owner_is_replaced_with_confirmation_and_others_are_assigned_by
     assign = f"/v1/services/crm/{chat}/assign"
     for_ken = {"user_id": ken.user_id, "confirm": True}
     assert (await yui.post(assign, for_ken, expect=403))["code"] == "forbidden"
-    nobody = await boss.post(assign, {"user_id": "", "confirm": True}, expect=400)
+    nobody = await boss.post(assign, {"user_id": "", "confirm": True}, expect=404)
     assert nobody["errors"][0]["field"] == "user_id"
     assigned = await boss.post(assign, for_ken)
     assert assigned["owner"] == {"id": ken.user_id, "name": "Ken"}
@@ -317,3 +317,24 @@ async def test_ids_of_other_organisations_look_like_unknown_ones(trunkline: Trun
         )
         answers.append((found.status_code, found.json()["code"], written.status_code))
     assert answers == [(404, "not_found", 404)] * 4
+
+
+async def test_who_writes_first_takes_no_chat_that_is_owned_elsewhere(
+    trunkline: Trunkline,
+) -> None:
+    """Spec S7, C2: who starts a chat owns it; one that Yui owns in CRM is not taken by that."""
+    inbox, _, chat = await chat_of_yui(trunkline)
+    customer = (await inbox.org.get(f"/v1/services/desk/{chat}"))["customer"]["address"]
+    template = {"category": "utility", "body": "hi", "parameters": [], "state": "approved"}
+    await inbox.org.put(f"/v1/accounts/{inbox.account}/templates/hi/en", template)
+    bought = {"account_id": inbox.account, "credits": 1}
+    await inbox.org.post("/v1/credits/purchases", bought, expect=201)
+    message = {"kind": "template", "name": "hi", "language": "en", "parameters": {}}
+    start = {"channel_id": inbox.channel_id, "message": message}
+    path = "/v1/services/desk/chats"
+    await inbox.org.post(path, start | {"address": customer}, expect=202)
+    assert (await inbox.org.get(f"/v1/services/desk/{chat}"))["owner"] is None
+    await inbox.org.post(path, start | {"address": "+12025550188"}, expect=202)
+    await inbox.org.settled()
+    (new,) = [each for each in await inbox.org.chats("desk") if each["id"] not in chat]
+    assert new["owner"]["id"] == inbox.org.user_id

@@ -36,7 +36,7 @@ TABLE = {
     "POST /v1/users": "201 403 403 403 403 403 400 401",
     "PATCH /v1/users/{user_id}": ADMINS,
     "GET /v1/users": ANYBODY,
-    "POST /v1/api-keys": "201 403 403 403 403 403 400 401",
+    "POST /v1/api-keys": "201 403 403 403 403 403 404 401",
     "GET /v1/api-keys": "200 403 403 403 403 403 200 401",
     "DELETE /v1/api-keys/{key_id}": ADMINS,
     "POST /v1/channels": "200 403 403 403 403 403 404 401",

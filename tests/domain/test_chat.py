@@ -21,6 +21,7 @@ from domain.chat_events import (
 from domain.event import Event
 from domain.outgoing import (
     OUTBOUND_REMEMBERED_MAX,
+    UNCERTAIN_REMEMBERED_MAX,
     STATUS_RANK,
     Outbound,
     Reply,
@@ -298,6 +299,14 @@ def many(count: int) -> list[Event]:
     return [reply(f"m{number}") for number in range(count)]
 
 
+def fates_unknown(count: int) -> list[Event]:
+    return [
+        event
+        for name in (f"u{number}" for number in range(count))
+        for event in (reply(name), started(name), uncertain(name))
+    ]
+
+
 def test_the_outbound_memory_is_bounded_and_forgets_the_oldest() -> None:
     events: list[Event] = []
     for name in (f"m{number}" for number in range(OUTBOUND_REMEMBERED_MAX + 5)):
@@ -318,6 +327,24 @@ def test_the_outbound_memory_goes_back_to_its_bound_when_what_waited_is_settled(
     state = chat(*waited, *settled, reply("new"))
     assert len(state.outbound) == OUTBOUND_REMEMBERED_MAX
     assert list(state.outbound)[-1] == "new"
+
+
+def test_n3_what_is_uncertain_can_be_retried_long_after() -> None:
+    unknown = fates_unknown(5)
+    later = [
+        event
+        for number in range(OUTBOUND_REMEMBERED_MAX + 50)
+        for event in (reply(f"m{number}"), started(f"m{number}"), sent(f"m{number}"))
+    ]
+    state = chat(*unknown, *later)
+    assert list(state.outbound)[:5] == [f"u{number}" for number in range(5)]
+    assert len(state.outbound) == OUTBOUND_REMEMBERED_MAX + 5
+
+
+def test_what_is_uncertain_is_bounded_too() -> None:
+    state = chat(*fates_unknown(UNCERTAIN_REMEMBERED_MAX + 5), reply("new"))
+    assert len(state.outbound) == UNCERTAIN_REMEMBERED_MAX + 1
+    assert next(iter(state.outbound)) == "u5"
 
 
 def test_the_memory_of_early_receipts_is_bounded_and_empty_when_nothing_is_awaited() -> None:

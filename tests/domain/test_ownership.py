@@ -31,6 +31,7 @@ from domain.ownership import (
 from domain.refusal import (
     Forbidden,
     Invalid,
+    NoSuchUser,
     NotConnected,
     NotFound,
     OwnedElsewhere,
@@ -298,10 +299,15 @@ def test_c3_who_may_assign_whom(
         decided.then_refused(refused)
 
 
+def test_c3_only_who_is_there_can_be_owner() -> None:
+    chat().when(assign, **to("stranger", by="supervisor")).then_refused(
+        NoSuchUser, errors=[{"field": "user_id", "message": "there is no such user"}]
+    )
+
+
 @pytest.mark.parametrize(
     ("owner", "problem"),
     [
-        ("stranger", "there is no such user"),
         ("dora", "this user does not work in the service 'crm'"),
         ("auditor", "this user does not work in the service 'crm'"),
     ],
