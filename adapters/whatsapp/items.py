@@ -65,6 +65,9 @@ def read_status(source: Source, item: Item) -> AnyOccurrence:
     if platform_id is None or status is None or source.account_id is None:
         return source.not_understood("statuses", item)
     group, recipient, participant = _recipient(source, item)
+    # What became of a payment has the same words, beside the id of the message that asked for it.
+    if item.get("type") not in (None, "message"):
+        return source.not_understood("statuses", item, person=recipient)
     code = error_code(first_error(item.get("errors")))
     return ReceiptOccurred(
         kind=f"status.{status}" if status in STATUSES else "status.unknown",

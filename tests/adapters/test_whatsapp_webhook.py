@@ -640,6 +640,33 @@ def test_our_mark_comes_back_with_a_status() -> None:
     assert occurrence.dedupe == ("status", "wamid.1", "warmed_up", "")
 
 
+def test_what_became_of_a_payment_says_nothing_about_its_message() -> None:
+    """The message that asked for the payment was delivered, whatever its customer pays."""
+    payment = {
+        "id": "wamid.1",
+        "type": "payment",
+        "recipient_id": "12025550143",
+        "payment": {"reference_id": "r"},
+    }
+    statuses = [{**payment, "status": each} for each in ("pending", "captured", "failed")]
+    found = parse(envelope(*statuses, list_name="statuses"))
+    assert found == [
+        NotUnderstood(
+            kind="unknown",
+            account_id=ACCOUNT,
+            business_account_id=WABA,
+            at=None,
+            dedupe=each.dedupe,
+            raw=status,
+            person=Person(addresses=(Address("phone", "12025550143"),)),
+        )
+        for each, status in zip(found, statuses, strict=True)
+    ]
+    assert len({each.dedupe for each in found}) == 3
+    usual = {"id": "wamid.1", "type": "message", "status": "failed"}
+    assert only(envelope(usual, list_name="statuses")).kind == "status.failed"
+
+
 def test_a_reaction_an_edit_and_an_unsending_by_the_business() -> None:
     def echo(type_name: str, part: Any) -> dict[str, Any]:
         return {"id": "wamid.2", "to": "+12025550143", "type": type_name, type_name: part}
