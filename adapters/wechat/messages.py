@@ -18,6 +18,9 @@ Reading = tuple[str, Content] | None
 SUCCESS = "success"
 FAILURES: Mapping[str, str] = {"user block": "blocked", "system failed": "platform_failed"}
 
+# Events of one sender and second that their key tells apart: what else they say adds nothing.
+TOLD_BY_KEY = frozenset({"click", "scan", "subscribe", "unsubscribe", "view", "view_miniprogram"})
+
 
 def read_message(account_id: str, fields: Fields) -> AnyOccurrence:
     """What a delivery says: it holds one message or one event."""
@@ -56,20 +59,29 @@ def _person(account_id: str, fields: Fields) -> Person:
 
 
 def _read_event(happening: Happening, fields: Fields) -> AnyOccurrence:
-    """Events have no id; two of the same second differ in what they are or in their key."""
-    event, key = text(fields.get("Event")), text(fields.get("EventKey")) or ""
+    """Events have no id; two of the same second differ in their key or in whatever they say."""
+    event, key = text(fields.get("Event")), _key(fields) or ""
     sender, written = identifier(fields.get("FromUserName")), identifier(fields.get("CreateTime"))
     if event is None or sender is None or written is None:
         return happening.not_understood()
-    happening = happening.named("event", f"{sender}:{written}:{event}:{key}")
     # Their upper and lower case follow no rule.
-    reader = EVENTS.get(event.lower())
+    kind = event.lower()
+    # A delivery that is tried again says the same, so its digest is the same, too.
+    rest = () if kind in TOLD_BY_KEY else (digest(fields),)
+    happening = happening.named("event", f"{sender}:{written}:{event}:{key}", *rest)
+    reader = EVENTS.get(kind)
     return reader(happening, fields) if reader is not None else happening.not_understood()
+
+
+def _key(fields: Fields) -> str | None:
+    """The key of an event. It may be a number in JSON, and an address is longer than any id."""
+    key = fields.get("EventKey")
+    return identifier(key) if isinstance(key, int) else text(key)
 
 
 def _click(happening: Happening, fields: Fields) -> AnyOccurrence:
     """A pressed button of the menu."""
-    content = Content(payload=text(fields.get("EventKey")))
+    content = Content(payload=_key(fields))
     return happening.message("postback", content, platform_id=happening.dedupe[-1])
 
 

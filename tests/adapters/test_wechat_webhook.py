@@ -423,7 +423,47 @@ def test_a_content(more: dict[str, Any], kind: str, content: dict[str, Any]) -> 
 def test_an_event(name: str, kind: str, type_: type) -> None:
     occurrence = only(event(name))
     assert (occurrence.kind, type(occurrence)) == (kind, type_)
-    assert occurrence.dedupe == ("event", f"{SENDER}:1795228801:{name}:")
+    assert occurrence.dedupe[:2] == ("event", f"{SENDER}:1795228801:{name}:")
+
+
+@pytest.mark.parametrize("name", ["CLICK", "SCAN", "subscribe", "unsubscribe", "VIEW"])
+def test_an_event_that_its_key_tells_apart_has_no_other_name(name: str) -> None:
+    """So it stands in logs, and one of them more would be a second message."""
+    names = {only(event(name, EventKey="k", **more)).dedupe for more in ({}, {"MenuId": "7"})}
+    assert names == {("event", f"{SENDER}:1795228801:{name}:k")}
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("MASSSENDJOBFINISH", {"MsgID": 1}, {"MsgID": 2}),
+        ("TEMPLATESENDJOBFINISH", {"MsgID": 0, "c": "a"}, {"MsgID": 0, "c": "b"}),
+        ("kf_switch_session", {"ToKfAccount": "a@gh"}, {"ToKfAccount": "b@gh"}),
+        ("user_get_card", {"UserCardCode": "1"}, {"UserCardCode": "2"}),
+        ("subscribe_msg_sent_event", {"List": {"MsgID": "1"}}, {"List": {"MsgID": "2"}}),
+        ("scancode_push", {"EventKey": "k", "c": "a"}, {"EventKey": "k", "c": "b"}),
+        ("LOCATION", {"Latitude": "23.1"}, {"Latitude": "23.2"}),
+        ("new_in_2027", {"c": "a"}, {"c": "b"}),
+    ],
+)
+def test_an_event_that_no_key_tells_apart_is_told_by_all_it_says(
+    name: str, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    names = [only(event(name, **more)).dedupe for more in (first, second, first)]
+    assert names[0] == names[2]
+    assert names[0] != names[1]
+
+
+def test_a_key_may_be_written_as_a_number() -> None:
+    """As JSON writes it, if the account's owner chose that."""
+    five, six = only(event("SCAN", EventKey=5)), only(event("SCAN", EventKey=6))
+    assert five.dedupe == ("event", f"{SENDER}:1795228801:SCAN:5")
+    assert five.dedupe != six.dedupe
+    pressed = only(event("CLICK", EventKey=7))
+    assert isinstance(pressed, MessageOccurred)
+    assert pressed.content.payload == "7"
+    address = f"https://shop.example.cn/?{'p' * 600}"
+    assert only(event("VIEW", EventKey=address)).dedupe[1].endswith(address)
 
 
 def test_two_events_of_the_same_second_are_two() -> None:
