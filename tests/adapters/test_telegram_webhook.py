@@ -350,6 +350,53 @@ def test_what_a_group_tells_of_itself_is_no_message(members: dict[str, Any], kin
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "community_chat_added",
+        "community_chat_joined",
+        "community_chat_removed",
+        "gift_upgrade_sent",
+        "managed_bot_created",
+        "poll_option_added",
+        "poll_option_deleted",
+        "suggested_post_approval_failed",
+        "suggested_post_approved",
+        "suggested_post_declined",
+        "suggested_post_paid",
+        "suggested_post_refunded",
+        "user_shared",
+    ],
+)
+def test_what_telegram_tells_in_a_chat_is_no_message(name: str) -> None:
+    """Bot API 10.3, and what it was called before that."""
+    occurrence = of_message(text=None, **{name: {}})
+    assert (occurrence.kind, type(occurrence)) == ("event.other", ActivityOccurred)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "direct_messages_topic",
+        "ephemeral_message_id",
+        "guest_bot_caller_chat",
+        "guest_bot_caller_user",
+        "guest_query_id",
+        "is_paid_post",
+        "paid_star_count",
+        "receiver_user",
+        "reply_to_checklist_task_id",
+        "reply_to_poll_option_id",
+        "sender_tag",
+        "suggested_post_info",
+    ],
+)
+def test_what_stands_around_a_content_does_not_name_it(name: str) -> None:
+    occurrence = of_message(text=None, **{name: {}, "hologram": {}})
+    assert isinstance(occurrence, MessageOccurred)
+    assert (occurrence.kind, occurrence.content.raw_type) == ("message.unknown", "hologram")
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"",

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from adapters.telegram.content import ENVELOPE, READERS
 from adapters.telegram.outgoing import method_for
+from adapters.telegram.updates import SERVICE_MESSAGES
 from domain.inbound import Address, Content, MessageChanged, MessageOccurred
 from domain.outbound import OutboundMessage
 from tests.adapters.recorded import Recorded, recorded, said, signed
@@ -71,6 +73,26 @@ def assert_alike(message: Any, ours: MessageOccurred | MessageChanged) -> None:
     if message.content_type in ("text", "photo", "video", "document", "audio", "voice"):
         assert ours.content is not None
         assert ours.content.text == (message.text or message.caption)
+
+
+# What Telegram has not sent since Bot API 7.0, and what says that a group moved.
+ELSEWHERE = {
+    "forward_date",
+    "forward_from",
+    "forward_from_chat",
+    "forward_from_message_id",
+    "forward_sender_name",
+    "forward_signature",
+    "migrate_from_chat_id",
+    "migrate_to_chat_id",
+}
+
+
+def test_every_member_of_a_message_has_its_place() -> None:
+    """One without would make a message of what nobody wrote, or give its name to another's."""
+    fields = oracle("aiogram.types").Message.model_fields
+    members = {field.alias or name for name, field in fields.items()}
+    assert members == ENVELOPE | SERVICE_MESSAGES | READERS.keys() | ELSEWHERE
 
 
 # Updates that nobody recorded, as aiogram itself writes them.
