@@ -314,7 +314,7 @@ def _sender(happening: Happening, message: Part) -> Person:
 
 def _is_by_business(happening: Happening, message: Part, chat_id: str | None) -> bool:
     """A business account shows its bot what its owner, or another bot, writes to customers."""
-    if happening.group is not None:
+    if happening.group is not None or identifier(message.get("business_connection_id")) is None:
         return False
     author = identifier(part(message, "from").get("id"))
     return "sender_business_bot" in message or author != chat_id

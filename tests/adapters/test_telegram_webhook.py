@@ -299,6 +299,17 @@ def test_what_the_owner_of_a_business_writes_is_an_echo() -> None:
     assert owner.person.addresses == (*AS_NIKA.addresses, by_connection)
 
 
+@pytest.mark.parametrize("sender", [None, {}, OMAR])
+def test_what_comes_to_the_bot_itself_is_never_by_the_business(sender: Any) -> None:
+    """Only a connection shows a bot what another side of a chat than its customer writes."""
+    written = message(**{"from": sender})
+    found = [only(update(**{kind: written})) for kind in ("message", "edited_message")]
+    assert [each.kind for each in found] == ["message.text", "message.edited"]
+    nulls = only(update(message={**written, "from": None}))
+    assert isinstance(nulls, MessageOccurred)
+    assert (nulls.kind, nulls.person) == ("message.text", AS_NIKA)
+
+
 @pytest.mark.parametrize(
     ("member", "body", "kind", "type_"),
     [
