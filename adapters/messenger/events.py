@@ -27,7 +27,7 @@ def _message(happening: Happening, message: Part) -> AnyOccurrence:
     platform_id = identifier(message.get("mid"))
     if platform_id is None:
         return happening.not_understood()
-    echo = message.get("is_echo") is True
+    echo = message.get("is_echo") is True or happening.by_business
     # A message and an echo may have the same id: they are two things that happened.
     happening = happening.named("echo" if echo else "message", platform_id)
     if message.get("is_deleted") is True:

@@ -144,6 +144,22 @@ def test_an_echo_belongs_to_its_recipient_and_is_another_thing_than_a_message() 
     assert echo.dedupe != of_message(text="x").dedupe
 
 
+@pytest.mark.parametrize("mark", [{}, {"is_echo": "true"}, {"is_echo": False}])
+def test_what_the_page_sends_is_an_echo_whether_it_says_so_or_not(mark: dict[str, Any]) -> None:
+    """Else it would count as its recipient's message, and open the window."""
+    by_page = event(
+        sender={"id": PAGE}, recipient={"id": USER}, message={"mid": "m_1", "text": "x", **mark}
+    )
+    echo = only(by_page)
+    assert isinstance(echo, MessageOccurred)
+    assert (echo.kind, echo.person, echo.echo, echo.dedupe) == (
+        "echo.text",
+        PERSON,
+        True,
+        ("echo", "m_1"),
+    )
+
+
 def test_edits_are_told_apart_by_their_number() -> None:
     edits = [
         only(event(message_edit={"mid": "m_1", "text": text, "num_edit": number}))
