@@ -11,6 +11,7 @@ from typing import Any
 
 from adapters.lanes import Lanes, Rounds
 from adapters.outages import report
+from adapters.readers import text
 from domain.file_types import UNKNOWN, agreed, detect, with_head
 from domain.inbound import files_of
 from domain.media import NAME_LENGTH_MAX, StoredFile
@@ -141,7 +142,7 @@ class Fetcher:
         """Put it into the store, if it is what the platform says it is. Raises NotYet, Gone."""
         head, chunks = await with_head(download.chunks)
         kind = str(named.get("type", message.kind))
-        called = named.get("mime_type") or download.mime_type
+        called = text(named.get("mime_type")) or download.mime_type
         name = named.get("filename")
         file = await self._commands.keep_for(
             message,

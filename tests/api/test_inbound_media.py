@@ -4,6 +4,7 @@ import base64
 import hashlib
 import secrets
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -18,6 +19,7 @@ from adapters.postgres.keys import OrgKeys
 from api.main import PROJECTIONS
 from api.media_queue import ProjectedMedia
 from api.system import running
+from domain.inbound import Address, Content, MessageOccurred, Person
 from domain.media_ports import WaitingMessage
 from projections.engine import runner
 from projections.engine.builds import LiveBuilds
@@ -165,6 +167,24 @@ async def test_what_is_not_what_it_is_called_is_given_out_as_what_it_is(inbox: I
     media = await inbox.media("stored")
     given = await download(inbox.admin, media["media_id"])
     assert given.headers["content-type"] == "application/octet-stream"
+
+
+@pytest.mark.parametrize("mime_type", [5, {"is": "image/jpeg"}])
+async def test_a_type_that_is_no_text_holds_up_no_file(inbox: Inbox, mime_type: Any) -> None:
+    """In the log there may be some, from before only texts were taken for types."""
+    file = inbox.trunkline.fake.media.add(inbox.account, JPEG, "image/jpeg")
+    received = MessageOccurred(
+        kind="message.image",
+        account_id=inbox.account,
+        business_account_id=None,
+        at=datetime.now(UTC),
+        dedupe=("message", "wamid.5"),
+        platform_id="wamid.5",
+        person=Person(addresses=(Address("phone", PHONE),)),
+        content=Content(media={"platform_id": file.id, "mime_type": mime_type}),
+    )
+    await inbox.trunkline.parts.inbound.receive("whatsapp", [received])
+    assert (await inbox.media("stored"))["mime_type"] == "image/jpeg"
 
 
 async def test_a_live_stream_tells_when_the_file_has_come(inbox: Inbox) -> None:
