@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -74,16 +74,6 @@ def objects(value: Any) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def chosen(part: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Members of an object that have a value; `names` leads from the platform's names to ours."""
-    values = ((ours, part.get(theirs)) for theirs, ours in names.items())
-    return {
-        ours: text(each) if isinstance(each, str) else each
-        for ours, each in values
-        if each is not None
-    }
-
-
 def digest(*parts: Any) -> str:
     """A name for what has no id of its own: the same for the same content, however batched."""
     return hashlib.sha256(_canonical.encode(parts)).hexdigest()
@@ -93,3 +83,54 @@ def part(whole: dict[str, Any], name: str) -> dict[str, Any]:
     """An object inside an object; an empty one where there is none."""
     found = whole.get(name)
     return found if isinstance(found, dict) else {}
+
+
+def chosen(part: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Members of an object that are what they should be, by our names for them.
+
+    `names` leads from the platform's names to ours; the type of a member follows from ours.
+    """
+    values = ((ours, _typed(ours, part.get(theirs))) for theirs, ours in names.items())
+    return {ours: value for ours, value in values if value is not None}
+
+
+def _typed(name: str, value: Any) -> Any:
+    reader = _TYPES.get(name)
+    return text(value) if reader is None else reader(value)
+
+
+def _amount(value: Any) -> float | None:
+    return value if is_number(value) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _truth(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _texts(value: Any) -> list[str] | None:
+    if not isinstance(value, list):
+        return None
+    return [each for each in map(text, value) if each is not None]
+
+
+# What members of a content are, by our names for them; all others are texts.
+_TYPES: Mapping[str, Callable[[Any], Any]] = {
+    "animated": _truth,
+    "duration_seconds": _amount,
+    "height": _whole,
+    "id": identifier,
+    "keywords": _texts,
+    "latitude": _amount,
+    "longitude": _amount,
+    "package_id": identifier,
+    "platform_id": identifier,
+    "size": _whole,
+    "sticker_id": identifier,
+    "video_id": identifier,
+    "voice": _truth,
+    "width": _whole,
+}

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from adapters.happening import Happening
-from adapters.readers import chosen, identifier, is_number, number, part, text
+from adapters.readers import chosen, identifier, number, part, text
 from domain.inbound import AnyOccurrence, Condition, Content
 
 Event = dict[str, Any]
@@ -159,7 +159,7 @@ def _sticker(message: Part) -> Reading:
 
 def _location(message: Part) -> Reading:
     location = chosen(message, LOCATION_FIELDS)
-    if not all(is_number(location.get(name)) for name in ("latitude", "longitude")):
+    if not {"latitude", "longitude"} <= location.keys():
         return None
     return "location", Content(text=text(message.get("title")), location=location)
 

@@ -137,7 +137,7 @@ def _location(message: Message) -> Reading:
 
 def _place(location: dict[str, Any], names: dict[str, Any]) -> Reading:
     coordinates = chosen(location, {"latitude": "latitude", "longitude": "longitude"})
-    if len(coordinates) < 2 or not all(map(is_number, coordinates.values())):
+    if len(coordinates) < 2:
         return None
     return "location", Content(text=text(names.get("name")), location=coordinates | names)
 

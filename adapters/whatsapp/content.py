@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from adapters.readers import chosen, identifier, is_number, text
+from adapters.readers import chosen, identifier, text
 from adapters.tolerant import NotJson, decode
 from adapters.whatsapp.readers import first_error
 from domain.inbound import Content
@@ -76,7 +76,7 @@ def _location(part: Any) -> Reading:
     if not isinstance(part, dict):
         return None
     location = chosen(part, LOCATION_FIELDS)
-    if not all(is_number(location.get(name)) for name in ("latitude", "longitude")):
+    if not {"latitude", "longitude"} <= location.keys():
         return None
     return "location", {"text": text(part.get("name")), "location": location}
 

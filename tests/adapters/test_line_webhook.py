@@ -131,6 +131,16 @@ CONTENTS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         {"media": {"platform_id": "582", "filename": "見積書.xlsx", "size": 20481}},
     ),
     (
+        {"type": "file", "fileName": 5, "fileSize": "x"},
+        "file",
+        {"media": {"platform_id": "582"}},
+    ),
+    (
+        {"type": "sticker", "packageId": 8515, "stickerId": {}, "keywords": ["a\0", 5, "b"]},
+        "sticker",
+        {"media": {"package_id": "8515", "keywords": ["a\ufffd", "b"]}},
+    ),
+    (
         {"type": "sticker", "packageId": "8515", "stickerId": "165", "text": "hi"},
         "sticker",
         {"text": "hi", "media": {"package_id": "8515", "sticker_id": "165"}},

@@ -98,6 +98,11 @@ CONTENTS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ({"attachments": [file("fallback", **LINK)], "text": "t"}, "text", {"text": "t", "link": LINK}),
     ({"attachments": [file("post", **LINK)]}, "share", {"link": LINK}),
     (
+        {"attachments": [file("ig_reel", url=[], title=5, reel_video_id=7, id="8")]},
+        "share",
+        {"link": {"video_id": "7", "id": "8"}},
+    ),
+    (
         {"attachments": [{"type": "fallback", "payload": None, **LINK}]},
         "share",
         {"link": LINK},

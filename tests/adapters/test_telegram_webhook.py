@@ -138,6 +138,17 @@ CONTENTS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         {"media": AS_FILE | {"duration_seconds": 3, "voice": True}},
     ),
     ({"audio": FILE}, "audio", {"media": AS_FILE}),
+    ({"audio": FILE | {"duration": 3.5}}, "audio", {"media": AS_FILE | {"duration_seconds": 3.5}}),
+    (
+        {"document": {"file_id": 7, "file_size": "x", "mime_type": 5, "file_name": []}},
+        "document",
+        {"media": {"platform_id": "7"}},
+    ),
+    (
+        {"video": FILE | {"width": True, "height": 1.5, "duration": "3"}},
+        "video",
+        {"media": AS_FILE},
+    ),
     ({"document": {"file_name": "no id"}}, "unknown", {"raw_type": "document"}),
     (
         {"sticker": FILE | {"emoji": "🦆", "is_animated": True}},

@@ -515,6 +515,20 @@ CONTENTS: list[tuple[str, Any, str, dict[str, Any]]] = [
         },
     ),
     (
+        "document",
+        {"id": "7", "mime_type": {"a": "b"}, "sha256": ["x"], "filename": 5},
+        "document",
+        {"media": {"platform_id": "7"}},
+    ),
+    ("audio", {"id": "7", "voice": "true"}, "audio", {"media": {"platform_id": "7"}}),
+    ("sticker", {"id": "7", "animated": 1}, "sticker", {"media": {"platform_id": "7"}}),
+    (
+        "location",
+        {"latitude": 35.6, "longitude": 139, "name": 5, "address": [], "url": {}},
+        "location",
+        {"location": {"latitude": 35.6, "longitude": 139}},
+    ),
+    (
         "sticker",
         {"id": "7", "animated": True},
         "sticker",
