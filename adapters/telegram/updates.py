@@ -157,7 +157,7 @@ def _deleted(happening: Happening, deleted: Part) -> list[AnyOccurrence]:
 
 def _reaction(happening: Happening, reaction: Part) -> list[AnyOccurrence]:
     """The reactions that somebody leaves on a message, all of them; none takes them back."""
-    sender = _of_chat(happening, part(reaction, "actor_chat")) or _user(happening, reaction, "user")
+    sender = _sender(happening, reaction, behalf="actor_chat", user="user")
     happening, _ = _placed(happening, reaction, sender=sender)
     target = _key(reaction, happening)
     if target is None or not isinstance(reaction.get("new_reaction"), list):
@@ -304,12 +304,14 @@ def _reached(happening: Happening, customer: Person, body: Part, chat_id: str) -
     )
 
 
-def _sender(happening: Happening, message: Part) -> Person:
-    """Who wrote in a group. Its anonymous administrators write in its own name."""
-    chat, behalf = part(message, "chat"), part(message, "sender_chat")
-    if behalf and behalf.get("id") == chat.get("id"):
+def _sender(
+    happening: Happening, body: Part, *, behalf: str = "sender_chat", user: str = "from"
+) -> Person:
+    """Who did something in a group. Its anonymous administrators do it in its own name."""
+    chat, on_behalf = part(body, "chat"), part(body, behalf)
+    if on_behalf and on_behalf.get("id") == chat.get("id"):
         return NOBODY
-    return _of_chat(happening, behalf) or _user(happening, message, "from")
+    return _of_chat(happening, on_behalf) or _user(happening, body, user)
 
 
 def _is_by_business(happening: Happening, message: Part, chat_id: str | None) -> bool:

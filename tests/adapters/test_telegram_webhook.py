@@ -235,6 +235,18 @@ def test_a_reaction_in_a_group_is_its_members() -> None:
     assert (occurrence.person, occurrence.group) == (AS_OMAR, AS_GROUP)
 
 
+def test_a_reaction_for_the_group_is_nobodys_and_one_for_a_channel_is_the_channels() -> None:
+    """As with what they write: an anonymous administrator is no second customer."""
+    channel = {"id": -100777, "type": "channel", "title": "News"}
+    reaction = {"chat": GROUP, "message_id": 9, "date": 1795228201, "new_reaction": []}
+    own = only(update(message_reaction=reaction | {"actor_chat": GROUP}))
+    linked = only(update(message_reaction=reaction | {"actor_chat": channel}))
+    assert isinstance(own, MessageChanged)
+    assert (own.person, own.group) == (Person(addresses=()), AS_GROUP)
+    assert isinstance(linked, MessageChanged)
+    assert linked.person == Person(addresses=(Address(f"telegram:{BOT}", "-100777"),), name="News")
+
+
 def test_a_button_of_a_group_is_its_members_and_one_of_elsewhere_is_no_message() -> None:
     pressed = {"id": "23", "from": OMAR, "data": "ok"}
     occurrence = only(update(callback_query=pressed | {"message": message(chat=GROUP)}))
