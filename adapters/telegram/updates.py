@@ -199,16 +199,21 @@ def _label(message: Part, payload: str | None) -> str | None:
 def _membership(happening: Happening, change: Part) -> list[AnyOccurrence]:
     """What the bot may do in a chat: a person blocks it or lets it in again, or a group does."""
     happening, _ = _placed(happening, change, sender=_user(happening, change, "from"))
-    before = text(part(change, "old_chat_member").get("status"))
-    after = text(part(change, "new_chat_member").get("status"))
+    was_out, is_out = (_is_out(part(change, f"{age}_chat_member")) for age in ("old", "new"))
     names = ("contact.follow", "contact.unfollow")
     if happening.group is not None:
         names = ("group.joined", "group.left")
-    if after in LEFT:
+    if is_out:
         return [happening.follow(names[1], follows=False)]
-    if before in LEFT:
+    if was_out:
         return [happening.follow(names[0], follows=True)]
     return [happening.activity("event.other")]
+
+
+def _is_out(member: Part) -> bool:
+    """Whether somebody is not in a chat; who is restricted may be in it or not."""
+    status = text(member.get("status"))
+    return status in LEFT or (status == "restricted" and member.get("is_member") is False)
 
 
 def _moved(happening: Happening, message: Part, chat_id: str | None) -> AnyOccurrence | None:

@@ -293,6 +293,31 @@ def test_who_lets_the_bot_write(
     assert (occurrence.group is None) is (chat is PRIVATE)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "kind"),
+    [
+        ({"status": "member"}, {"status": "restricted", "is_member": False}, "group.left"),
+        ({"status": "restricted", "is_member": False}, {"status": "member"}, "group.joined"),
+        (
+            {"status": "restricted", "is_member": False},
+            {"status": "restricted", "is_member": True},
+            "group.joined",
+        ),
+        ({"status": "member"}, {"status": "restricted", "is_member": True}, "event.other"),
+        ({"status": "member"}, {"status": "restricted"}, "event.other"),
+    ],
+)
+def test_who_is_restricted_may_have_left(
+    before: dict[str, Any], after: dict[str, Any], kind: str
+) -> None:
+    """And is still restricted on coming back."""
+    change = {"chat": GROUP, "from": NIKA, "date": 1795228201}
+    told = only(
+        update(my_chat_member=change | {"old_chat_member": before, "new_chat_member": after})
+    )
+    assert told.kind == kind
+
+
 def test_both_sides_of_a_move_say_the_same() -> None:
     old = {"id": -401, "type": "group", "title": "Club"}
     first = of_message(text=None, chat=old, migrate_to_chat_id=-1002345678901)
