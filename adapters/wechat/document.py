@@ -4,6 +4,8 @@ The XML has no document type, ever. One could make a small body huge, or name fi
 the first sign of one ends the reading, and text that looks like one is only text.
 """
 
+import codecs
+import re
 from typing import Any
 from xml.parsers import expat
 
@@ -11,6 +13,14 @@ from adapters import tolerant
 from adapters.tolerant import NESTING_MAX, Malformed
 
 Fields = dict[str, Any]
+
+# What XML 1.0 has no place for, though people can type it.
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+# A section of literal text, or outside of those an ampersand that begins nothing.
+_BARE_AMPERSAND = re.compile(
+    r"<!\[CDATA\[.*?(?:\]\]>|\Z)|&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[\da-fA-F]+);)", re.DOTALL
+)
 
 
 class HasDocumentType(Malformed):
@@ -33,9 +43,26 @@ def read(body: bytes) -> Fields | None:
 
     Raises HasDocumentType all the same.
     """
+    body = body.removeprefix(codecs.BOM_UTF8)
     if body.lstrip().startswith(b"{"):
         value, _ = tolerant.read(body)
         return value if isinstance(value, dict) else None
+    return _read_xml_if_any(body) or _read_xml_if_any(_mended(body))
+
+
+def _mended(body: bytes) -> bytes:
+    """XML in which a customer's words break nothing any more.
+
+    What is forbidden is replaced and not left out: a bracket on either side of it would come
+    together with the other, and end the words before they do.
+    """
+    text = _FORBIDDEN.sub("\ufffd", body.decode(errors="replace"))
+    return _BARE_AMPERSAND.sub(
+        lambda found: "&amp;" if found[0] == "&" else found[0], text
+    ).encode()
+
+
+def _read_xml_if_any(body: bytes) -> Fields | None:
     try:
         return _read_xml(body)
     except HasDocumentType:

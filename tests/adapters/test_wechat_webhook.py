@@ -335,6 +335,47 @@ def test_malformed_is_refused_in_clear_and_kept_when_it_is_authentic(body: bytes
         assert len(said("wechat", enveloped(sealed(body)))) == 1
 
 
+REPLACED = "\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("<![CDATA[a\bb]]>", f"a{REPLACED}b"),
+        ("a\ufffeb\uffff", f"a{REPLACED}b{REPLACED}"),
+        ("a\0b", f"a{REPLACED}b"),
+        ("R&D &amp; &#20320;&x;", "R&D & 你&x;"),
+        ("<![CDATA[R&D &amp;]]> \b R&D", f"R&D &amp; {REPLACED} R&D"),
+        # What is taken out would let a customer's words end before they do.
+        ("<![CDATA[]\b]><MsgId>1</MsgId>]]>", f"]{REPLACED}]><MsgId>1</MsgId>"),
+    ],
+)
+def test_what_a_customer_can_type_and_xml_cannot_say_loses_no_message(
+    written: str, text: str
+) -> None:
+    """Spec P2: in clear nobody has signed it, so there it is refused."""
+    body = XML.format(written).encode()
+    (occurrence,) = said("wechat", enveloped(sealed(body)))
+    assert isinstance(occurrence, MessageOccurred)
+    assert (occurrence.content.text, occurrence.platform_id) == (text, "24700000000104729")
+    assert read("wechat", signed("wechat", body)) is None
+
+
+def test_a_byte_order_mark_loses_no_message() -> None:
+    for message in (XML.format("x").encode("utf-8-sig"), json.dumps(fields()).encode("utf-8-sig")):
+        (occurrence,) = said("wechat", enveloped(sealed(message)))
+        assert isinstance(occurrence, MessageOccurred)
+        assert read("wechat", signed("wechat", message)) is None
+    hidden = "\ufeff<!DOCTYPE xml>".encode() + MESSAGE
+    assert read("wechat", enveloped(sealed(hidden))) is None
+
+
+def test_bytes_that_are_no_text_lose_no_message() -> None:
+    (occurrence,) = said("wechat", enveloped(sealed(MALFORMED["Latin 1"])))
+    assert isinstance(occurrence, MessageOccurred)
+    assert occurrence.content.text == REPLACED
+
+
 def test_an_authentic_message_that_is_no_document_is_kept_whole() -> None:
     (occurrence,) = said("wechat", enveloped(sealed(b"\xff not a document")))
     assert isinstance(occurrence, NotUnderstood)
