@@ -12,6 +12,8 @@ from domain.inbound import Content
 # The name of a kind and the fields of `Content` that go with it; None: not understood.
 Reading = tuple[str, dict[str, Any]] | None
 
+FILES = ("image", "video", "audio", "document", "sticker")
+
 MEDIA_FIELDS = {each: each for each in ("mime_type", "sha256", "voice", "filename", "animated")}
 LOCATION_FIELDS = {each: each for each in ("latitude", "longitude", "name", "address", "url")}
 
@@ -145,7 +147,7 @@ def _unsupported(part: Any) -> Reading:
 
 READERS: dict[str, Callable[[Any], Reading]] = {
     "text": _text,
-    **{kind: partial(_media, kind) for kind in ("image", "video", "audio", "document", "sticker")},
+    **{kind: partial(_media, kind) for kind in FILES},
     "location": _location,
     "contacts": _contacts,
     "order": _order,

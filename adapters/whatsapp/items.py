@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from adapters.meta_errors import error_code
 from adapters.readers import identifier, part, text
-from adapters.whatsapp.content import describe, quoted
+from adapters.whatsapp.content import FILES, describe, quoted
 from adapters.whatsapp.errors import condition_of, reason_of
 from adapters.whatsapp.readers import NOBODY, first_error, phone_number
 from adapters.whatsapp.source import Source
@@ -192,7 +192,9 @@ def _edit(item: Item, platform_id: str, target: str | None, message: Item) -> Ch
         return None
     kind, content = describe(message, platform_id=platform_id, raw=item)
     if kind == "unknown":
-        content = replace(content, text=_caption(message))
+        # An edit may give the words beside a file alone: a file is no kind that we do not know.
+        raw_type = None if message.get("type") in FILES else content.raw_type
+        content = replace(content, text=_caption(message), raw_type=raw_type)
     return "edited", target, content
 
 

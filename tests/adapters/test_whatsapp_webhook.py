@@ -705,6 +705,26 @@ def test_a_reaction_an_edit_and_an_unsending_by_the_business() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("edited", "text", "raw_type"),
+    [
+        ({"type": "image", "image": {"caption": "b"}}, "b", None),
+        ({"type": "document", "document": {}}, None, None),
+        ({"type": "hologram", "hologram": {"caption": "b"}}, "b", "hologram"),
+        ({"type": "text"}, None, "text"),
+    ],
+)
+def test_an_edit_may_name_the_words_beside_a_file_alone(
+    edited: dict[str, Any], text: str | None, raw_type: str | None
+) -> None:
+    """It is of a kind that we know, although there is no file in it."""
+    edit = {"original_message_id": "wamid.0", "message": edited}
+    occurrence = only(envelope(message(type="edit", text=None, edit=edit)))
+    assert isinstance(occurrence, MessageChanged)
+    assert occurrence.content is not None
+    assert (occurrence.content.text, occurrence.content.raw_type) == (text, raw_type)
+
+
 # --- Wrong shapes ---
 
 GOOD = message()
