@@ -27,7 +27,7 @@ class MessageReceived(Event, frozen=True, kw_only=True):
     content: Sealed
     key: bytes
     quotes: bytes | None = None  # Key of the message it answers.
-    member: str | None = None  # In a group: the contact who wrote (C19).
+    member: str | None = None  # In a group: the contact who wrote (C19), if one is named.
     files: int = 0  # How many the platform keeps for us to fetch (C9).
     referred: bool = False  # The customer came by an ad or a Page's button.
 

@@ -150,7 +150,7 @@ class Reception:
             content=self._seal(unit, author, message.content, stream, MessageReceived),
             key=self._key(message.platform_id),
             quotes=self._key(message.quotes) if message.quotes else None,
-            member=author if message.group else None,
+            member=author if message.group and message.person.addresses else None,
             files=len(files_of(message.content)),
             referred=message.referred,
         )
@@ -196,7 +196,7 @@ class Reception:
                     target=target,
                     at=self._at,
                     content=reaction,
-                    member=author if change.group else None,
+                    member=author if change.group and change.person.addresses else None,
                     echo=change.echo,
                 )
             case _, None:

@@ -1,12 +1,14 @@
 """What was written elsewhere, changed, taken back or reacted to; groups (C17, C19)."""
 
 import asyncio
+from datetime import UTC, datetime
 from itertools import permutations
 from typing import Any
 
 import pytest
 
 from adapters.fakes.behaviour import accepts_until
+from domain.inbound import Address, Content, MessageChanged, MessageOccurred, Person
 from tests.api.conftest import Trunkline
 from tests.api.deliveries import (
     delivery,
@@ -305,6 +307,27 @@ async def test_a_group_is_a_customer_whose_messages_name_their_members(
     )
     assert await texts(inbox.org, "crm", alone["id"]) == ["to you alone"]
     assert len({each["customer"]["contact_id"] for each in (group, alone)}) == 2
+
+
+async def test_who_is_not_named_in_a_group_is_not_the_group(trunkline: Trunkline) -> None:
+    """Spec C19: LINE's members may keep their names, Telegram's administrators write in its own."""
+    inbox = await inbox_of(trunkline)
+    about: dict[str, Any] = {
+        "account_id": inbox.account,
+        "business_account_id": None,
+        "at": datetime.now(UTC),
+        "person": Person(addresses=()),
+        "content": Content(text="+"),
+        "group": Address(f"group:{inbox.account}", GROUP),
+    }
+    said = MessageOccurred(kind="message.text", dedupe=("message", "1"), platform_id="1", **about)
+    reacted = MessageChanged(kind="message.reaction", dedupe=("message", "2"), target="1", **about)
+    await trunkline.parts.inbound.receive("whatsapp", [said, reacted])
+    await inbox.org.settled()
+    (group,) = await inbox.org.chats("crm")
+    (message,) = await inbox.org.messages("crm", group["id"])
+    assert (message["member"], group["unread"]) == (None, 1)
+    assert [(each["author"], each["text"]) for each in message["reactions"]] == [("customer", "+")]
 
 
 async def test_a_reply_to_a_group_goes_to_the_group_and_each_member_may_read_it(
