@@ -1,5 +1,6 @@
 """Files from platforms: of known hosts only, at public addresses, no redirects, no more than so
-much, in no more than so long. Nothing that a customer writes may make us ask anybody else (API7).
+much, in no more than so long. Nothing that a customer writes may make us ask anybody
+else (OWASP API7:2023).
 """
 
 import asyncio

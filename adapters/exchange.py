@@ -1,4 +1,7 @@
-"""One request and its answer, or how far it got. The other side is not to be trusted (API10)."""
+"""One request and its answer, or how far it got. The other side is not trusted.
+
+OWASP API10:2023.
+"""
 
 import asyncio
 import email.utils

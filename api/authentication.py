@@ -1,4 +1,4 @@
-"""Who asks: API keys, their scopes, and how often they may ask (contract, Authentication)."""
+"""Who asks: API keys, their scopes, and how often they may ask."""
 
 import asyncio
 import hmac

@@ -190,7 +190,7 @@ async def put_auto_recharge(
 
 
 def require_reader(principal: Principal) -> None:
-    """Raises Forbidden unless the principal may read credits (contract, Authentication)."""
+    """Raises Forbidden unless the principal may read credits."""
     principal.require_scope("billing")
     require_role(principal.organisation, principal.user_id, "admin", "auditor")
 

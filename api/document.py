@@ -22,7 +22,7 @@ KEY_SCHEME = "api_key"
 
 _POSITION = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 
-# The shape of every refusal; a code may bring facts of its own (contract, Conventions).
+# The shape of every refusal; a code may bring facts of its own.
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "code"],

@@ -39,7 +39,7 @@ from projections.statements.queries import (
 
 AnyRequest = Request[Any, Any, Any]
 AsOf = Annotated[str | None, QueryParameter()]
-# Who may read statements (contract, Authentication).
+# Who may read statements.
 READERS: tuple[Role, ...] = ("admin", "supervisor", "auditor")
 MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 # Nothing was billed before; and each has a month before it and behind it, in every time zone.

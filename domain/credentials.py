@@ -1,7 +1,7 @@
 """What an account is reached with: each platform's secrets, their form, and how they are replaced.
 
 They stand sealed in the directory and nowhere else (P4). What a platform wants pasted and nobody
-gave is made by us and shown once (contract, POST /v1/channels).
+gave is made by us and shown once.
 """
 
 import base64
@@ -115,7 +115,7 @@ def missing_to_send(platform: str, credentials: Credentials) -> str | None:
 
 
 def wechat_mode(credentials: Credentials) -> str:
-    """Secure with a key and plain without one, unless said otherwise (contract, credentials)."""
+    """Secure with a key and plain without one, unless said otherwise."""
     return credentials.get("mode") or ("secure" if "encoding_aes_key" in credentials else "plain")
 
 

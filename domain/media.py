@@ -142,7 +142,7 @@ def require_icon(file: StoredFile) -> None:
 
 
 def require_may_upload(organisation: Organisation, user_id: str) -> None:
-    """Raises unless the user may write to customers in some service. Contract, Authentication."""
+    """Raises unless the user may write to customers in some service."""
     user = organisation.users[user_id]
     if user.role == "auditor":
         raise Forbidden("Auditors read; they do not write.")

@@ -216,7 +216,7 @@ def _with_user(organisation: Organisation, user_id: str, **changes: object) -> O
     return replace(organisation, users={**organisation.users, user_id: changed})
 
 
-# What users may do (contract, Authentication). Each returns nothing or raises.
+# What users may do. Each returns nothing or raises.
 
 
 def may_view(organisation: Organisation, user_id: str, service: str) -> bool:

@@ -144,7 +144,7 @@ def _require_may_change_owner(
     organisation: Organisation, user_id: str, service: str, *, owner: str
 ) -> None:
     # One's own chats need the right to reply, others' chats a role: a supervisor may hand out
-    # chats also where they may not write (contract, Authentication).
+    # chats also where they may not write.
     if owner == user_id:
         require_reply(organisation, user_id, service)
     else:

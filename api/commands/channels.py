@@ -27,7 +27,7 @@ from domain.refusal import AccountTaken, NoSuchUser, UsedElsewhere
 
 
 class ConnectService(msgspec.Struct, frozen=True, kw_only=True):
-    """A service wants to use an account (contract, POST /v1/channels)."""
+    """A service wants to use an account. Spec S1."""
 
     service: str
     platform: str

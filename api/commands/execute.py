@@ -96,7 +96,7 @@ class Executor:
             return await self._decide(org, decide, None, None)
         turn = (org.number, unique)
         while turn in self._in_flight:
-            # A repetition waits for the first (contract, Idempotency-Key).
+            # A repetition waits for the first: one Idempotency-Key, one outcome.
             over = self._in_flight[turn] = self._in_flight[turn] or asyncio.Event()
             await over.wait()
         self._in_flight[turn] = None

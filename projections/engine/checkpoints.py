@@ -1,4 +1,4 @@
-"""How far projections are, and waiting for them from any process (contract: Min-Position)."""
+"""How far projections are, and waiting for them from any process."""
 
 import asyncio
 

@@ -12,7 +12,7 @@ from projections.unread.batch import load, save, touched_by
 
 SQL = named_sql.load(__file__)
 
-# The contract's: the chats with the newest messages.
+# An answer lists so many: the chats with the newest messages.
 CHAT_COUNT_MAX = 200
 
 

@@ -1,4 +1,4 @@
-"""Whom we ask for files: the platform's own hosts at public addresses, and nobody else (API7)."""
+"""Whom we ask for files: a platform's own hosts at public addresses (OWASP API7:2023)."""
 
 import asyncio
 import socket

@@ -187,7 +187,7 @@ async def child(place: Place, repository: Path) -> asyncio.subprocess.Process:
 
 
 async def test_a_file_of_60_mb_passes_through_little_memory(place: Place, repository: Path) -> None:
-    """API10, S7: neither in nor out is it ever held whole."""
+    """Spec C9: neither in nor out is it ever held whole."""
     process = await child(place, repository)
     said, _ = await process.communicate(b"\n\n")
     byte_count, grown_kib = map(int, said.split()[-2:])

@@ -1,4 +1,4 @@
-"""A database that is away is said once by each loop, and once when it is back (spec 7)."""
+"""A database that is away is said once by each loop, and once when it is back (R3)."""
 
 import pytest
 from psycopg import OperationalError

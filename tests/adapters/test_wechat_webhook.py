@@ -149,7 +149,7 @@ def test_the_handshake_is_the_same_in_every_mode() -> None:
     ("seconds", "fresh"), [(0, True), (600, True), (-600, True), (601, False), (-601, False)]
 )
 def test_an_old_signature_and_one_of_tomorrow_are_refused(seconds: int, fresh: bool) -> None:
-    """Contract: TRUNKLINE_WECHAT_CLOCK_TOLERANCE_SECONDS; a signature covers no plain body."""
+    """TRUNKLINE_WECHAT_CLOCK_TOLERANCE_SECONDS; a signature covers no plain body."""
     now = AT + timedelta(seconds=seconds)
     platform = WeChat(clock_tolerance_seconds=600)
     assert (handshake(600, now=now) is not None) is fresh
@@ -177,7 +177,7 @@ def test_what_is_encrypted_is_read_in_both_formats() -> None:
 
 
 def test_what_stands_beside_the_encrypted_part_is_not_looked_at() -> None:
-    """Contract: `compatible` reads the encrypted part only."""
+    """`compatible` reads the encrypted part only."""
     beside = f"<FromUserName>{SENDER}</FromUserName><MsgType>text</MsgType><Content>lie</Content>"
     for mode in ("compatible", "secure"):
         delivery = enveloped(sealed(XML.format("truth").encode()), beside=beside, mode=mode)

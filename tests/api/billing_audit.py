@@ -1,4 +1,4 @@
-"""Checks a log against the laws of section 4, event by event, with nothing but its own sums."""
+"""Checks a log against the laws of money (L1–L5), event by event, with nothing but its own sums."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence

@@ -229,7 +229,7 @@ async def positions(trunkline: Trunkline) -> list[Any]:
 
 
 def is_public(path: str) -> bool:
-    """Whether the operation needs no API key (contract, Authentication)."""
+    """Whether the operation needs no API key."""
     return path in ("/healthz", "/readyz", "/metrics", "/openapi.json") or path.startswith(
         ("/webhooks/", "/media/")
     )

@@ -1,4 +1,4 @@
-"""What every refusal looks like (contract, Conventions)."""
+"""What every refusal looks like."""
 
 from typing import Any
 

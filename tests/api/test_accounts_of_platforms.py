@@ -1,6 +1,6 @@
 """Accounts with secrets of their own: what is shown once, what stays valid, what is refused.
 
-Spec P2, P4, S10, S15, N2; contract, POST /v1/channels and credentials.
+Spec P2, P4, S10, S15, N2.
 """
 
 import asyncio
@@ -248,7 +248,7 @@ CHANGES = {
 async def test_replaced_secrets_stay_valid_for_a_day(
     trunkline: Trunkline, platform: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Contract, PATCH: both are good at once, and after 24 hours only the new one is."""
+    """After a PATCH both are good at once, and after 24 hours only the new one is."""
     client, account = await organisation(trunkline), new_account(platform)
     channel = await connect(client, platform, account)
     old, new = credentials(platform), CHANGES[platform]

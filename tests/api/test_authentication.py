@@ -1,4 +1,4 @@
-"""Who may ask, before what is asked (contract, Authentication)."""
+"""Who may ask, before what is asked."""
 
 import asyncio
 import dataclasses
@@ -57,7 +57,7 @@ async def me(http: httpx.AsyncClient, *headers: tuple[str, str]) -> httpx.Respon
 
 
 async def test_every_key_that_opens_nothing_is_answered_alike(trunkline: Trunkline) -> None:
-    """Contract: 401, with the same body whether the key is missing, wrong, expired or revoked."""
+    """401, with the same body whether the key is missing, wrong, expired or revoked."""
     org = await trunkline.organisation()
     revoked = await key_of(org)
     assert (await me(trunkline.http, bearer(revoked["key"]))).status_code == 200
@@ -133,7 +133,7 @@ async def test_a_key_is_not_made_for_the_past(trunkline: Trunkline) -> None:
 
 
 async def test_keys_are_stored_hashed(trunkline: Trunkline) -> None:
-    """Contract: nowhere in the database, nor in the log, stands a key that opens anything."""
+    """Nowhere in the database, nor in the log, stands a key that opens anything."""
     org = await trunkline.organisation()
     made = await key_of(org)
     for key in (org.api_key, made["key"]):
@@ -150,7 +150,7 @@ async def test_keys_are_stored_hashed(trunkline: Trunkline) -> None:
 
 
 async def test_a_key_is_shown_once_also_when_its_making_is_repeated(trunkline: Trunkline) -> None:
-    """Contract, Conventions: a secret that is shown once comes back as null."""
+    """A secret that is shown once comes back as null."""
     org = await trunkline.organisation()
     body, headers = {"user_id": org.user_id, "name": "Spare"}, {"Idempotency-Key": "once"}
     first = await org.call("POST", "/v1/api-keys", json=body, headers=headers, expect=201)
@@ -183,7 +183,7 @@ SCOPES_BY_DEFAULT = ["read", "reply", "manage", "billing", "audit"]
 
 
 async def test_a_key_without_scopes_has_all_but_content_read(trunkline: Trunkline) -> None:
-    """Contract, Authentication: the first key of an organisation too."""
+    """The first key of an organisation too."""
     org = await trunkline.organisation()
     plain = Client(trunkline.http, (await key_of(org))["key"])
     for client in (org, plain):
@@ -229,7 +229,7 @@ async def test_a_key_without_any_scope_opens_nothing(trunkline: Trunkline) -> No
 
 
 async def test_a_user_who_is_demoted_is_so_from_their_next_request_on(trunkline: Trunkline) -> None:
-    """Contract, Authentication: their keys stay what they were, and open less."""
+    """Their keys stay what they were, and open less."""
     org = await trunkline.organisation()
     await org.services("crm")
     ken = await org.user("admin", {}, name="Ken")
@@ -268,7 +268,7 @@ async def test_the_last_admin_stays_one(trunkline: Trunkline) -> None:
 
 
 async def test_an_address_that_fails_too_often_is_told_to_wait(trunkline: Trunkline) -> None:
-    """Contract: 20 failed authentications a minute and address; others are not held for it."""
+    """20 failed authentications a minute and address; others are not held for it."""
     org = await trunkline.organisation()
     async with from_elsewhere(trunkline) as http:
         for _ in range(20):
@@ -293,7 +293,7 @@ async def test_an_address_that_fails_too_often_is_told_to_wait(trunkline: Trunkl
 
 
 async def test_a_key_that_asks_too_often_is_told_to_wait(trunkline: Trunkline) -> None:
-    """Contract: so many requests a second and key, twice as many at once."""
+    """So many requests a second and key, twice as many at once."""
     org = await trunkline.organisation()
     slow = dataclasses.replace(trunkline.settings, rate_limit_per_second=5)
     parts = dataclasses.replace(trunkline.parts, settings=slow)

@@ -1,4 +1,4 @@
-"""Bad bodies are refused with their field and rule, change nothing, and fast (section 7)."""
+"""Bad bodies are refused with their field and rule, change nothing, and fast (R1)."""
 
 import gzip
 import json
@@ -74,7 +74,7 @@ async def test_a_body_that_is_no_object_is_refused(office: Office, operation: st
 
 
 async def test_who_gives_a_value_that_there_is_not_is_told_those_there_are(office: Office) -> None:
-    """Section 7: the field and the rule."""
+    """Spec R1: the field and the rule."""
     body = json.dumps({"name": "A", "role": "boss", "services": {}}).encode()
     answer = await send(office, "POST /v1/users", body)
     assert_problem(answer, 400, "invalid", field="role")
@@ -103,7 +103,7 @@ async def test_a_body_that_is_not_json_by_its_type_is_refused(
 
 @pytest.mark.parametrize("operation", BODIES)
 async def test_a_body_of_more_than_a_mebibyte_is_refused(office: Office, operation: str) -> None:
-    """Contract: 413, whether its length is declared or it comes in chunks."""
+    """413, whether its length is declared or it comes in chunks."""
     body = b" " * (MEBIBYTE + 1)
     assert_problem(await send(office, operation, body), 413, "too_large")
 
@@ -222,7 +222,7 @@ def bad_bodies(body: Any) -> Iterator[tuple[set[str], bytes]]:
 
 @pytest.mark.parametrize("operation", BODIES)
 async def test_a_bad_value_is_refused_and_its_field_named(office: Office, operation: str) -> None:
-    """Reliability 2.4: other types, traps of JSON, what no database takes, unknown and doubled."""
+    """Spec R1: other types, traps of JSON, what no database takes, unknown and doubled."""
     method, template = operation.split(" ")
     for names, body in bad_bodies(office.body(method, template)):
         problem = assert_problem(await send(office, operation, body), 400, "invalid")

@@ -1,6 +1,6 @@
 """Bad paths, queries and headers are refused with their field and rule, change nothing, and fast.
 
-Section 7; bodies and webhooks have files of their own.
+Spec R1, R2; bodies and webhooks have files of their own.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ async def test_an_id_does_not_end_in_a_new_line(office: Office) -> None:
 
 
 async def test_what_is_no_id_names_nothing(office: Office) -> None:
-    """Contract: ids are opaque strings; a new name that breaks a rule is refused as such."""
+    """Ids are opaque strings; a new name that breaks a rule is refused as such."""
     for method, template in await operations(office.admin.http):
         for name in (part[1:-1] for part in template.split("/") if part.startswith("{")):
             for value in NO_IDS if name not in NAMES else NO_NAMES:

@@ -104,7 +104,7 @@ async def test_refusals_are_counted(office: Office) -> None:
 async def test_a_forged_delivery_is_refused_as_long_as_ever_and_nobody_is_shut_out(
     office: Office,
 ) -> None:
-    """Contract: authentic webhooks are never answered 429, whatever came from the same address."""
+    """Authentic webhooks are never answered 429, whatever came from the same address."""
     forged = [await office.trunkline.http.post(PATH, content=b"{}") for _ in range(50)]
     assert {response.status_code for response in forged} == {401}
     await office.trunkline.says("still heard", account_id=office.names["account_id"])
@@ -208,7 +208,7 @@ async def test_what_is_authentic_is_acknowledged_and_kept_however_strange(office
 
 
 async def test_a_strange_text_is_shown_as_far_as_it_can_be(office: Office) -> None:
-    """Reliability 2.4: a customer's message is never refused; what cannot be kept is replaced."""
+    """Spec P2: a customer's message is never refused; what cannot be kept is replaced."""
     account = office.names["account_id"]
     texts = {
         "a\0b": "a\ufffdb",

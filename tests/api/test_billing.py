@@ -1,4 +1,4 @@
-"""The vectors of section 4, to the cent: allowance, months, conversations, categories."""
+"""Prices to the cent: allowance, months, conversations, categories (L0–L4)."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -86,7 +86,6 @@ async def test_a_service_sees_and_sends_its_own_only(trunkline: Trunkline) -> No
 
 
 async def test_canned_replies_are_listed_page_by_page_and_removed(trunkline: Trunkline) -> None:
-    """Contract, conventions."""
     org = await trunkline.organisation()
     await org.services("crm")
     names = ["a", "b", "ご挨拶", "c"]

@@ -1,4 +1,4 @@
-"""`trunkline …` as an operator has it: words, JSON, exit codes, and what to do next (contract)."""
+"""`trunkline …` as an operator has it: words, JSON, exit codes, and what to do next."""
 
 import asyncio
 import json
@@ -73,7 +73,7 @@ def test_the_program_lists_its_commands_and_refuses_others(stranger: Operator) -
 def test_serve_says_one_line_when_it_is_ready_and_ends_when_it_is_told_to(
     operator: Operator,
 ) -> None:
-    """Contract: SIGTERM ends it within 10 seconds with exit code 0; so does Ctrl-C."""
+    """SIGTERM ends it within 10 seconds with exit code 0; so does Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGINT):
         server = operator.start("serve", "--port", "0")
         assert server.stdout is not None

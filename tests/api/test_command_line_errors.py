@@ -1,4 +1,4 @@
-"""What `trunkline …` says when something is wrong, and what to do then (contract)."""
+"""What `trunkline …` says when something is wrong, and what to do then."""
 
 import asyncio
 import json

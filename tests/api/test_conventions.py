@@ -1,4 +1,4 @@
-"""What holds for every route: positions, lists, refusals, times (contract, Conventions)."""
+"""What holds for every route: positions, lists, refusals, times."""
 
 import asyncio
 import base64
@@ -334,7 +334,7 @@ async def test_a_cursor_of_another_list_is_refused(office: Office) -> None:
 # Refusals and other answers that belong to no operation.
 
 
-def test_every_code_of_the_contract_has_its_status() -> None:
+def test_every_code_has_its_status() -> None:
     told = {
         400: "invalid",
         401: "unauthenticated webhook_refused",

@@ -103,7 +103,7 @@ async def shop(trunkline: Trunkline, *, bought: int = 0) -> Shop:
 
 
 async def test_a_manual_purchase_is_paid_and_spendable_at_once(trunkline: Trunkline) -> None:
-    """Contract, POST /v1/credits/purchases; spec L2, L5."""
+    """Spec L2, L5."""
     here = await shop(trunkline)
     assert await here.credits() == {
         "account_id": here.account,
@@ -156,7 +156,7 @@ async def test_an_amount_that_nobody_can_mean_books_nothing(
 
 
 async def test_credits_of_unknown_and_others_accounts_are_not_found(trunkline: Trunkline) -> None:
-    """Section 7."""
+    """Spec R2."""
     here, there = await shop(trunkline), await shop(trunkline)
     for account in ("999999999999999", there.account, there.payer):
         body = {"account_id": account, "credits": 1}
@@ -466,7 +466,7 @@ async def test_every_line_has_a_proof_that_gives_the_same_cent(trunkline: Trunkl
 
 
 async def test_a_statement_as_it_was(trunkline: Trunkline) -> None:
-    """Contract: as_of for admin and auditor."""
+    """`as_of` is for admins and auditors."""
     here = await shop(trunkline, bought=1)
     then = here.admin.position
     before = await here.statement()
@@ -490,7 +490,7 @@ async def test_a_month_that_is_none_has_no_statement(trunkline: Trunkline) -> No
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
 async def test_months_have_an_end_in_every_time_zone(trunkline: Trunkline, zone: str) -> None:
-    """Section 7: those that could not have one are refused with the field's name."""
+    """Spec R1: those that could not have one are refused with the field's name."""
     here = await shop(trunkline)
     path, body = f"/v1/statements/{here.account}", {"time_zone": zone}
     for month in ("2000-01", "9998-12"):
@@ -785,7 +785,7 @@ async def test_a_quote_says_what_a_message_would_cost_and_writes_nothing(
 
 
 async def test_a_quote_of_a_chat_is_of_its_own_account(trunkline: Trunkline) -> None:
-    """Section 7: a chat of another account is not found."""
+    """Spec R2: a chat of another account is not found."""
     here, other = await shop(trunkline), trunkline.account()
     chat = await here.hear()
     await here.admin.connect("crm", other, business_account_id=here.payer)

@@ -121,7 +121,7 @@ def test_bodies_are_closed_and_lists_bounded_as_they_are(document: Json) -> None
 async def test_a_body_is_needed_exactly_where_the_document_says_so(
     office: Office, document: Json
 ) -> None:
-    """Contract: a POST without a body needs no Content-Type."""
+    """A POST without a body needs no Content-Type."""
     for method, template, operation in operations_of(document):
         if "requestBody" in operation and not is_public(template):
             response = await office.admin.call(method, office.path(template, message_id=NOBODYS_ID))

@@ -1,4 +1,4 @@
-"""What a decision was based on, when it is answered (contract, design: the log)."""
+"""What a decision was based on, when it is answered."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -151,7 +151,7 @@ class LateRequests:
 
 
 async def test_a_request_is_not_refused_for_what_its_own_first_try_has_done(log: SlowLog) -> None:
-    """Sent again to another process while the first one was still writing it (contract)."""
+    """Sent again to another process while the first one was still writing it."""
     log.stored = [Recorded(1, CHAT, 1, NOON, ChatClosed(service="crm"))]
     executor = executor_on(log, LateRequests())
     outcome = await executor.execute(ORG, close, request=Repeatable(b"key", b"body", 202))

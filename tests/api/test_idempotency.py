@@ -1,4 +1,4 @@
-"""Idempotency-Key: a request that comes again gets what it got, and does nothing (contract)."""
+"""Idempotency-Key: a request that comes again gets what it got, and does nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -49,7 +49,7 @@ async def written_by_users(office: Office) -> list[int]:
 async def test_every_write_that_comes_again_changes_nothing_and_is_answered_the_same(
     office: Office,
 ) -> None:
-    """Contract: that status, those ids and that position, and a body built from them."""
+    """That status, those ids and that position, and a body built from them."""
     for method, template in await operations(office.admin.http):
         operation = f"{method} {template}"
         if method == "GET" or is_public(template) or template.endswith(("/replay", "/quotes")):
@@ -140,7 +140,7 @@ async def test_of_two_bodies_at_once_one_wins(office: Office) -> None:
 
 
 async def test_refusals_are_decided_again(office: Office) -> None:
-    """Contract: they write nothing, so that a request that was mended meanwhile goes through."""
+    """They write nothing, so that a request that was mended meanwhile goes through."""
     body = {**USER, "services": {"later": "view"}}
     refused = await post_user(office.admin, "later", body, expect=400)
     assert_problem(refused, 400, "invalid")
@@ -179,7 +179,7 @@ async def test_of_repetitions_at_two_servers_one_has_an_effect(office: Office) -
 
 @pytest.mark.parametrize("key", ["", "a b", "a\tb", "\u00e9", "x" * 256])
 async def test_a_key_that_is_not_visible_ascii_is_refused(office: Office, key: str) -> None:
-    """Contract: 1 to 255 visible ASCII characters, once."""
+    """1 to 255 visible ASCII characters, once."""
     headers = [(b"Idempotency-Key", key.encode("latin-1"))]
     response = await office.admin.http.post(
         "/v1/users",

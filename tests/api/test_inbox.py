@@ -135,7 +135,7 @@ async def test_a_time_too_far_ahead_counts_as_ours(trunkline: Trunkline) -> None
 # Views and filters.
 
 
-async def test_a_chat_shows_all_that_the_contract_says(trunkline: Trunkline) -> None:
+async def test_a_chat_shows_all_that_belongs_to_it(trunkline: Trunkline) -> None:
     inbox = await inbox_of(trunkline)
     await inbox.hear("A", hours_ago=1)
     (chat,) = await inbox.org.chats("crm")

@@ -304,7 +304,7 @@ async def test_where_only_owners_reply_others_are_told_who_the_owner_is(
 
 
 async def test_ids_of_other_organisations_look_like_unknown_ones(trunkline: Trunkline) -> None:
-    """Spec 7."""
+    """Spec R2."""
     _, _, chat = await chat_of_yui(trunkline)
     other = await trunkline.organisation("Other")
     await other.services("crm")

@@ -1,4 +1,4 @@
-"""`trunkline projections …` as an operator runs it (contract, Running it)."""
+"""`trunkline projections …` as an operator runs it."""
 
 import asyncio
 import base64

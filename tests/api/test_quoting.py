@@ -1,4 +1,4 @@
-"""A reply quotes a message of the chat that its writer may read (contract, `reply_to`; S4)."""
+"""A reply quotes a message of the chat that its writer may read (`reply_to`; S4)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The server as a process of its own: killed, told to stop, started again (P2, N3, spec 7)."""
+"""The server as a process of its own: killed, told to stop, started again (P2, N3, R3)."""
 
 import asyncio
 import base64
@@ -252,7 +252,7 @@ async def test_a_killed_server_has_lost_nothing_it_acknowledged(installation: In
 async def test_a_server_that_is_told_to_stop_ends_in_time_and_loses_nothing(
     installation: Installation,
 ) -> None:
-    """Contract: SIGTERM drains and ends within 10 seconds with exit code 0."""
+    """SIGTERM drains and ends within 10 seconds with exit code 0."""
     account = "700000000000002"
     async with installation.server() as first:
         org = await installation.organisation(first.http)
@@ -322,7 +322,7 @@ async def test_what_a_dead_server_was_sending_is_uncertain_and_not_sent_again(
 async def test_a_platform_that_does_not_answer_does_not_hold_up_the_end(
     installation: Installation,
 ) -> None:
-    """Contract: SIGTERM ends within 10 seconds. Nobody knows what became of the message (N3)."""
+    """SIGTERM ends within 10 seconds. Nobody knows what became of the message (N3)."""
     async with installation.server() as first:
         org = await installation.organisation(first.http)
         await org.services("crm")

@@ -1,4 +1,4 @@
-"""Who may do what: one table of all operations and principals (contract, Authentication)."""
+"""Who may do what: one table of all operations and principals (C5)."""
 
 from collections.abc import Awaitable, Callable
 
@@ -193,7 +193,7 @@ async def test_every_operation_has_a_row_and_every_row_an_operation(trunkline: T
 async def test_an_operation_answers_each_principal_as_the_table_says(
     office: Office, principals: dict[str, Client], operation: str
 ) -> None:
-    """Spec C5; contract, Authentication."""
+    """Spec C5."""
     method, template = operation.split(" ")
     prepare = PREPARATIONS.get(operation, _nothing)
     expected = dict(zip(PRINCIPALS, map(int, TABLE[operation].split()), strict=True))
@@ -220,7 +220,7 @@ async def test_an_operation_answers_each_principal_as_the_table_says(
 
 
 async def test_all_but_the_public_operations_demand_a_key() -> None:
-    """Contract: /healthz, /readyz, /openapi.json and the webhooks need none."""
+    """/healthz, /readyz, /openapi.json and the webhooks need none."""
     keyless = {operation for operation, row in TABLE.items() if row.split()[-1] != "401"}
     public = {operation for operation in TABLE if is_public(operation.split(" ")[1])}
     # These have proofs of their own, and the same status for those who have none.

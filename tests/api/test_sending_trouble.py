@@ -308,7 +308,7 @@ LOOPS = (
 async def test_every_loop_says_of_an_outage_that_it_began_and_that_it_is_over(
     trunkline: Trunkline, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Spec 7: once each, without a traceback, however often it asked meanwhile."""
+    """Spec R3: once each, without a traceback, however often it asked meanwhile."""
     monkeypatch.setattr(connections, "POOL_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(outages, "PAUSE_MAX_SECONDS", 0.1)
     monkeypatch.setattr(dispatcher, "LOOK_OVER_PAUSE_SECONDS", 0.1)

@@ -76,7 +76,7 @@ def orders(state: Any) -> list[list[Any]]:
 
 
 def test_a_chat_of_a_hundred_thousand_messages_is_small() -> None:
-    """Design: state is bounded. What decisions look at does not grow with what was written."""
+    """State is bounded: what decisions look at does not grow with what was written."""
     chat = Chat()
     sizes = []
     for number in range(100_000):

@@ -66,7 +66,7 @@ async def test_a_month_in_the_terminal_and_on_paper(trunkline: Trunkline, tmp_pa
 
 
 async def test_the_history_of_a_ledger_in_words(trunkline: Trunkline) -> None:
-    """Contract: credits:ACCOUNT, by the number's id and the business account's."""
+    """`credits:ACCOUNT` takes the number's id and the business account's."""
     here = await spent(trunkline)
     by_number = await run(here, "history", f"credits:{here.account}")
     assert by_number == await run(here, "history", f"credits:{here.payer}")

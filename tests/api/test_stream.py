@@ -202,7 +202,7 @@ async def test_a_list_and_a_stream_from_its_position_leave_no_gap(trunkline: Tru
 async def test_a_position_that_is_none_is_refused_by_its_name(
     trunkline: Trunkline, position: str
 ) -> None:
-    """Section 7. One that lies ahead of the log is none either: waiting would hide a gap."""
+    """Spec R1. One that lies ahead of the log is none either: waiting would hide a gap."""
     org = await trunkline.organisation()
     await org.services("crm")
     headers = {"Last-Event-ID": position.encode()}
@@ -449,7 +449,7 @@ async def test_a_customers_new_wish_is_told_with_their_chat(trunkline: Trunkline
 
 
 async def test_a_stream_holds_nothing_of_another_organisation(trunkline: Trunkline) -> None:
-    """Invariant I7."""
+    """I7."""
     acme, account = await office(trunkline, "crm")
     other, _ = await office(trunkline, "crm")
     await trunkline.says(CANARY, account_id=account)

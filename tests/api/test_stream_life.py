@@ -35,7 +35,7 @@ async def many(client: Client, service: str, count: int) -> AsyncIterator[list[L
 
 
 async def test_an_eleventh_stream_of_a_key_is_refused_until_one_ends(trunkline: Trunkline) -> None:
-    """Contract: 10 streams a key. Another key of the same user has its own ten."""
+    """10 streams a key. Another key of the same user has its own ten."""
     org, account = await office(trunkline, "crm")
     made = await org.post("/v1/api-keys", {"user_id": org.user_id, "name": "Two"}, expect=201)
     other = Client(org.http, made["key"])
@@ -309,7 +309,7 @@ def assert_problem_of_outage(response: httpx.Response) -> None:
 
 
 async def test_what_a_stream_tells_is_never_ahead_of_what_can_be_read(trunkline: Trunkline) -> None:
-    """Contract: the id is a position at which the projections are already."""
+    """The id is a position at which the projections are already."""
     org, account = await office(trunkline, "crm")
     async with live(org, "crm") as stream:
         for number in range(30):

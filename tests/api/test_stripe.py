@@ -37,7 +37,7 @@ async def bank(
 
 
 async def test_a_purchase_is_pending_then_paid_once_by_answer_and_webhook(bank: Bank) -> None:
-    """Contract: 201 with what it is by then; the request carries what Stripe needs."""
+    """201 with what it is by then; the request carries what Stripe needs."""
     here = await bank.shop()
     bought = await here.buy(25)
     assert bought["state"] in ("pending", "paid")

@@ -282,7 +282,6 @@ async def types(inbox: Inbox, stored_type: str) -> int:
 
 
 async def test_an_accounts_templates_are_listed_page_by_page(trunkline: Trunkline) -> None:
-    """Contract, conventions."""
     org, account = await trunkline.organisation(), trunkline.account()
     await org.services("crm")
     await org.connect("crm", account)
@@ -298,7 +297,6 @@ async def test_an_accounts_templates_are_listed_page_by_page(trunkline: Trunklin
 
 
 async def test_what_a_put_leaves_out_keeps_its_value(trunkline: Trunkline) -> None:
-    """Contract, conventions."""
     org, account = await trunkline.organisation(), trunkline.account()
     await org.services("crm")
     await org.connect("crm", account)

@@ -1,7 +1,7 @@
 """Nothing crosses from one organisation to another: another's id is as good as nobody's.
 
 Two offices with everything in them; what one has, the other names in every place there is: paths,
-bodies, queries, cursors, idempotency keys. Reliability 2.1 (API1) and 2.3.
+bodies, queries, cursors, idempotency keys (R2, OWASP API1:2023).
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -95,7 +95,7 @@ async def ask(office: Office, operation: Operation, where: str, **others: str) -
 
 
 async def test_anothers_id_is_answered_like_nobodys(acme: Office, other: Office) -> None:
-    """Section 7: unknown ids and other orgs' ids look the same, and are 404 in a path."""
+    """Spec R2: unknown ids and other orgs' ids look the same, and are 404 in a path."""
     tried = await places(other.admin.http)
     assert len(tried) > 40
     for operation, name, where in tried:
@@ -196,7 +196,7 @@ async def test_lists_and_logs_hold_nothing_of_another(acme: Office, other: Offic
 
 
 async def test_a_key_belongs_to_its_organisation_alone(acme: Office, other: Office) -> None:
-    """Contract: revoking or listing is of one's own keys; making one is for one's own users."""
+    """Revoking or listing is of one's own keys; making one is for one's own users."""
     shown = (await other.admin.get("/v1/api-keys"))["items"]
     assert acme.names["key_id"] not in [key["id"] for key in shown]
     await other.admin.call("DELETE", other.path("/v1/api-keys/{key_id}", **acme.names), expect=404)

@@ -108,7 +108,7 @@ async def test_what_a_customer_does_opens_messengers_window(trunkline: Trunkline
 async def test_a_window_that_opens_is_told_unless_the_customer_is_blocked(
     trunkline: Trunkline,
 ) -> None:
-    """Contract, live streams; spec C7."""
+    """Spec C7; a live stream's `chat` event."""
     org, page = await organisation(trunkline), new_account("messenger")
     await connect(org, "messenger", page)
     long_ago, link = datetime.now(UTC) - timedelta(hours=30), {"referral": {"ref": "spring"}}
@@ -193,7 +193,6 @@ async def test_a_wrong_choice_is_refused(
 
 
 async def test_only_an_admin_chooses(trunkline: Trunkline) -> None:
-    """Contract, Authentication."""
     org = await organisation(trunkline)
     for role in ("supervisor", "agent", "auditor"):
         user = await org.user(role, {"crm": "reply"})

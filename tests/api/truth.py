@@ -16,7 +16,7 @@ _FORMATS = FormatChecker(formats=())
 
 
 def _is_utc(value: object) -> bool:
-    """Contract: times are RFC 3339 in UTC, with a Z."""
+    """Times are RFC 3339 in UTC, with a Z."""
     if not isinstance(value, str):
         return True
     datetime.fromisoformat(value)

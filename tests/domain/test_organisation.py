@@ -1,4 +1,4 @@
-"""Services, users, and who may do what (S4, S16, C5, and the contract's table of roles)."""
+"""Services, users, and who may do what (S4, S16, C5)."""
 
 from collections.abc import Callable
 from typing import Any

@@ -32,7 +32,7 @@ class Listed(Projected):
         return row
 
     async def sharing(self) -> list[str]:
-        """As in the seed's table: the services that share the channel, the parent marked."""
+        """The services that share the channel, the parent marked."""
         row = await self.channel()
         return [
             each.service + " (parent)" * each.parent
@@ -80,7 +80,7 @@ class Decider:
         self.tell(channel.delete(self.state, service, user_id="root"))
 
 
-async def test_the_seeds_five_steps_s8(listed: Listed) -> None:
+async def test_the_five_steps_of_a_parent_who_leaves_s8(listed: Listed) -> None:
     decider = Decider()
     seen = []
 
@@ -102,7 +102,7 @@ async def test_the_seeds_five_steps_s8(listed: Listed) -> None:
         ["crm (parent)", "desk", "salesiq"],
         ["crm (parent)", "salesiq"],
         ["salesiq (parent)"],
-        # In the order of connection (contract), which the seed's table does not keep here.
+        # In the order of connection, whoever is the parent.
         ["desk", "salesiq (parent)"],
         ["desk", "salesiq (parent)", "crm"],
     ]

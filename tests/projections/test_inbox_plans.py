@@ -1,4 +1,4 @@
-"""What a page costs: it follows its length and not the number of chats (C1; design, Figures)."""
+"""What a page costs: it follows its length and not the number of chats (C1)."""
 
 import re
 from collections.abc import Iterator

@@ -157,7 +157,7 @@ class Reader:
             await self.read()
 
     async def for_ever_at_least(self, log: Log) -> None:
-        """Asks for a position that it knows to be in the log (contract, Min-Position)."""
+        """Asks for a position that it knows to be in the log."""
         while True:
             at_least = await asyncio.to_thread(head_of, log)
             if await caught_up(self.live, Library(), org=ORG, position=at_least, timeout_seconds=5):

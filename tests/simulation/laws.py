@@ -120,7 +120,7 @@ def what_came_later_stands_later(story: Story) -> None:
 
 
 def one_request_is_done_once(story: Story) -> None:
-    """Contract: the same Idempotency-Key again changes nothing, and what is answered is so."""
+    """The same Idempotency-Key again changes nothing, and what is answered is so."""
     requested = Counter(event.message_id for _, _, event in _all(story, ReplyRequested))
     answered = [asked.outcome for asked in story.asked if asked.name == "reply" and asked.outcome]
     for outcome in answered:
