@@ -22,7 +22,7 @@ from domain.dispatch_ports import DispatchCommands, DueMessage, Outbox, Platform
 from domain.media_ports import FileGone, StoreAway
 from domain.outbound import (
     Accepted,
-    AccountStopped,
+    AccountUnusable,
     Deferred,
     Rejected,
     SendAnswer,
@@ -43,7 +43,7 @@ ANSWERS: Mapping[type[SendAnswer], str] = {
     Accepted: "accepted",
     Rejected: "rejected",
     Deferred: "deferred",
-    AccountStopped: "stopped",
+    AccountUnusable: "stopped",
     Unsettled: "unsettled",
 }
 ANSWER_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
@@ -133,7 +133,7 @@ class Dispatcher:
         if message is None:
             return Rejected(reason="erased", code=None, detail="")
         if missing_to_send(due.platform, credentials):
-            return AccountStopped(reason="credentials_missing", code=None)
+            return AccountUnusable(reason="credentials_missing", code=None)
         try:
             answer = await self._platforms[due.platform].send(message, credentials)
         except asyncio.CancelledError:  # By `Lanes.stop`; the last thing to do is to say so.
@@ -146,7 +146,7 @@ class Dispatcher:
         except Exception:
             logger.exception("A platform's client failed", extra={"message_id": due.message_id})
             return Unsettled(reason="client_failed")
-        if not isinstance(answer, AccountStopped):
+        if not isinstance(answer, AccountUnusable):
             return answer
         # It may have been said of credentials that have been replaced meanwhile.
         with suppress(*AWAY):

@@ -11,7 +11,7 @@ import msgspec
 from adapters.answers import printable
 from adapters.meanings import PASSING, UNKNOWN, Meaning
 from adapters.readers import identifier, text
-from domain.outbound import AccountStopped, Deferred, Rejected, Unsettled
+from domain.outbound import AccountUnusable, Deferred, Rejected, Unsettled
 
 CODE_LENGTH_MAX = 9  # Meta's have up to seven digits.
 
@@ -72,12 +72,12 @@ def error_code(error: dict[str, Any] | None, name: str = "code") -> int | None:
 
 def send_answer(
     error: GraphError, meanings: Meanings, *, status: int, retry_after_seconds: float | None
-) -> Rejected | Deferred | AccountStopped | Unsettled:
+) -> Rejected | Deferred | AccountUnusable | Unsettled:
     """What an error means for the message. Spec N3."""
     meaning = error.meaning(meanings)
     wait_seconds = retry_after_seconds if retry_after_seconds is not None else meaning.wait_seconds
     if meaning.verdict == "stop":
-        return AccountStopped(reason=meaning.reason, code=error.code)
+        return AccountUnusable(reason=meaning.reason, code=error.code)
     if meaning.verdict == "defer":
         return Deferred(reason=meaning.reason, retry_after_seconds=wait_seconds)
     if status == 429:

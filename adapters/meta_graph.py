@@ -19,11 +19,11 @@ from adapters.meanings import verification_answer
 from adapters.meta_errors import Meanings, read_error, send_answer
 from adapters.multipart import form
 from adapters.readers import identifier
-from adapters.unsendable import NotAsked, Refusal, Unsendable
+from adapters.unsendable import NotAccepted, NotAsked, Unsendable
 from domain.credentials import Credentials
 from domain.outbound import (
     Accepted,
-    AccountStopped,
+    AccountUnusable,
     NotVerified,
     OutboundFile,
     OutboundMessage,
@@ -70,9 +70,9 @@ class GraphApi:
         """Send one message, once. Whatever happens is an answer. Spec N3."""
         access_token = credentials["access_token"]
         if not is_account_id(message.account_id):
-            return AccountStopped(reason="account_unknown", code=None)
+            return AccountUnusable(reason="account_unknown", code=None)
         if not is_header_value(access_token):
-            return AccountStopped(reason="credentials", code=None)
+            return AccountUnusable(reason="credentials", code=None)
         try:
             body = await self.body(message, access_token)
             content = msgspec.json.encode(body)
@@ -171,7 +171,7 @@ class GraphApi:
             return self.accepted(answer, message) or unexplained(reply)
         return self._refusal(reply, secret=secret)
 
-    def _refusal(self, reply: Reply | NoReply, *, secret: str) -> Refusal:
+    def _refusal(self, reply: Reply | NoReply, *, secret: str) -> NotAccepted:
         error = read_error(document_of(reply), secret=secret)
         if isinstance(reply, NoReply) or reply.status < 400 or error is None:
             return unexplained(reply)

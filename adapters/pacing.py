@@ -13,10 +13,10 @@ from domain.account import Impairment
 from domain.budgets import Budget, Rate, budget_of
 from domain.dispatch_ports import DueMessage, PassedOver
 from domain.outbound import (
-    LIMITS,
+    LIMIT_REASONS,
     OF_ONE_CHAT,
     Accepted,
-    AccountStopped,
+    AccountUnusable,
     Deferred,
     Rejected,
     SendAnswer,
@@ -109,7 +109,7 @@ class Pacing:
         match answer:
             case Rejected(code=None):  # Ours: the platform was not asked.
                 return None
-            case Accepted() | Rejected() | AccountStopped():
+            case Accepted() | Rejected() | AccountUnusable():
                 if is_new:
                     self._troubles.pop(account, None)
                 return None
@@ -157,7 +157,7 @@ class Pacing:
             trouble.paused_until = max(trouble.paused_until, until)
         if not is_shown:
             return None
-        return News("limited" if answer.reason in LIMITS else "unreachable", answer.reason)
+        return News("limited" if answer.reason in LIMIT_REASONS else "unreachable", answer.reason)
 
     def _rates(self, due: DueMessage) -> list[tuple[Hashable, Rate]]:
         budget = self._budget_of(due.platform)

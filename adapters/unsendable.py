@@ -1,9 +1,9 @@
 """A message that no platform is asked to send: it would refuse it, or has not got the file."""
 
-from domain.outbound import AccountStopped, Deferred, Rejected, Unsettled
+from domain.outbound import AccountUnusable, Deferred, Rejected, Unsettled
 
-# What an answer is that accepts nothing.
-Refusal = Rejected | Deferred | AccountStopped | Unsettled
+# Every answer but `Accepted`.
+NotAccepted = Rejected | Deferred | AccountUnusable | Unsettled
 
 
 class Unsendable(ValueError):
@@ -22,7 +22,7 @@ class Unsendable(ValueError):
 class NotAsked(Exception):
     """A step before the message failed, so the platform was not asked to send it."""
 
-    def __init__(self, answer: Refusal) -> None:
+    def __init__(self, answer: NotAccepted) -> None:
         """`answer` is the one to that step; whatever became of it, no message was sent."""
         super().__init__(answer)
         is_open = isinstance(answer, Unsettled)

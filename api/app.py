@@ -77,7 +77,7 @@ HANDLERS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class Dependencies:
     """What handlers may ask for, by name."""
 
     settings: Settings
@@ -107,15 +107,15 @@ class Parts:
     all_organisations: LiveBuilds
 
 
-def create_app(parts: Parts, handlers: Sequence[Any] = HANDLERS) -> Litestar:
-    """The application over its parts."""
+def create_app(given: Dependencies, handlers: Sequence[Any] = HANDLERS) -> Litestar:
+    """The application over what its handlers may ask for."""
 
     async def before_request(request: Request[Any, Any, Any]) -> Response[None] | None:
         """Who asks comes before what is asked: without a valid key all is 401."""
         if request.method == "OPTIONS":
             return _options(request)
         if takes(request.route_handler, "principal"):
-            request.state.principal = await parts.authentication.principal(request)
+            request.state.principal = await given.authentication.principal(request)
         await check_request(request)
         return None
 
@@ -124,11 +124,11 @@ def create_app(parts: Parts, handlers: Sequence[Any] = HANDLERS) -> Litestar:
         return known
 
     def the(name: str) -> Provide:
-        part = getattr(parts, name)
-        return Provide(lambda: part, sync_to_thread=False)
+        dependency = getattr(given, name)
+        return Provide(lambda: dependency, sync_to_thread=False)
 
     dependencies = {
-        **{name: the(name) for name in Parts.__dataclass_fields__},
+        **{name: the(name) for name in Dependencies.__dataclass_fields__},
         "principal": Provide(principal, sync_to_thread=False),
         "page": Provide(page, sync_to_thread=False),
         "bills": Provide(statements.bills, sync_to_thread=False),
@@ -148,7 +148,7 @@ def create_app(parts: Parts, handlers: Sequence[Any] = HANDLERS) -> Litestar:
         [*handlers, get_openapi],
         dependencies=dependencies,
         before_request=before_request,
-        before_send=[parts.metrics.count_request, keep_nowhere],
+        before_send=[given.metrics.count_request, keep_nowhere],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,  # The document is ours, and so is every page.
         request_max_body_size=WEBHOOK_BODY_BYTES_MAX + 1,

@@ -36,7 +36,7 @@ from adapters.whatsapp.fake_rules import FakeAccount
 from adapters.whatsapp.fake_webhooks import StatusPlan
 from adapters.whatsapp.platform import WhatsApp
 from api import health, rate_cards
-from api.app import HANDLERS, Parts, create_app
+from api.app import HANDLERS, Dependencies, create_app
 from api.authentication import Authentication
 from api.commands.billing import Billing
 from api.commands.canned import Canned
@@ -274,7 +274,7 @@ def application(parts: Core, *, for_operators: bool = False) -> Litestar:
         rate_per_second=settings.rate_limit_per_second,
     )
     return create_app(
-        Parts(
+        Dependencies(
             settings=settings,
             authentication=authentication,
             executor=parts.context.executor,

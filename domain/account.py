@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from domain.event import Event, Sealed, stored_as
-from domain.subscription import Subscription
+from domain.subscription import DeliveryCheck
 
 Verification = Literal["pending", "verified", "failed"]
 
@@ -277,7 +277,7 @@ def resume(account: Account) -> list[Event]:
     return [AccountResumed()] if account.stopped or account.impaired else []
 
 
-def note_subscription(account: Account, found: Subscription) -> list[Event]:
+def note_subscription(account: Account, found: DeliveryCheck) -> list[Event]:
     """Note, once, that the platform delivers nothing any more, or that it does again."""
     if not account.claimed:
         return []

@@ -49,7 +49,7 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
 
 # Reasons of `Deferred`: the platform works, and we are too fast for it. All others say that it does
 # not work, or cannot be reached.
-LIMITS = frozenset({"rate_limited", "spam_limited", "pair_limited"})
+LIMIT_REASONS = frozenset({"rate_limited", "spam_limited", "pair_limited"})
 # These concern one chat: its customer, or what is to be sent, which cannot be had. All others hold
 # for whatever the account sends.
 OF_ONE_CHAT = frozenset({"pair_limited", "store_away", "database_away"})
@@ -62,7 +62,7 @@ class Deferred(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_seconds: float | None = None
 
 
-class AccountStopped(msgspec.Struct, frozen=True, kw_only=True):
+class AccountUnusable(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing can be sent from this account until somebody acts: a dead token, a block."""
 
     reason: str
@@ -75,7 +75,7 @@ class Unsettled(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-SendAnswer = Accepted | Rejected | Deferred | AccountStopped | Unsettled
+SendAnswer = Accepted | Rejected | Deferred | AccountUnusable | Unsettled
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from domain.chat_events import (
 )
 from domain.event import Event, Sealed
 from domain.organisation import Organisation, require_reply
-from domain.outbound import Accepted, AccountStopped, Deferred, Rejected, SendAnswer, Unsettled
+from domain.outbound import Accepted, AccountUnusable, Deferred, Rejected, SendAnswer, Unsettled
 from domain.outgoing import Outbound
 from domain.quota import in_month, is_after_window, next_month, since_customer
 from domain.refusal import (
@@ -333,7 +333,7 @@ def record_answer(
         case Unsettled():
             retry_at = now + back_off(message.attempt)
             return [_unanswered(chat, message_id, message, reason=answer.reason, retry_at=retry_at)]
-        case Deferred() | AccountStopped():
+        case Deferred() | AccountUnusable():
             named = answer.retry_after_seconds if isinstance(answer, Deferred) else None
             own = pair_back_off if answer.reason == "pair_limited" else back_off
             wait = timedelta(seconds=named) if named is not None else own(message.attempt)

@@ -18,7 +18,7 @@ INTERVAL = timedelta(hours=1)
 AGAIN_AFTER = timedelta(minutes=5)
 
 
-class Subscription(msgspec.Struct, frozen=True, kw_only=True):
+class DeliveryCheck(msgspec.Struct, frozen=True, kw_only=True):
     """What was found: `had_ended` says that it was missing, `refusal` why it still is."""
 
     had_ended: bool = False
@@ -66,7 +66,7 @@ class SubscriptionCredentials(Protocol):
 class SubscriptionCommands(Protocol):
     """What is written down."""
 
-    async def record_subscription(self, account: HeldAccount, found: Subscription) -> None:
+    async def record_subscription(self, account: HeldAccount, found: DeliveryCheck) -> None:
         """Write down what was found, if it is news."""
 
 
@@ -76,5 +76,5 @@ class Subscribes(Protocol):
 
     async def renew_subscription(
         self, account_id: str, credentials: Credentials
-    ) -> Subscription | None:
+    ) -> DeliveryCheck | None:
         """See whether it delivers, and have it go on if not; None if that cannot be known now."""

@@ -26,7 +26,7 @@ from domain.credentials import Credentials
 from domain.inbound import Content
 from domain.outbound import (
     Accepted,
-    AccountStopped,
+    AccountUnusable,
     NotVerified,
     OutboundMessage,
     Rejected,
@@ -58,7 +58,7 @@ class MessagingApi:
         """Push one message; the same message again is the same push. Spec N3."""
         access_token = credentials["access_token"]
         if not is_header_value(access_token):
-            return AccountStopped(reason="credentials", code=None)
+            return AccountUnusable(reason="credentials", code=None)
         try:
             content = msgspec.json.encode(request_body(message))
         except Unsendable as unsendable:

@@ -11,7 +11,7 @@ import msgspec
 from adapters.answers import printable
 from adapters.meanings import UNKNOWN, Meaning
 from adapters.readers import objects, text
-from domain.outbound import AccountStopped, Deferred, Rejected, Unsettled
+from domain.outbound import AccountUnusable, Deferred, Rejected, Unsettled
 
 MEANINGS: Mapping[int, Meaning] = {
     400: Meaning("reject", "invalid"),
@@ -67,12 +67,12 @@ def read_error(document: Any, *, status: int, secret: str) -> LineError | None:
 
 def send_answer(
     error: LineError, *, retry_after_seconds: float | None
-) -> Rejected | Deferred | AccountStopped | Unsettled:
+) -> Rejected | Deferred | AccountUnusable | Unsettled:
     """What an error means for the message. Spec N3."""
     meaning = error.meaning
     match meaning.verdict:
         case "stop":
-            return AccountStopped(reason=meaning.reason, code=error.status)
+            return AccountUnusable(reason=meaning.reason, code=error.status)
         case "defer":
             return Deferred(reason=meaning.reason, retry_after_seconds=retry_after_seconds)
         case "transient":

@@ -17,7 +17,7 @@ from domain.credentials import Credentials
 from domain.inbound import Content
 from domain.outbound import Accepted, Deferred, OutboundMessage
 from domain.read_marking import Marked
-from domain.subscription import Subscription
+from domain.subscription import DeliveryCheck
 
 
 class SendApi(GraphApi):
@@ -53,7 +53,7 @@ class SendApi(GraphApi):
 
     async def renew_subscription(
         self, account_id: str, credentials: Credentials
-    ) -> Subscription | None:
+    ) -> DeliveryCheck | None:
         """See whether the page's events are told to our app, and have it so if not."""
         access_token = credentials["access_token"]
         if not is_account_id(account_id) or not is_header_value(access_token):
@@ -64,16 +64,16 @@ class SendApi(GraphApi):
         listed = document_of(await self.ask("GET", path, access_token))
         is_there = is_subscribed(listed, app)
         if is_there is None or is_there:
-            return None if is_there is None else Subscription()
+            return None if is_there is None else DeliveryCheck()
         fields = ",".join(SUBSCRIBED_FIELDS)
         reply = await self.ask("POST", f"{path}?subscribed_fields={fields}", access_token)
         if isinstance(reply, Reply) and reply.status < 300:
-            return Subscription(had_ended=True)
+            return DeliveryCheck(had_ended=True)
         error = read_error(document_of(reply), secret=access_token)
         meaning = error.meaning(self.meanings) if error is not None else None
         if meaning is None or meaning.verdict not in ("reject", "stop"):
             return None
-        return Subscription(had_ended=True, refusal=meaning.reason)
+        return DeliveryCheck(had_ended=True, refusal=meaning.reason)
 
     async def _content(self, message: OutboundMessage, access_token: str) -> JsonObject:
         if message.kind == "text":

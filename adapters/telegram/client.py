@@ -18,7 +18,7 @@ from adapters.unsendable import Unsendable
 from domain.credentials import Credentials
 from domain.outbound import (
     Accepted,
-    AccountStopped,
+    AccountUnusable,
     NotVerified,
     OutboundMessage,
     Rejected,
@@ -47,7 +47,7 @@ class BotApi:
         """Send one message, once. Whatever happens is an answer. Spec N3."""
         bot_token = credentials["bot_token"]
         if not is_token(bot_token):
-            return AccountStopped(reason="credentials", code=None)
+            return AccountUnusable(reason="credentials", code=None)
         try:
             chat_id = chat_of(message)
             reply = await self._call(bot_token, method_for(message, chat_id=chat_id))

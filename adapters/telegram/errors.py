@@ -14,7 +14,7 @@ from adapters.exchange import RETRY_AFTER_SECONDS_MAX
 from adapters.meanings import UNKNOWN, Meaning
 from adapters.readers import identifier, number, part, text
 from adapters.telegram.naming import is_chat_id
-from domain.outbound import AccountStopped, Deferred, Rejected, Unsettled
+from domain.outbound import AccountUnusable, Deferred, Rejected, Unsettled
 
 BLOCKED = Meaning("reject", "blocked")
 UNDELIVERABLE = Meaning("reject", "undeliverable")
@@ -100,7 +100,7 @@ def _within_limits(seconds: float) -> float:
 
 def send_answer(
     error: BotError, *, to_group: bool
-) -> Rejected | Deferred | AccountStopped | Unsettled:
+) -> Rejected | Deferred | AccountUnusable | Unsettled:
     """What an error means for the message. Spec N3.
 
     Groups are limited far sooner than the bot is, so what is said of one is not held against all.
@@ -108,7 +108,7 @@ def send_answer(
     meaning = error.meaning
     match meaning.verdict:
         case "stop":
-            return AccountStopped(reason=meaning.reason, code=error.code)
+            return AccountUnusable(reason=meaning.reason, code=error.code)
         case "defer":
             reason = "pair_limited" if to_group else meaning.reason
             return Deferred(reason=reason, retry_after_seconds=error.retry_after_seconds)

@@ -11,7 +11,7 @@ from adapters.exchange import NoReply, Reply, TimeLimits, exchange
 from adapters.multipart import form
 from adapters.outgoing import file_of, text_of
 from adapters.readers import identifier
-from adapters.unsendable import NotAsked, Refusal, Unsendable
+from adapters.unsendable import NotAccepted, NotAsked, Unsendable
 from adapters.wechat.calls import call
 from adapters.wechat.errors import SUCCESS, TOKEN_REFUSED, read_code, read_error, send_answer
 from adapters.wechat.outgoing import FILES, open_id_of, template_of
@@ -167,7 +167,7 @@ def _accepted(reply: Reply | NoReply, message: OutboundMessage) -> Accepted | No
     return Accepted(platform_id=identifier(document.get("msgid")) or message.mark)
 
 
-def _refusal(reply: Reply | NoReply, *, secret: str) -> Refusal:
+def _refusal(reply: Reply | NoReply, *, secret: str) -> NotAccepted:
     error = read_error(document_of(reply), secret=secret)
     if isinstance(reply, NoReply) or error is None:
         return unexplained(reply)

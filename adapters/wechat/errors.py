@@ -14,7 +14,7 @@ from adapters.answers import printable
 from adapters.meanings import UNKNOWN, Meaning
 from adapters.readers import text
 from domain.outbound import (
-    AccountStopped,
+    AccountUnusable,
     Deferred,
     Rejected,
 )
@@ -89,11 +89,11 @@ def read_error(document: Any, *, secret: str) -> WeChatError | None:
 
 def send_answer(
     error: WeChatError, *, retry_after_seconds: float | None
-) -> Rejected | Deferred | AccountStopped:
+) -> Rejected | Deferred | AccountUnusable:
     """What an error means for the message. Spec N3."""
     meaning = error.meaning
     if meaning.verdict == "stop":
-        return AccountStopped(reason=meaning.reason, code=error.code)
+        return AccountUnusable(reason=meaning.reason, code=error.code)
     if meaning.verdict == "defer":
         named = retry_after_seconds
         wait_seconds = named if named is not None else meaning.wait_seconds

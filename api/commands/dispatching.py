@@ -16,7 +16,7 @@ from domain.chat import Chat
 from domain.chat_events import MessageSent, SendStarted
 from domain.dispatch_ports import DueMessage
 from domain.event import Event, Sealed
-from domain.outbound import Accepted, AccountStopped, Rejected, SendAnswer
+from domain.outbound import Accepted, AccountUnusable, Rejected, SendAnswer
 
 
 class Dispatching:
@@ -116,7 +116,7 @@ class Dispatching:
                 )
             account_stream = accounts.stream_of(chat.platform, chat.account_id)
             account = unit.state(account_stream, Account)
-            if isinstance(answer, AccountStopped):
+            if isinstance(answer, AccountUnusable):
                 stopped = accounts.stop(account, reason=answer.reason, error_code=answer.code)
                 unit.record(account_stream, stopped)
             elif isinstance(answer, Accepted):

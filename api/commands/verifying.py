@@ -17,7 +17,7 @@ from domain.event import Recorded
 from domain.inbound import AnyOccurrence
 from domain.outbound import NotVerified, VerificationAnswer, Verified
 from domain.ports import Keys, Unreadable
-from domain.subscription import HeldAccount, Subscription
+from domain.subscription import DeliveryCheck, HeldAccount
 
 
 class Verifying:
@@ -29,7 +29,7 @@ class Verifying:
         self._inbound = inbound
         self._system = system
 
-    async def record_subscription(self, account: HeldAccount, found: Subscription) -> None:
+    async def record_subscription(self, account: HeldAccount, found: DeliveryCheck) -> None:
         """Whether the platform delivers for this account. An event only when it is news."""
         keys = await self._context.directory.keys(account.org)
         stream = accounts.stream_of(account.platform, account.account_id)

@@ -21,7 +21,7 @@ from adapters.wechat.fake_behaviour import fails
 from adapters.wechat.fake_rules import FakeOfficialAccount
 from adapters.wechat.tokens import holder
 from domain.inbound import Address, Content
-from domain.outbound import Accepted, AccountStopped, Deferred, OutboundMessage, SendAnswer
+from domain.outbound import Accepted, AccountUnusable, Deferred, OutboundMessage, SendAnswer
 from tests.adapters.log_scenario import World
 
 MASTER = MasterKey(bytes(32))
@@ -224,7 +224,7 @@ async def test_after_a_failure_the_next_one_may_ask_at_once(scene: Scene) -> Non
     one, other = scene.processes
     scene.fake.next_requests(answers(500), fails(40164), to=TOKENS)
     assert await one.send() == Deferred(reason="platform_failed")
-    assert await other.send() == AccountStopped(reason="ip_not_allowed", code=40164)
+    assert await other.send() == AccountUnusable(reason="ip_not_allowed", code=40164)
     assert isinstance(await one.send(), Accepted)
 
 

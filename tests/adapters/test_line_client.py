@@ -20,7 +20,7 @@ from adapters.unsendable import Unsendable
 from domain.inbound import Address, Content
 from domain.outbound import (
     Accepted,
-    AccountStopped,
+    AccountUnusable,
     Deferred,
     NotReached,
     NotVerified,
@@ -279,8 +279,8 @@ ERRORS: list[tuple[int, str, SendAnswer | str]] = [
     (400, "The request body has 1 error(s)", "invalid"),
     (400, "The property, 'to', in the request body is invalid", "address"),
     (400, "Failed to send messages", "undeliverable"),
-    (401, "Authentication failed.", AccountStopped(reason="credentials", code=401)),
-    (403, "Access denied", AccountStopped(reason="permission", code=403)),
+    (401, "Authentication failed.", AccountUnusable(reason="credentials", code=401)),
+    (403, "Access denied", AccountUnusable(reason="permission", code=403)),
     (404, "Not found", "undeliverable"),
     (410, "Gone", "undeliverable"),
     (413, "Too large", "invalid"),

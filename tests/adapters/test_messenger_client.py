@@ -18,7 +18,7 @@ from adapters.meta_errors import GraphError, send_answer
 from domain.inbound import Address, Content
 from domain.outbound import (
     Accepted,
-    AccountStopped,
+    AccountUnusable,
     Deferred,
     NotReached,
     NotVerified,
@@ -28,7 +28,7 @@ from domain.outbound import (
     Unsettled,
     VerificationAnswer,
 )
-from domain.subscription import Subscription
+from domain.subscription import DeliveryCheck
 from tests.adapters.files import file
 
 PAGE = FakePage()
@@ -147,7 +147,7 @@ async def test_the_longest_text_that_can_be_sent(api: SendApi, fake: FakeSendApi
         (answers(500), Deferred(reason="platform_failed")),
         (answers(200, b"{}"), Deferred(reason="answer_not_understood")),
         (fails(1200), Deferred(reason="unavailable")),
-        (fails(190), AccountStopped(reason="credentials", code=190)),
+        (fails(190), AccountUnusable(reason="credentials", code=190)),
         (
             fails(100, 2018047),
             Rejected(
@@ -178,16 +178,16 @@ async def test_the_message_after_the_file_may_have_been_taken(
 # --- Every code of the table ---
 
 CODES: list[tuple[int, int | None, int, SendAnswer | str]] = [
-    (0, None, 401, AccountStopped(reason="credentials", code=0)),
-    (190, None, 401, AccountStopped(reason="credentials", code=190)),
-    (190, 463, 401, AccountStopped(reason="credentials", code=190)),
-    (3, None, 400, AccountStopped(reason="permission", code=3)),
-    (10, None, 403, AccountStopped(reason="permission", code=10)),
-    (200, None, 403, AccountStopped(reason="permission", code=200)),
-    (10904, None, 400, AccountStopped(reason="permission", code=10904)),
-    (368, None, 400, AccountStopped(reason="blocked", code=368)),
-    (10, 1893063, 403, AccountStopped(reason="blocked", code=10)),
-    (100, 33, 400, AccountStopped(reason="account_unknown", code=100)),
+    (0, None, 401, AccountUnusable(reason="credentials", code=0)),
+    (190, None, 401, AccountUnusable(reason="credentials", code=190)),
+    (190, 463, 401, AccountUnusable(reason="credentials", code=190)),
+    (3, None, 400, AccountUnusable(reason="permission", code=3)),
+    (10, None, 403, AccountUnusable(reason="permission", code=10)),
+    (200, None, 403, AccountUnusable(reason="permission", code=200)),
+    (10904, None, 400, AccountUnusable(reason="permission", code=10904)),
+    (368, None, 400, AccountUnusable(reason="blocked", code=368)),
+    (10, 1893063, 403, AccountUnusable(reason="blocked", code=10)),
+    (100, 33, 400, AccountUnusable(reason="account_unknown", code=100)),
     (4, None, 400, Deferred(reason="rate_limited")),
     (32, None, 400, Deferred(reason="rate_limited")),
     (613, None, 400, Deferred(reason="rate_limited")),
@@ -204,7 +204,7 @@ CODES: list[tuple[int, int | None, int, SendAnswer | str]] = [
     (551, None, 400, "undeliverable"),
     (200, 1545041, 400, "undeliverable"),
     (200, 2018108, 400, "undeliverable"),
-    (230, None, 403, AccountStopped(reason="permission", code=230)),
+    (230, None, 403, AccountUnusable(reason="permission", code=230)),
     (100, 2018001, 400, "undeliverable"),
     (100, 2018047, 400, "media"),
     (100, 2018109, 400, "media"),
@@ -248,7 +248,7 @@ async def test_the_token_of_another_page(client: httpx.AsyncClient) -> None:
         api = SendApi(client, base_address=fake.base_url)
         token = {"access_token": other.access_token}
         assert await api.verify(PAGE.page_id, token) == NotVerified(reason="account_unknown")
-        stopped = AccountStopped(reason="account_unknown", code=100)
+        stopped = AccountUnusable(reason="account_unknown", code=100)
         assert await api.send(message(), token) == stopped
 
 
@@ -308,15 +308,15 @@ async def test_a_page_that_was_forgotten_is_subscribed_again(
 ) -> None:
     """Another app of the business may be listed: it is not ours."""
     fake.other_apps = others
-    assert await api.renew_subscription(PAGE.page_id, CREDENTIALS) == Subscription()
+    assert await api.renew_subscription(PAGE.page_id, CREDENTIALS) == DeliveryCheck()
     fake.subscribed.clear()
     found = await api.renew_subscription(PAGE.page_id, CREDENTIALS)
-    assert found == Subscription(had_ended=True)
+    assert found == DeliveryCheck(had_ended=True)
     assert fake.subscribed == {PAGE.page_id}
     asked = fake.requests[-1]
     assert (asked.method, asked.path) == ("POST", f"/v26.0/{PAGE.page_id}/subscribed_apps")
     assert asked.query == {"subscribed_fields": ",".join(SUBSCRIBED_FIELDS)}
-    assert await api.renew_subscription(PAGE.page_id, CREDENTIALS) == Subscription()
+    assert await api.renew_subscription(PAGE.page_id, CREDENTIALS) == DeliveryCheck()
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ async def test_a_refusal_to_go_on_has_a_reason(
     fake.subscribed.clear()
     fake.next_requests(behaves(), behaviour, to="subscribed_apps")
     found = await api.renew_subscription(PAGE.page_id, CREDENTIALS)
-    assert found == Subscription(had_ended=True, refusal=refusal)
+    assert found == DeliveryCheck(had_ended=True, refusal=refusal)
 
 
 @pytest.mark.parametrize(
@@ -363,7 +363,7 @@ async def test_where_graph_does_not_name_our_app_any_is_taken_for_it(
     fake.subscribed.clear()
     fake.other_apps = {17}
     fake.next_requests(fails(100), to="/app")
-    assert await api.renew_subscription(PAGE.page_id, CREDENTIALS) == Subscription()
+    assert await api.renew_subscription(PAGE.page_id, CREDENTIALS) == DeliveryCheck()
 
 
 # --- Marking as read ---

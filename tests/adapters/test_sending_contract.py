@@ -31,7 +31,7 @@ from domain.dispatch_ports import Platform
 from domain.inbound import Address, Content
 from domain.outbound import (
     Accepted,
-    AccountStopped,
+    AccountUnusable,
     Deferred,
     NotReached,
     NotVerified,
@@ -195,7 +195,7 @@ async def test_a_token_that_leads_elsewhere(spoilt: str, scene: Scene) -> None:
     ]
     credentials = {**scene.sender.credentials, **dict.fromkeys(names, spoilt)}
     answer = await scene.client.send(scene.sender.message(), credentials)
-    assert isinstance(answer, AccountStopped)
+    assert isinstance(answer, AccountUnusable)
     assert answer.reason == "credentials"
     verified = await scene.client.verify(scene.sender.account_id, credentials)
     assert verified == NotVerified(reason="credentials")

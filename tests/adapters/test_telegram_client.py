@@ -18,7 +18,7 @@ from adapters.telegram.naming import MessageName, read_name
 from domain.inbound import Address, Content
 from domain.outbound import (
     Accepted,
-    AccountStopped,
+    AccountUnusable,
     Deferred,
     NotReached,
     NotVerified,
@@ -266,12 +266,12 @@ ERRORS: list[tuple[int, str, SendAnswer | str]] = [
     (400, "Bad Request: have no rights to send a message", "permission"),
     (400, "Bad Request: PHOTO_INVALID_DIMENSIONS", "media"),
     (400, "Bad Request: wrong file identifier/HTTP URL specified", "media"),
-    (401, "Unauthorized", AccountStopped(reason="credentials", code=401)),
+    (401, "Unauthorized", AccountUnusable(reason="credentials", code=401)),
     (403, "Forbidden: bot was blocked by the user", "blocked"),
     (403, "Forbidden: user is deactivated", "blocked"),
     (403, "Forbidden: bot was kicked from the supergroup chat", "blocked"),
     (403, "Forbidden: bot can't initiate conversation with a user", "undeliverable"),
-    (404, "Not Found", AccountStopped(reason="credentials", code=404)),
+    (404, "Not Found", AccountUnusable(reason="credentials", code=404)),
     (409, "Conflict: terminated by other getUpdates request", Deferred(reason="unavailable")),
     (413, "Request Entity Too Large", "media"),
     (418, "Something new", "unknown"),

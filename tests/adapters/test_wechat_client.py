@@ -18,7 +18,7 @@ from adapters.wechat.fake_rules import ERRORS, FakeOfficialAccount
 from domain.inbound import Address, Content
 from domain.outbound import (
     Accepted,
-    AccountStopped,
+    AccountUnusable,
     Deferred,
     NotReached,
     NotVerified,
@@ -188,7 +188,7 @@ NOT_ASKED: list[tuple[Any, SendAnswer]] = [
     (answers(200), Deferred(reason="answer_not_understood")),
     (answers(200, b"{}"), Deferred(reason="answer_not_understood")),
     (fails(-1), Deferred(reason="unavailable")),
-    (fails(40164), AccountStopped(reason="ip_not_allowed", code=40164)),
+    (fails(40164), AccountUnusable(reason="ip_not_allowed", code=40164)),
 ]
 
 
@@ -271,7 +271,7 @@ async def test_an_expired_token_is_refused_by_the_fake(scene: Scene) -> None:
 async def test_a_changed_secret_has_a_token_of_its_own(scene: Scene) -> None:
     await scene.send()
     wrong = {**CREDENTIALS, "app_secret": "reset in the console"}
-    stopped = AccountStopped(reason="credentials", code=40125)
+    stopped = AccountUnusable(reason="credentials", code=40125)
     assert await scene.api.send(message(), wrong) == stopped
     assert isinstance(await scene.send(), Accepted)
 
@@ -316,12 +316,12 @@ CODES: list[tuple[int, SendAnswer | str]] = [
     (-1, Deferred(reason="unavailable")),
     (45009, Deferred(reason="rate_limited", retry_after_seconds=600.0)),
     (45011, Deferred(reason="rate_limited", retry_after_seconds=60.0)),
-    (40013, AccountStopped(reason="credentials", code=40013)),
-    (40125, AccountStopped(reason="credentials", code=40125)),
-    (48001, AccountStopped(reason="permission", code=48001)),
-    (40164, AccountStopped(reason="ip_not_allowed", code=40164)),
-    (61004, AccountStopped(reason="ip_not_allowed", code=61004)),
-    (50002, AccountStopped(reason="blocked", code=50002)),
+    (40013, AccountUnusable(reason="credentials", code=40013)),
+    (40125, AccountUnusable(reason="credentials", code=40125)),
+    (48001, AccountUnusable(reason="permission", code=48001)),
+    (40164, AccountUnusable(reason="ip_not_allowed", code=40164)),
+    (61004, AccountUnusable(reason="ip_not_allowed", code=61004)),
+    (50002, AccountUnusable(reason="blocked", code=50002)),
     (45015, "window_closed"),
     (45047, "quota_exceeded"),
     (43004, "undeliverable"),

@@ -32,7 +32,7 @@ from adapters.whatsapp.fake_rules import FakeAccount
 from domain.inbound import Address, Content
 from domain.outbound import (
     Accepted,
-    AccountStopped,
+    AccountUnusable,
     Deferred,
     NotReached,
     NotVerified,
@@ -229,8 +229,8 @@ async def test_components_are_sent_as_they_are(api: CloudApi, fake: FakeCloudApi
                 detail="There is no telephone number, user id or group to send to.",
             ),
         ),
-        ({"account_id": "../me"}, AccountStopped(reason="account_unknown", code=None)),
-        ({"account_id": ""}, AccountStopped(reason="account_unknown", code=None)),
+        ({"account_id": "../me"}, AccountUnusable(reason="account_unknown", code=None)),
+        ({"account_id": ""}, AccountUnusable(reason="account_unknown", code=None)),
     ],
 )
 async def test_what_cannot_be_sent(
@@ -246,15 +246,15 @@ async def test_what_cannot_be_sent(
 ONCE_MORE = Rejected(reason="media", code=None, detail="", once_more=True)
 
 CODES: list[tuple[int, int, SendAnswer | str]] = [
-    (0, 401, AccountStopped(reason="credentials", code=0)),
-    (190, 401, AccountStopped(reason="credentials", code=190)),
-    (3, 500, AccountStopped(reason="permission", code=3)),
-    (10, 403, AccountStopped(reason="permission", code=10)),
-    (200, 403, AccountStopped(reason="permission", code=200)),
-    (299, 403, AccountStopped(reason="permission", code=299)),
-    (131005, 403, AccountStopped(reason="permission", code=131005)),
-    (368, 403, AccountStopped(reason="blocked", code=368)),
-    (131031, 403, AccountStopped(reason="blocked", code=131031)),
+    (0, 401, AccountUnusable(reason="credentials", code=0)),
+    (190, 401, AccountUnusable(reason="credentials", code=190)),
+    (3, 500, AccountUnusable(reason="permission", code=3)),
+    (10, 403, AccountUnusable(reason="permission", code=10)),
+    (200, 403, AccountUnusable(reason="permission", code=200)),
+    (299, 403, AccountUnusable(reason="permission", code=299)),
+    (131005, 403, AccountUnusable(reason="permission", code=131005)),
+    (368, 403, AccountUnusable(reason="blocked", code=368)),
+    (131031, 403, AccountUnusable(reason="blocked", code=131031)),
     (130497, 403, "restricted_country"),
     (4, 429, Deferred(reason="rate_limited")),
     (80007, 429, Deferred(reason="rate_limited")),
@@ -271,7 +271,7 @@ CODES: list[tuple[int, int, SendAnswer | str]] = [
     (131016, 500, Deferred(reason="unavailable")),
     (131057, 500, Deferred(reason="unavailable")),
     (133004, 503, Deferred(reason="unavailable")),
-    (33, 400, AccountStopped(reason="account_unknown", code=33)),
+    (33, 400, AccountUnusable(reason="account_unknown", code=33)),
     (100, 400, "invalid"),
     (131008, 400, "invalid"),
     (131009, 400, "invalid"),
@@ -283,11 +283,11 @@ CODES: list[tuple[int, int, SendAnswer | str]] = [
     (131050, 400, "opted_out"),
     (130403, 400, "blocked"),
     (130472, 400, "undeliverable"),
-    (131037, 400, AccountStopped(reason="registration", code=131037)),
-    (131045, 400, AccountStopped(reason="registration", code=131045)),
-    (133010, 400, AccountStopped(reason="registration", code=133010)),
-    (133000, 400, AccountStopped(reason="registration", code=133000)),
-    (131042, 400, AccountStopped(reason="payment", code=131042)),
+    (131037, 400, AccountUnusable(reason="registration", code=131037)),
+    (131045, 400, AccountUnusable(reason="registration", code=131045)),
+    (133010, 400, AccountUnusable(reason="registration", code=133010)),
+    (133000, 400, AccountUnusable(reason="registration", code=133000)),
+    (131042, 400, AccountUnusable(reason="payment", code=131042)),
     (131051, 400, "invalid"),
     (131052, 400, ONCE_MORE),
     (131053, 400, ONCE_MORE),
@@ -397,9 +397,9 @@ async def test_what_was_taken(
 
 
 async def test_a_wrong_token_and_a_wrong_account(api: CloudApi) -> None:
-    dead = AccountStopped(reason="credentials", code=190)
+    dead = AccountUnusable(reason="credentials", code=190)
     assert await api.send(message(), {"access_token": "dead"}) == dead
-    missing = AccountStopped(reason="account_unknown", code=100)
+    missing = AccountUnusable(reason="account_unknown", code=100)
     assert await api.send(message(account_id="1"), {"access_token": TOKEN}) == missing
 
 

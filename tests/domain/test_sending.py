@@ -27,7 +27,7 @@ from domain.event import Event, Sealed
 from domain.organisation import Organisation, ReplyOwnershipChanged
 from domain.outbound import (
     Accepted,
-    AccountStopped,
+    AccountUnusable,
     Deferred,
     Rejected,
     SendAnswer,
@@ -675,7 +675,7 @@ ANSWERS: list[tuple[SendAnswer, Event, str]] = [
         "queued",
     ),
     (
-        AccountStopped(reason="token", code=190),
+        AccountUnusable(reason="token", code=190),
         SendDeferred(message_id="reply", reason="token", retry_at=SOON + SECOND),
         "queued",
     ),

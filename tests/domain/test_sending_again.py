@@ -11,7 +11,7 @@ from domain.chat_events import ChatStarted, MessageFailed, SendDeferred, SendSta
 from domain.event import Event
 from domain.outbound import (
     Accepted,
-    AccountStopped,
+    AccountUnusable,
     Deferred,
     Rejected,
     SendAnswer,
@@ -134,10 +134,10 @@ def test_n3_an_attempt_of_before_there_were_keys_is_uncertain() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [Deferred(reason="not_reached"), AccountStopped(reason="credentials", code=401)]
+    "answer", [Deferred(reason="not_reached"), AccountUnusable(reason="credentials", code=401)]
 )
 def test_n3_that_it_may_have_been_taken_is_not_forgotten_by_later_attempts(
-    answer: Deferred | AccountStopped,
+    answer: Deferred | AccountUnusable,
 ) -> None:
     """The lifetime counts from the first attempt that was not answered."""
     later = NOON + HOUR

@@ -10,26 +10,26 @@ from domain.account import (
     AccountUnsubscribed,
     note_subscription,
 )
-from domain.subscription import INTERVAL, Subscription, next_check
+from domain.subscription import INTERVAL, DeliveryCheck, next_check
 from tests.scenario import given
 
 CLAIMED = AccountClaimed(platform="messenger", account_id="101")
-REFUSED = Subscription(had_ended=True, refusal="permission")
+REFUSED = DeliveryCheck(had_ended=True, refusal="permission")
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
 def test_only_changes_are_written_down() -> None:
     well = given(CLAIMED)
-    well.when(note_subscription, found=Subscription()).then_nothing()
+    well.when(note_subscription, found=DeliveryCheck()).then_nothing()
     deaf = well.when(note_subscription, found=REFUSED).then(
         AccountUnsubscribed(reason="permission")
     )
     deaf.when(note_subscription, found=REFUSED).then_nothing()
-    deaf.when(note_subscription, found=Subscription()).then(AccountResubscribed())
+    deaf.when(note_subscription, found=DeliveryCheck()).then(AccountResubscribed())
 
 
 def test_what_went_on_at_once_is_written_down_as_well() -> None:
-    found = Subscription(had_ended=True)
+    found = DeliveryCheck(had_ended=True)
     for before in ([CLAIMED], [CLAIMED, AccountUnsubscribed(reason="permission")]):
         given(*before).when(note_subscription, found=found).then(AccountResubscribed())
 

@@ -5,7 +5,7 @@ from adapters.messenger.fake import FakeSendApi
 from adapters.messenger.fake_behaviour import limits
 from adapters.messenger.fake_rules import FakePage
 from domain.inbound import Address
-from domain.outbound import AccountStopped
+from domain.outbound import AccountUnusable
 from tests.adapters.senders.sender import Sender
 
 PAGE = FakePage(access_token="EAAG-page-never-shown-anywhere")
@@ -16,7 +16,7 @@ MESSENGER = Sender(
     credentials={"access_token": PAGE.access_token},
     secret=PAGE.access_token,
     dead={"access_token": "EAAG-dead"},
-    dead_answer=AccountStopped(reason="credentials", code=190),
+    dead_answer=AccountUnusable(reason="credentials", code=190),
     recipient=Address(f"messenger:{PAGE.page_id}", "6473829104756123"),
     make_client=lambda client, base, limits: SendApi(client, base_address=base, limits=limits),
     make_fake=lambda: FakeSendApi(accounts=[PAGE]),

@@ -13,7 +13,7 @@ from adapters.fakes.fake import Fake
 from domain.credentials import Credentials
 from domain.dispatch_ports import Platform
 from domain.inbound import Address, Content
-from domain.outbound import AccountStopped, OutboundMessage
+from domain.outbound import AccountUnusable, OutboundMessage
 
 _numbers = count(1)
 
@@ -30,7 +30,7 @@ class Sender:
     credentials: Credentials
     secret: str  # The part of them that opens the account.
     dead: Credentials  # Of the right form, and not good any more.
-    dead_answer: AccountStopped
+    dead_answer: AccountUnusable
     recipient: Address
     make_client: MakeClient
     make_fake: Callable[[], Fake]

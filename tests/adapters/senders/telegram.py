@@ -5,7 +5,7 @@ from adapters.telegram.fake import FakeTelegram
 from adapters.telegram.fake_behaviour import limits
 from adapters.telegram.fake_rules import FakeBot
 from domain.inbound import Address
-from domain.outbound import AccountStopped
+from domain.outbound import AccountUnusable
 from tests.adapters.senders.sender import Sender
 
 BOT = FakeBot(secret="never-shown-anywhere")
@@ -25,7 +25,7 @@ TELEGRAM = Sender(
     credentials={"bot_token": BOT.token},
     secret=BOT.token,
     dead={"bot_token": f"{BOT.bot_id}:dead"},
-    dead_answer=AccountStopped(reason="credentials", code=401),
+    dead_answer=AccountUnusable(reason="credentials", code=401),
     recipient=Address(f"telegram:{BOT.bot_id}", str(CUSTOMER)),
     make_client=lambda http, base, limits: BotApi(http, base_address=base, limits=limits),
     make_fake=_fake,
