@@ -8,7 +8,6 @@ from domain import (  # noqa: F401 - A test holds that none is missing.
     chosen_rules,
     contact,
     conversation,
-    delivery,
     ledger,
     media,
     organisation,
@@ -16,5 +15,6 @@ from domain import (  # noqa: F401 - A test holds that none is missing.
     read_marking,
     reader,
     template,
+    unrouted,
     watermark,
 )

@@ -1,11 +1,11 @@
 """A request to the webhook of one account, as the adapter of its platform is given it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
 
-Credentials = Mapping[str, str]
+from domain.credentials import Credentials
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):

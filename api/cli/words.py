@@ -13,7 +13,6 @@ from domain import (
     chosen_rules,
     contact,
     conversation,
-    delivery,
     ledger,
     media,
     organisation,
@@ -21,6 +20,7 @@ from domain import (
     read_marking,
     reader,
     template,
+    unrouted,
     watermark,
 )
 from domain.event import Event, Sealed
@@ -185,8 +185,8 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     ),
     canned.CannedReplyDefined: lambda e: f"#{e.shortcut} stands for a canned reply.",
     canned.CannedReplyRemoved: lambda e: f"#{e.shortcut} stands for nothing any more.",
-    delivery.DeliveryKept: lambda _: "A delivery for an account that nobody holds was kept.",
-    delivery.DeliveriesHandedOver: lambda e: f"{e.count} deliveries went to {e.organisation_id}.",
+    unrouted.DeliveryKept: lambda _: "A delivery for an account that nobody holds was kept.",
+    unrouted.DeliveriesHandedOver: lambda e: f"{e.count} deliveries went to {e.organisation_id}.",
 }
 
 

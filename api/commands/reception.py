@@ -16,7 +16,7 @@ from api.commands.window_rules import note_opened
 from domain import account as accounts
 from domain import chat as chats
 from domain import contact as contacts
-from domain import delivery, sending, watermark
+from domain import sending, unrouted, watermark
 from domain.account import NoticeReceived, StrayReceiptReceived
 from domain.chat import Chat
 from domain.chat_events import (
@@ -35,7 +35,6 @@ from domain.contact import (
     FollowChanged,
     MarketingPreferenceChanged,
 )
-from domain.delivery import DeliveryKept
 from domain.event import Event, Sealed
 from domain.identifiers import NewId
 from domain.inbound import (
@@ -56,6 +55,7 @@ from domain.inbound import (
     is_about_somebody,
 )
 from domain.ports import Keys
+from domain.unrouted import DeliveryKept
 from domain.windows import believed_time
 
 # Raw deliveries without a known sender can be read for so long (E4).
@@ -381,7 +381,7 @@ class Reception:
         unit.record(stream, [StrayReceiptReceived(status=receipt.status, receipt=sealed)])
 
     def _keep_for_later(self, unit: Unit) -> None:
-        stream = delivery.stream_of(self._platform, self._account or "none")
+        stream = unrouted.stream_of(self._platform, self._account or "none")
         data = msgspec.json.encode(self._occurrence)
         sealed = self._seal_unattributed(unit, data, stream, DeliveryKept)
         unit.record(stream, [DeliveryKept(delivery=sealed)])

@@ -9,15 +9,15 @@ from api.commands.context import Context
 from api.commands.inbound import Inbound
 from api.commands.unit import Unit
 from domain import account as accounts
-from domain import delivery
+from domain import unrouted
 from domain.account import Account, AccountVerified, VerificationFailed
-from domain.delivery import DeliveriesHandedOver, DeliveryKept
 from domain.dispatch_ports import WaitingAccount
 from domain.event import Recorded
 from domain.inbound import AnyOccurrence
 from domain.outbound import NotVerified, VerificationAnswer, Verified
 from domain.ports import Keys, Unreadable
 from domain.subscription import DeliveryCheck, HeldAccount
+from domain.unrouted import DeliveriesHandedOver, DeliveryKept
 
 
 class Verifying:
@@ -71,7 +71,7 @@ class Verifying:
 
     async def hand_over(self, keys: Keys, platform: str, account_id: str) -> None:
         """Append what waited for this account as ordinary messages; safe to repeat. Spec S10."""
-        stream = delivery.stream_of(platform, account_id)
+        stream = unrouted.stream_of(platform, account_id)
         while recorded := await self._context.log.read_stream(self._system.org, stream):
             waiting = await self._opened(recorded, stream)
             if not waiting:

@@ -17,9 +17,9 @@ from psycopg.rows import dict_row
 from adapters.postgres.connections import pool
 from adapters.postgres.directory import Directory
 from adapters.postgres.log import PostgresLog
-from domain.delivery import DeliveriesHandedOver
 from domain.event import Event
 from domain.ports import Append, Appended, Conflict, NewEvent, Org
+from domain.unrouted import DeliveriesHandedOver
 from tests.conftest import Database
 
 NOON = datetime(2026, 5, 9, 12, tzinfo=UTC)

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from domain.credentials import Credentials
 from domain.inbound import AnyOccurrence
-from domain.webhook import Credentials
 from tests.adapters.recorded import (
     CREDENTIALS,
     PAYLOADS,

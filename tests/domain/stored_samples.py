@@ -67,7 +67,6 @@ from domain.contact import (
     MarketingPreferenceChanged,
 )
 from domain.conversation import ChargeVoided, ConversationStarted, MessageCharged
-from domain.delivery import DeliveriesHandedOver, DeliveryKept
 from domain.event import Event, Sealed
 from domain.ledger import (
     AutoRechargeConfigured,
@@ -105,6 +104,7 @@ from domain.rate_card import Rate, RateCard
 from domain.read_marking import ReadMarkingEnded, ReadMarkingRequested
 from domain.reader import ChatVisited, ServiceVisited
 from domain.template import TemplateCategoryChanged, TemplateDefined, TemplateStateChanged
+from domain.unrouted import DeliveriesHandedOver, DeliveryKept
 from domain.watermark import MessageDated, WatermarkRaised
 
 ORGANISATION = "3eaz74raur77r7ezval6mxpnsi"

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 from adapters import meta, tolerant
 from adapters.whatsapp import webhook as whatsapp
 from adapters.whatsapp.items import READERS as READERS_OF_ITEMS
+from domain.credentials import Credentials
 from domain.inbound import AnyOccurrence
-from domain.webhook import Credentials, Delivery
+from domain.webhook import Delivery
 from tests.adapters.recorded import ACCOUNTS, CREDENTIALS, META_SECRET, read, signed
 from tests.adapters.test_platforms import storable
 from tests.adapters.test_wechat_webhook import SECURE, enveloped, sealed
