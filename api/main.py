@@ -155,10 +155,10 @@ class Core:
     dispatching: Dispatching
     verifying: Verifying
     media: MediaFiles
-    projectors: Pool
+    all_orgs: Pool
     reading: Reading
     feeds: Feeds
-    readers: Pool
+    one_org: Pool
     bell: Bell
     clock: Clock
     metrics: Metrics
@@ -174,22 +174,23 @@ async def core(
         master_key(settings, embedded=where.embedded), previous=settings.master_key_previous
     )
     async with AsyncExitStack() as stack:
-        projectors = await _open(stack, pool(where.url, "trunkline_project", size_max=12))
-        readers = await _open(stack, pool(where.url, "trunkline_read", size_max=8))
+        # Two pools are named by what row security lets them see.
+        all_orgs = await _open(stack, pool(where.url, "trunkline_project", size_max=12))
+        one_org = await _open(stack, pool(where.url, "trunkline_read", size_max=8))
         lookups = await _open(stack, pool(where.url, "trunkline_directory", size_max=4))
         directory = Directory(lookups, master)
         bell = Bell(where.url)
         await bell.start()
         stack.push_async_callback(bell.stop)
-        log = PostgresLog(where.url, readers=projectors, clock=clock, on_appended=bell.ring)
+        log = PostgresLog(where.url, readers=all_orgs, clock=clock, on_appended=bell.ring)
         await log.start()
         stack.push_async_callback(log.stop)
-        addresses = PostgresAddresses(projectors)
+        addresses = PostgresAddresses(all_orgs)
         people = People(addresses, new_id)
         keepers = await _open(stack, pool(where.url, "trunkline_append", size_max=1))
-        snapshots = PostgresSnapshots(log, projectors, keepers, master)
+        snapshots = PostgresSnapshots(log, all_orgs, keepers, master)
         await stack.enter_async_context(running(snapshots.run()))
-        executor = Executor(log, States(log, snapshots), PostgresRequests(projectors))
+        executor = Executor(log, States(log, snapshots), PostgresRequests(all_orgs))
         context = Context(
             log=log,
             executor=executor,
@@ -206,7 +207,7 @@ async def core(
         )
         system = await directory.create_organisation(SYSTEM)
         inbound = Inbound(executor, people, directory, clock, new_id, system=system)
-        reading = Reading(LiveBuilds(readers, PROJECTIONS))
+        reading = Reading(LiveBuilds(one_org, PROJECTIONS))
         feeds = Feeds(log, reading, bell.listener(), SHOWN)
         await stack.enter_async_context(running(feeds.run()))
         system_keys = await _keys_of_the_installation(directory, system)
@@ -226,11 +227,11 @@ async def core(
             inbound=inbound,
             dispatching=Dispatching(context),
             verifying=Verifying(context, inbound, system=system_keys),
-            media=MediaFiles(context, _store(settings, PostgresBegunFiles(projectors), clock)),
-            projectors=projectors,
+            media=MediaFiles(context, _store(settings, PostgresBegunFiles(all_orgs), clock)),
+            all_orgs=all_orgs,
             reading=reading,
             feeds=feeds,
-            readers=readers,
+            one_org=one_org,
             bell=bell,
             clock=clock,
             metrics=metrics,
@@ -263,7 +264,7 @@ def application(parts: Core, *, for_operators: bool = False) -> Litestar:
     """The HTTP side; or, of a process with another role, what operators ask it."""
     settings = parts.settings
     webhooks = _webhooks(parts)
-    all_organisations = LiveBuilds(parts.projectors, PROJECTIONS)
+    all_organisations = LiveBuilds(parts.all_orgs, PROJECTIONS)
     parts.metrics.sources["webhooks"] = lambda: of_webhooks(webhooks.accepted, webhooks.refused)
     names = Names(parts.addresses)
     authentication = Authentication(
@@ -290,7 +291,7 @@ def application(parts: Core, *, for_operators: bool = False) -> Litestar:
             quotes=Quotes(parts.context),
             rate_cards=rate_cards.load(settings.rate_cards),
             reading=parts.reading,
-            standings=Standings(parts.projectors, PROJECTIONS),
+            standings=Standings(parts.all_orgs, PROJECTIONS),
             feeds=parts.feeds,
             showing=Showing(parts.reading, names, parts.context.executor, parts.clock),
             names=names,
@@ -338,7 +339,7 @@ async def found(parts: Core, name: str) -> tuple[Org, str, str]:
 
 async def verify_log(parts: Core, org: Org) -> Verification:
     """Prove that an organisation's log is whole. Raises BrokenChain. Spec E2."""
-    return await verify(parts.readers, org)
+    return await verify(parts.one_org, org)
 
 
 @asynccontextmanager

@@ -48,7 +48,7 @@ async def dispatching(parts: Core) -> AsyncIterator[None]:
     """What has to do with platforms and payment goes on until the end: sending, fetching, …"""
     async with new_http_client() as client:
         platforms = senders(client, parts.settings.api_bases, parts.access_tokens)
-        live = LiveBuilds(parts.projectors, PROJECTIONS)
+        live = LiveBuilds(parts.all_orgs, PROJECTIONS)
         outbox = ProjectedOutbox(
             live,
             parts.directory,
@@ -129,7 +129,7 @@ async def _purge_once(parts: Core) -> None:
     ) as connection:
         await assume(connection, "trunkline_append")
         await connection.execute("SELECT purge_expired(%s)", [parts.clock.now()])
-    live = LiveBuilds(parts.projectors, PROJECTIONS)
+    live = LiveBuilds(parts.all_orgs, PROJECTIONS)
     store = parts.media.store
     await remove_forgotten(live, parts.directory, store, now=parts.clock.now())
     await store.sweep()

@@ -86,7 +86,7 @@ async def _chats(parts: Core) -> tuple[Actor, list[str]]:
         for number in range(CHATS)
     ]
     await parts.inbound.receive("whatsapp", heard)
-    async with parts.projectors.connection() as connection:
+    async with parts.all_orgs.connection() as connection:
         cursor = await connection.execute(
             "SELECT substr(stream, 6) FROM trunkline.events"
             " WHERE org = %s AND type = 'chat.started'",

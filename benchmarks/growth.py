@@ -237,7 +237,7 @@ async def _seen(office: _Office) -> Row:
     Messages come one by one, each when all projections have the one before it.
     """
     appends, shown = [], []
-    async with office.parts.projectors.connection() as connection:
+    async with office.parts.all_orgs.connection() as connection:
         for number in range(WATCHED):
             began_at, began = datetime.now(UTC), time.perf_counter()
             position = await office.tell([_message(office.chats[number % IN_FLIGHT])])

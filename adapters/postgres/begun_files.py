@@ -31,8 +31,8 @@ _STANDS_IN_LOG = (
 class PostgresBegunFiles:
     """One row a file on its way."""
 
-    def __init__(self, projectors: Pool) -> None:
-        self._pool = projectors
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
     async def note(self, org: Org, address: str, *, now: datetime) -> None:
         """A file is about to lie there. Raises Unavailable, as do all of these."""

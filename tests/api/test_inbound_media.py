@@ -313,7 +313,7 @@ async def test_two_fetchers_store_a_file_once(inbox: Inbox) -> None:
     """Other processes fetch too: what comes second is thrown away, and one event is written."""
     parts = inbox.trunkline.parts
     queue = ProjectedMedia(
-        LiveBuilds(parts.projectors, PROJECTIONS),
+        LiveBuilds(parts.all_orgs, PROJECTIONS),
         parts.directory,
         parts.context.credentials,
         parts.clock,

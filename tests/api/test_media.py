@@ -373,7 +373,7 @@ async def test_what_nobody_sent_in_time_is_removed(trunkline: Trunkline) -> None
     path = f"/v1/services/crm/channels/{icon_of['id']}"
     await admin.patch(path, {"icon_media_id": icon})
     await download(admin, forgotten)
-    live = LiveBuilds(parts.projectors, PROJECTIONS)
+    live = LiveBuilds(parts.all_orgs, PROJECTIONS)
     for hours, left in ((24, 2), (26, 1), (26, 1)):
         now = parts.clock.now() + timedelta(hours=hours)
         await remove_forgotten(live, parts.directory, parts.media.store, now=now)
@@ -399,7 +399,7 @@ async def test_nothing_is_removed_of_an_organisation_that_is_not_followed(
         assert not any(isinstance(each.event, IconChanged) for each in batch)
         await apply(self, connection, org, batch)
 
-    live = LiveBuilds(parts.projectors, PROJECTIONS)
+    live = LiveBuilds(parts.all_orgs, PROJECTIONS)
     now = parts.clock.now() + timedelta(hours=26)
     with monkeypatch.context() as context:
         context.setattr(Media, "apply", fails)

@@ -132,7 +132,7 @@ async def test_what_could_not_be_looked_up_for_the_platform_is_sent_later_and_no
 
     async def open_without_database(box: outbox.ProjectedOutbox, due: DueMessage) -> Any:
         monkeypatch.undo()
-        connections = trunkline.parts.projectors
+        connections = trunkline.parts.all_orgs
         async with AsyncExitStack() as taken:
             for _ in range(connections.max_size):
                 await taken.enter_async_context(connections.connection())
