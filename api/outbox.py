@@ -152,18 +152,9 @@ class ProjectedOutbox:
     ) -> list[WaitingAccount]:
         """Accounts whose credentials have not been checked yet, some of each of these platforms."""
         async with self._live.within(None) as connection:
-            pending = await verifications.pending(
+            return await verifications.pending(
                 connection, platforms=platforms, left_alone=left_alone, limit=AT_ONCE_MAX
             )
-        return [
-            WaitingAccount(
-                org=each.org,
-                platform=each.platform,
-                account_id=each.account_id,
-                position=each.position,
-            )
-            for each in pending
-        ]
 
     async def unmarked(self, platforms: Collection[str]) -> list[WaitingMarking]:
         """Messages of these platforms that are to be marked as read, the newest wish first."""

@@ -1,9 +1,7 @@
 """The accounts whose credentials are still to be checked, over all organisations (S15)."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
 
-import msgspec
 from psycopg.rows import class_row
 
 from domain import account
@@ -16,25 +14,15 @@ from projections.engine.projection import Connection
 SQL = named_sql.load(__file__)
 
 
-class PendingCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """An account with credentials that nobody has tried yet."""
-
-    org: int
-    platform: str
-    account_id: str
-    position: int  # Of the event that asks for the check.
-    since: datetime
-
-
 async def pending(
     connection: Connection,
     *,
     platforms: Collection[str],
     left_alone: Collection[WaitingAccount] = (),
     limit: int,
-) -> list[PendingCheck]:
+) -> list[WaitingAccount]:
     """What waits for a check, so many of each platform, the longest waiting first. Spec S15."""
-    cursor = connection.cursor(row_factory=class_row(PendingCheck))
+    cursor = connection.cursor(row_factory=class_row(WaitingAccount))
     alone = [(each.org, each.position) for each in left_alone]
     parameters = {
         "platforms": list(platforms),

@@ -22,7 +22,7 @@ DELETE FROM verifications
 
 -- pending --
 -- Served by verifications_oldest. A platform that answers nobody does not hide the others' accounts.
-SELECT v.org, v.platform, v.account_id, v.position, v.since
+SELECT v.org, v.platform, v.account_id, v.position
   FROM unnest(%(platforms)s::text[]) AS asked(platform)
  CROSS JOIN LATERAL (
        SELECT * FROM verifications v

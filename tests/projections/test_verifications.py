@@ -7,9 +7,10 @@ import psycopg
 import pytest
 
 from domain import account as accounts
+from domain.dispatch_ports import WaitingAccount
 from domain.event import Event, Recorded
 from projections import verifications
-from projections.verifications import PendingCheck, Verifications
+from projections.verifications import Verifications
 from tests.conftest import BUILDS, Database
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -30,7 +31,7 @@ async def connection(database: Database) -> AsyncIterator[psycopg.AsyncConnectio
 
 async def pending_after(
     connection: psycopg.AsyncConnection, *events: tuple[str, Event]
-) -> list[PendingCheck]:
+) -> list[WaitingAccount]:
     batch = [
         Recorded(at, f"account:{account}", at, NOON + timedelta(seconds=at), event)
         for at, (account, event) in enumerate(events, 1)
@@ -40,13 +41,12 @@ async def pending_after(
         return await verifications.pending(connection, platforms=("whatsapp", "wechat"), limit=10)
 
 
-def pending(account_id: str, *, since: int, platform: str = "whatsapp") -> PendingCheck:
-    return PendingCheck(
+def pending(account_id: str, *, position: int, platform: str = "whatsapp") -> WaitingAccount:
+    return WaitingAccount(
         org=1,
         platform=platform,
         account_id=account_id,
-        position=since,
-        since=NOON + timedelta(seconds=since),
+        position=position,
     )
 
 
@@ -55,8 +55,8 @@ async def test_s15_a_claimed_account_waits_for_its_check(
 ) -> None:
     found = await pending_after(connection, ("whatsapp:1", CLAIMED), ("wechat:gh:2", CLAIMED))
     assert found == [
-        pending("1", since=1),
-        pending("gh:2", since=2, platform="wechat"),
+        pending("1", position=1),
+        pending("gh:2", position=2, platform="wechat"),
     ]
 
 
@@ -74,7 +74,7 @@ async def test_s15_new_credentials_are_checked_again(
     found = await pending_after(
         connection, ("whatsapp:1", CLAIMED), ("whatsapp:1", answer), ("whatsapp:1", CHANGED)
     )
-    assert found == [pending("1", since=3)]
+    assert found == [pending("1", position=3)]
 
 
 async def test_the_longest_waiting_account_comes_first(
@@ -83,7 +83,7 @@ async def test_the_longest_waiting_account_comes_first(
     found = await pending_after(
         connection, ("whatsapp:1", CLAIMED), ("whatsapp:2", CLAIMED), ("whatsapp:1", CHANGED)
     )
-    assert found == [pending("2", since=2), pending("1", since=3)]
+    assert found == [pending("2", position=2), pending("1", position=3)]
 
 
 async def test_accounts_of_platforms_that_nobody_asks_wait_in_nobodys_way(
@@ -91,4 +91,4 @@ async def test_accounts_of_platforms_that_nobody_asks_wait_in_nobodys_way(
 ) -> None:
     line = accounts.AccountClaimed(platform="line", account_id="U1")
     found = await pending_after(connection, ("line:U1", line), ("whatsapp:2", CLAIMED))
-    assert found == [pending("2", since=2)]
+    assert found == [pending("2", position=2)]
