@@ -117,24 +117,13 @@ async def _load_readers(
         for user_id, service, chat_id in touched.chat_visits
         if (service, chat_id) in counting.chats
     }
-    # Of every account that the batch touches: a chat may be begun and visited in the same batch.
-    visitors = touched.service_visits | {
-        (user, service) for user, service, _ in touched.chat_visits
-    }
-    visited_accounts = {
-        (user_id, service, account)
-        for user_id, service in visitors
-        for name, account in counting.channels
-        if name == service
-    }
-    lanes = {
-        (user_id, service, channel_id)
-        for user_id, service, account in visited_accounts
-        for channel_id in counting.channels.get((service, account), ())
-    }
     marks = await _ask(
-        connection, org, "load_readers", **columns_by_name("user_ids services channel_ids", lanes)
+        connection,
+        org,
+        "load_readers",
+        **columns_by_name("user_ids services channel_ids", _lanes(touched, counting)),
     )
+    # Sent along with the question before.
     visited = await _ask(
         connection,
         org,
@@ -145,6 +134,30 @@ async def _load_readers(
         counting.readers[user_id, service, channel_id] = Reader(ordinal, seen_in_chats)
     for user_id, service, account, chat_id, messages in await _rows(visited):
         counting.visits[user_id, service, account][chat_id] = messages
+    await _load_earlier(connection, org, counting, visits)
+
+
+def _lanes(touched: Touched, counting: Counting) -> set[tuple[str, str, str]]:
+    """The lanes that visits may concern: those of every account that the batch touches.
+
+    A chat may be begun and visited in the same batch.
+    """
+    visitors = touched.service_visits | {
+        (user_id, service) for user_id, service, _ in touched.chat_visits
+    }
+    return {
+        (user_id, service, channel_id)
+        for user_id, service in visitors
+        for (name, _), channel_ids in counting.channels.items()
+        if name == service
+        for channel_id in channel_ids
+    }
+
+
+async def _load_earlier(
+    connection: Connection, org: int, counting: Counting, visits: set[tuple[str, str, str, str]]
+) -> None:
+    """How many messages each visited chat had when its visitor last saw the service."""
     earlier = {
         (service, chat_id, ordinal)
         for user_id, service, account, chat_id in visits
