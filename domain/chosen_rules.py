@@ -1,6 +1,8 @@
 """Which rules an organisation has chosen, and from when they hold. Stream `rules` (L7)."""
 
+from collections.abc import Iterable
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -42,6 +44,8 @@ class WindowChosen(Event, frozen=True, kw_only=True):
     user_id: str | None = None
 
 
+Choice = TypeVar("Choice", PricingChosen, WindowChosen)
+
 # L7: without a choice it is this one, whatever the calendar says.
 DEFAULT_PRICING = PricingChosen(
     rule=pricing.DEFAULT_RULE,
@@ -72,26 +76,28 @@ def evolve(rules: ChosenRules, event: Event) -> ChosenRules:
             return rules
 
 
-def _place(chosen: PricingChosen) -> tuple[str | None, datetime]:
+def _pricing_place(chosen: PricingChosen) -> tuple[str | None, datetime]:
     return chosen.business_account, chosen.effective_from
 
 
 def _beside(rules: ChosenRules, chosen: PricingChosen) -> list[PricingChosen]:
     """The choices whose place this one does not take."""
-    return [each for each in rules.pricing if _place(each) != _place(chosen)]
+    return [each for each in rules.pricing if _pricing_place(each) != _pricing_place(chosen)]
 
 
 def pricing_for(rules: ChosenRules, business_account: str, *, at: datetime) -> PricingChosen:
     """What prices an account at a moment: its own choice, else the organisation's. Spec L7."""
     for whose in (business_account, None):
-        holding = [
-            each
-            for each in rules.pricing
-            if each.business_account == whose and each.effective_from <= at
-        ]
-        if holding:
-            return max(holding, key=lambda each: each.effective_from)
+        choices = (each for each in rules.pricing if each.business_account == whose)
+        if chosen := _newest(choices, at=at):
+            return chosen
     return DEFAULT_PRICING
+
+
+def _newest(choices: Iterable[Choice], *, at: datetime) -> Choice | None:
+    """Of the choices that have begun by a moment, the one that began last: it holds."""
+    begun = [each for each in choices if each.effective_from <= at]
+    return max(begun, key=lambda each: each.effective_from, default=None)
 
 
 def choose_pricing(rules: ChosenRules, chosen: PricingChosen) -> list[Event]:
@@ -120,13 +126,9 @@ def _window_place(chosen: WindowChosen) -> tuple[str, str | None, datetime]:
 def window_for(rules: ChosenRules, platform: str, account_id: str, *, at: datetime) -> WindowRule:
     """By which rule an account's customers may be written to: its own, the org's, the default."""
     for whose in (account_id, None):
-        holding = [
-            each
-            for each in rules.windows
-            if _window_place(each)[:2] == (platform, whose) and each.effective_from <= at
-        ]
-        if holding:
-            return WINDOW_RULES[max(holding, key=lambda each: each.effective_from).rule]
+        choices = (each for each in rules.windows if _window_place(each)[:2] == (platform, whose))
+        if chosen := _newest(choices, at=at):
+            return WINDOW_RULES[chosen.rule]
     return window_rule(platform)
 
 
