@@ -13,9 +13,9 @@ from msgspec.structs import astuple
 from domain.event import Recorded
 from projections.engine.bulk import copy
 from projections.engine.named_sql import load
-from projections.engine.projection import Connection as Database
+from projections.engine.projection import Connection
 from projections.inbox.fold import EVENT_TYPES, Changes, merge_settlements, note_customers
-from projections.inbox.services import Channel, Connection, Seats
+from projections.inbox.services import Channel, Seats, ServiceConnection
 from projections.inbox.whole import (
     drop_echoes,
     forget_edits,
@@ -40,7 +40,7 @@ class InboxFilling:
         self._seats = seats
 
     async def fill(
-        self, connection: Database, org: int, streams: Sequence[Sequence[Recorded]]
+        self, connection: Connection, org: int, streams: Sequence[Sequence[Recorded]]
     ) -> None:
         """Whole streams up to the build's position, into tables that hold nothing of them yet."""
         changes = Changes(chain.from_iterable(streams))
@@ -52,22 +52,24 @@ class InboxFilling:
         if changes.threads:
             await _fill_chats(copies, changes, await self._read_seats(connection, org))
 
-    async def finish(self, connection: Database, org: int) -> None:
+    async def finish(self, connection: Connection, org: int) -> None:
         """Once all streams of the org are filled: the counts over its chats."""
         await connection.execute(SQL["count"], {"org": org})
 
-    async def _read_seats(self, connection: Database, org: int) -> Seats:
+    async def _read_seats(self, connection: Connection, org: int) -> Seats:
         channels, connections = [
             await (await connection.execute(statement, {"org": org})).fetchall()
             for statement in self._seats
         ]
-        return Seats([Channel(*row) for row in channels], [Connection(*row) for row in connections])
+        return Seats(
+            [Channel(*row) for row in channels], [ServiceConnection(*row) for row in connections]
+        )
 
 
 class _Copies:
     """Copies rows of one org into a table."""
 
-    def __init__(self, connection: Database, org: int, tables: str) -> None:
+    def __init__(self, connection: Connection, org: int, tables: str) -> None:
         self._connection = connection
         self._org = org
         self._tables = tables

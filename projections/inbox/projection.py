@@ -14,11 +14,11 @@ from psycopg import AsyncCursor
 from domain.event import Recorded
 from projections.engine.bulk import arrays, named_arrays
 from projections.engine.named_sql import compact, load
-from projections.engine.projection import Connection as Database
+from projections.engine.projection import Connection
 from projections.inbox.filling import InboxFilling
 from projections.inbox.fold import Changes, merge_settlements, note_customers
 from projections.inbox.records import Thread
-from projections.inbox.services import Channel, Connection, Decided, Seats, decide
+from projections.inbox.services import Channel, Decided, Seats, ServiceConnection, decide
 
 SQL = load(__file__)
 for _chats in ("touched", "seated"):
@@ -38,7 +38,7 @@ class Inbox:
         seats=(SQL["read_channels"], SQL["read_connections"]),
     )
 
-    async def apply(self, connection: Database, org: int, batch: Sequence[Recorded]) -> None:
+    async def apply(self, connection: Connection, org: int, batch: Sequence[Recorded]) -> None:
         """Fold a batch into the tables: one round trip to read, one to write."""
         changes = Changes(batch)
         if changes.is_empty:
@@ -60,7 +60,7 @@ class Inbox:
 class _Writer:
     """Runs a statement for one org, unless there is nothing to write."""
 
-    def __init__(self, connection: Database, org: int) -> None:
+    def __init__(self, connection: Connection, org: int) -> None:
         self.connection = connection
         self.org = org
 
@@ -87,7 +87,7 @@ class _Known(msgspec.Struct):
     decided: dict[tuple[str, str], Decided]
 
 
-async def _load(connection: Database, org: int, chat_ids: Collection[str]) -> _Known:
+async def _load(connection: Connection, org: int, chat_ids: Collection[str]) -> _Known:
     parameters = {"org": org, **named_arrays(SQL["read_threads"], {"chat_ids": list(chat_ids)})}
     await connection.execute(SQL["plan_look_ups"])
     channels = await connection.execute(SQL["read_channels"], parameters)
@@ -96,7 +96,7 @@ async def _load(connection: Database, org: int, chat_ids: Collection[str]) -> _K
     decided = await connection.execute(SQL["read_decided"], parameters)
     seats = Seats(
         [Channel(*row) for row in await channels.fetchall()],
-        [Connection(*row) for row in await connections.fetchall()],
+        [ServiceConnection(*row) for row in await connections.fetchall()],
     )
     return _Known(
         seats,

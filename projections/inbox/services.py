@@ -41,7 +41,7 @@ class Channel(msgspec.Struct, frozen=True):
         return 0 if self.shared else self.created_position
 
 
-class Connection(msgspec.Struct):
+class ServiceConnection(msgspec.Struct):
     """A row of inbox_connections."""
 
     service: str
@@ -56,25 +56,27 @@ class Seats:
     It keeps its seat while it is away, so that its rows are up to date when it comes back (S16).
     """
 
-    def __init__(self, channels: Iterable[Channel], connections: Iterable[Connection]) -> None:
+    def __init__(
+        self, channels: Iterable[Channel], connections: Iterable[ServiceConnection]
+    ) -> None:
         self.channels = {each.channel_id: each for each in channels}
         self.connections = {(each.service, each.channel_id): each for each in connections}
         self._seats = self._derive()
 
     def take(
         self, created: Iterable[Channel], changes: Iterable[tuple[str, Recorded]]
-    ) -> list[Connection]:
+    ) -> list[ServiceConnection]:
         """Take in new channels, and by channel what connections did; returns those as they are."""
         for channel in created:
             self.channels.setdefault(channel.channel_id, channel)
         changed = [self._join(channel_id, recorded) for channel_id, recorded in changes]
         return list({(each.service, each.channel_id): each for each in changed}.values())
 
-    def _join(self, channel_id: str, recorded: Recorded) -> Connection:
+    def _join(self, channel_id: str, recorded: Recorded) -> ServiceConnection:
         event = recorded.event
         service: str = event.service  # type: ignore[attr-defined]  # All of them name one.
         connection = self.connections.setdefault(
-            (service, channel_id), Connection(service, channel_id, False, recorded.position)
+            (service, channel_id), ServiceConnection(service, channel_id, False, recorded.position)
         )
         connection.active = isinstance(event, ConnectionCreated | ConnectionEnabled)
         if connection.active:
