@@ -41,24 +41,14 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
 
     org: int
     chat_id: str
-    version: int  # Of its request, in the chat's stream.
-    position: int
     message_id: str
     platform: str
     account_id: str
-    contact_id: str
-    channel_id: str
-    service: str
     kind: str
-    requested_at: datetime
     content: Sealed  # For the chat's stream and `chat.reply_requested`.
     wrapped_key: bytes | None  # None: erased.
-    template: str | None
-    category: str | None
-    quotes: bytes | None
     tag: str | None
     attempt: int  # How often it was tried before.
-    due_at: datetime
     recipients: tuple[Recipient, ...]
 
 
@@ -71,8 +61,6 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: str
     message_id: str
     attempt: int
-    dispatcher: str
-    claimed_at: datetime
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,6 +150,7 @@ async def backlogs(connection: Connection) -> list[Backlog]:
 
 
 def _outgoing(row: dict[str, Any]) -> Outgoing:
+    stream = contact.stream_of(row.pop("contact_id"))
     kinds, addresses, keys = (
         row.pop(name) or () for name in ("address_kinds", "addresses", "address_keys")
     )
@@ -169,7 +158,7 @@ def _outgoing(row: dict[str, Any]) -> Outgoing:
         Recipient(
             kind=kind,
             address=_sealed.decode(address),
-            stream=contact.stream_of(row["contact_id"]),
+            stream=stream,
             stored_type=AddressAdded.stored_type,
             wrapped_key=key,
         )

@@ -122,11 +122,10 @@ WITH chosen AS MATERIALIZED (
 -- outgoing --
 -- The second half of both: what a dispatcher needs beyond the message is looked up for the few
 -- rows that were chosen.
-SELECT o.org, o.chat_id, o.version, o.position, o.message_id, o.platform, o.account_id,
-       o.contact_id, o.channel_id, o.service, o.kind, o.requested_at, o.content,
+SELECT o.org, o.chat_id, o.message_id, o.platform, o.account_id, o.contact_id, o.kind, o.content,
        (SELECT k.wrapped FROM trunkline.keys k WHERE k.org = o.org AND k.id = o.sealed_by)
            AS wrapped_key,
-       o.template, o.category, o.quotes, o.tag, o.attempt, o.due_at,
+       o.tag, o.attempt,
        (SELECT array_agg(a.kind ORDER BY a.position, a.key) FROM outbox_addresses a
          WHERE a.org = o.org AND a.contact_id = o.contact_id) AS address_kinds,
        (SELECT array_agg(a.address ORDER BY a.position, a.key) FROM outbox_addresses a
@@ -141,7 +140,7 @@ SELECT o.org, o.chat_id, o.version, o.position, o.message_id, o.platform, o.acco
 
 -- orphans --
 -- Served by outbox_claimed.
-SELECT org, platform, account_id, chat_id, message_id, attempt, dispatcher, claimed_at
+SELECT org, platform, account_id, chat_id, message_id, attempt
   FROM outbox
  WHERE state = 'sending' AND claimed_at < %(claimed_before)s
  ORDER BY claimed_at

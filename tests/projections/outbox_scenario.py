@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -126,8 +126,11 @@ class Mail:
         return sorted(each.message_id for each in await self.rows(now))
 
     async def waiting(self) -> list[tuple[str, str]]:
+        return await self.stored("message_id, state")
+
+    async def stored(self, columns: LiteralString) -> list[tuple[Any, ...]]:
         cursor = await self.connection.execute(
-            "SELECT message_id, state FROM outbox WHERE org = %s ORDER BY position", [self.org]
+            f"SELECT {columns} FROM outbox WHERE org = %s ORDER BY position", [self.org]
         )
         return await cursor.fetchall()
 
