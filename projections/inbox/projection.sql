@@ -1,6 +1,9 @@
 -- tables --
 -- Rebuilt by replay: to change a column, raise the projection's version.
 -- A channel_id of '' means the account itself: customers' messages and echoes (S3).
+-- Ranks are those of STATUS_RANK in domain/outgoing.py (C15): 0 queued, 1 uncertain, 2 sent,
+-- 3 delivered, 4 read, 5 played, 6 failed; -1 is outside the order. So a message of `rank >= 0` is
+-- outbound, `rank < 6` has not failed, and receipts of rank 4 and 5 say that it was seen.
 
 CREATE TABLE IF NOT EXISTS inbox_channels (
     org              int     NOT NULL,
@@ -515,10 +518,9 @@ SELECT t.chat_id, s.service, coalesce(k.owner, '') AS owner, k.owner_since,
 
 -- refresh_chats --
 -- Looks up again what follows from a chat's messages, as one service's channel sees them: the
--- account's and its own. Each look-up reads one end of a timeline; behind what has failed it looks
--- only where that is the newest of all. Where a chat counts otherwise
--- than before, the counts follow; one that comes to 0 goes, so that the rows are the same whether
--- it did or was never more.
+-- account's and its own. Each of three look-ups reads one end of both timelines, and takes the one of
+-- them that lies further out. Where a chat counts otherwise than before, the counts follow; one that
+-- comes to 0 goes, so that the rows are the same whether it did or was never more.
 WITH looked AS MATERIALIZED (
     SELECT ROW (%(org)s, t.chat_id, t.service, t.channel_id, t.owner, t.owner_since, t.closed,
                 t.blocked, t.reopened_position, t.reopened_at, t.decided_position,
@@ -531,6 +533,7 @@ WITH looked AS MATERIALIZED (
              FROM inbox_chats c
             WHERE c.org = %(org)s AND c.chat_id = t.chat_id AND c.service = t.service
            OFFSET 0) before ON true
+      -- The newest message of all.
       LEFT JOIN LATERAL (
            SELECT m.*
              FROM (VALUES ('', t.sees_from), (t.channel_id, 0)) s (channel_id, sees_from)
@@ -541,6 +544,7 @@ WITH looked AS MATERIALIZED (
                      AND m.channel_id = s.channel_id AND m.position >= s.sees_from
                    ORDER BY m.at DESC, m.position DESC LIMIT 1) m
             ORDER BY m.at DESC, m.position DESC LIMIT 1) newest ON true
+      -- When the oldest was written.
       LEFT JOIN LATERAL (
            SELECT min(m.at) AS at
              FROM (VALUES ('', t.sees_from), (t.channel_id, 0)) s (channel_id, sees_from)
@@ -550,6 +554,7 @@ WITH looked AS MATERIALIZED (
                    WHERE m.org = %(org)s AND m.chat_id = t.chat_id
                      AND m.channel_id = s.channel_id AND m.position >= s.sees_from
                    ORDER BY m.at LIMIT 1) m) oldest ON true
+      -- The newest that has not failed; looked for only where the newest of all has.
       LEFT JOIN LATERAL (
            SELECT m.rank
              FROM (VALUES ('', t.sees_from), (t.channel_id, 0)) s (channel_id, sees_from)
