@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-import psycopg
-
 from adapters.dispatcher import Dispatcher
 from adapters.exchange import new_http_client
 from adapters.fetcher import Fetcher
@@ -14,7 +12,7 @@ from adapters.outages import Outages
 from adapters.payer import Payer
 from adapters.payment_providers import payment_providers
 from adapters.platforms import media_sources, senders
-from adapters.postgres.connections import assume, connected
+from adapters.postgres.connections import connected
 from adapters.read_marker import ReadMarker
 from adapters.subscriber import Subscriber
 from adapters.verifier import Verifier
@@ -124,10 +122,7 @@ async def _purge(parts: Core) -> None:
 
 
 async def _purge_once(parts: Core) -> None:
-    async with await psycopg.AsyncConnection.connect(
-        parts.database_url, autocommit=True
-    ) as connection:
-        await assume(connection, "trunkline_append")
+    async with connected(parts.database_url, "trunkline_append") as connection:
         await connection.execute("SELECT purge_expired(%s)", [parts.clock.now()])
     live = LiveBuilds(parts.all_orgs, PROJECTIONS)
     store = parts.media.store
