@@ -1,4 +1,4 @@
-"""Jobs on builds of projections, with all that they need."""
+"""Composition root of `trunkline projections …`: what each job on builds needs."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

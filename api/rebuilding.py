@@ -1,4 +1,4 @@
-"""Jobs on builds of projections, and the processes that do their work (E3)."""
+"""Rebuilds in worker processes, which load this and nothing of `main`; and comparisons (E3)."""
 
 import asyncio
 import gc
@@ -45,7 +45,7 @@ class RebuildJob:
         """Until it is ready, with so many processes. Raises JobError."""
         try:
             async with self._connect() as connection:
-                job = Rebuild(
+                rebuild = Rebuild(
                     connection,
                     self._projection,
                     self._workshop,
@@ -53,7 +53,7 @@ class RebuildJob:
                     report,
                     self._verify_logs,
                 )
-                return await job.run(workers=workers, afresh=afresh)
+                return await rebuild.run(workers=workers, afresh=afresh)
         except psycopg.OperationalError as error:
             raise JobError(
                 "The database went away, or refuses to serve. Nothing was switched; when it is"

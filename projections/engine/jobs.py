@@ -1,4 +1,4 @@
-"""What jobs on builds share: errors that say what to do, and that one runs at a time."""
+"""One job per projection at a time, and how a job says that it cannot."""
 
 from projections.engine.builds import Build, State, builds_of
 from projections.engine.projection import Connection, Projection
