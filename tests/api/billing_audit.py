@@ -22,7 +22,7 @@ from domain.purchase import (
     RechargeLapsed,
 )
 from domain.rules import RULES
-from tests.api.entrance import Entrance
+from tests.api.entry_point_oracle import EntryPointOracle
 
 DAY = timedelta(hours=24)
 # The first, and three more where each was certainly refused.
@@ -40,7 +40,8 @@ class Audit:
         self.paid: Counter[str] = Counter()  # How often each purchase was booked.
         self.started: dict[str, ConversationStarted] = {}
         self.messages: dict[str, str] = {}  # The conversation of each.
-        self.entrances: defaultdict[str, Entrance] = defaultdict(Entrance)  # By chat.
+        # By chat.
+        self.entry_points: defaultdict[str, EntryPointOracle] = defaultdict(EntryPointOracle)
         self._configured: AutoRechargeConfigured | None = None
         self._recharges = 0  # Since the balance was last enough.
         self._may_be_asked_anew = False
@@ -111,7 +112,7 @@ class Audit:
         return self.charges[event.charge_id].price.micro_usd
 
     def _read(self, recorded: Recorded) -> None:
-        entrance = self.entrances[recorded.stream]
+        oracle = self.entry_points[recorded.stream]
         match event := recorded.event:
             case ConversationStarted():
                 assert event.conversation_id not in self.started, "L1: started once"
@@ -124,11 +125,11 @@ class Audit:
                 self.messages[event.message_id] = conversation
                 began = self.started[conversation].at
                 assert began <= event.at < began + DAY, "L1: within its 24 hours"
-                is_free = entrance.is_free(event.at)
+                is_free = oracle.is_free(event.at)
                 assert event.in_entry_point == is_free, "L7: in a free entry point"
                 charge = self.charges.get(event.message_id)
                 assert not charge or charge.inputs.in_entry_point == is_free, "L7: as it was"
-        entrance.look(recorded)
+        oracle.look(recorded)
 
     def _follow_recharges(self, before: int, event: Event) -> None:
         """L5: one for each time that the balance falls so low; again only where it was refused."""

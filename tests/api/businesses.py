@@ -1,4 +1,7 @@
-"""An organisation with CRM and Desk on one account of a fake platform."""
+"""What a business has and sees: services on an account, their inboxes, what became of a check.
+
+`Business` has CRM and Desk on one account of a fake platform.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +12,39 @@ from adapters.fakes.fake import AcceptedSend, Fake
 from api.main import Core, found
 from tests.api.conftest import Client
 from tests.api.deliveries import eventually
-from tests.api.test_accounts import verification
+
+
+async def shared(client: Client, account_id: str, *services: str) -> str:
+    """Connect the services to the account, in this order; returns the channel."""
+    await client.services(*services)
+    for service in services:
+        channel = await client.connect(service, account_id)
+    return str(channel["id"])
+
+
+async def texts(client: Client, service: str, chat_id: str) -> list[Any]:
+    """A timeline in short: texts, and None for what is masked."""
+    messages = await client.messages(service, chat_id)
+    return [None if each["masked"] else each["content"]["text"] for each in messages]
+
+
+async def inbox(client: Client, service: str) -> list[list[str]]:
+    """The texts of every chat of a service."""
+    await client.settled()
+    return [await texts(client, service, chat["id"]) for chat in await client.chats(service)]
+
+
+async def verification(client: Client, channel_id: str) -> tuple[str, str | None]:
+    """What became of the check of the credentials."""
+    channel = await client.get(f"/v1/channels/{channel_id}")
+    return channel["verification"], channel["verification_reason"]
+
+
+async def connected(client: Client, account_id: str, service: str = "crm") -> str:
+    """A shared channel whose credentials the platform has accepted."""
+    channel_id = await shared(client, account_id, service)
+    await eventually(lambda: verification(client, channel_id), ("verified", None))
+    return channel_id
 
 
 @dataclass

@@ -22,8 +22,8 @@ from adapters.whatsapp.fake_rules import FakeAccount
 from api.main import Core, Database, application, core, found
 from api.processes import dispatching, projecting
 from api.settings import Settings
+from tests.api.openapi_check import OpenApiCheck
 from tests.api.terminal import Operator
-from tests.api.truth import Truth
 from tests.conftest import Database as EmptyDatabase
 
 APP_SECRET = "acme_meta_app_secret"
@@ -178,7 +178,7 @@ class Trunkline:
     parts: Core
     settings: Settings
     database: Database
-    truth: Truth  # Every answer to `http` is held against the OpenAPI document.
+    openapi: OpenApiCheck  # Every answer to `http` is held against the OpenAPI document.
     texts: int = 0
     last_delivery: bytes = b""
     accounts: Iterator[str] = field(default_factory=lambda: iter(ACCOUNTS))
@@ -331,8 +331,8 @@ async def installed(
         }
         settings = Settings(**usual | configured)
         async with serving(settings, where, listener, url) as (parts, http):
-            truth = await Truth.told_to(http)
-            yield Trunkline(url, http, fake, parts, settings, where, truth)
+            openapi = await OpenApiCheck.told_to(http)
+            yield Trunkline(url, http, fake, parts, settings, where, openapi)
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ class Told:
     others: dict[str, Client] = field(default_factory=dict)
 
     def names(self, service: str) -> dict[str, list[str]]:
-        """What doors ask for, by the names of parameters; `?` stands before those of queries."""
+        """What endpoints ask for, by the names of parameters: `?` begins those of queries."""
         names = self.office.names
         return {
             **{name: [value] for name, value in names.items()},

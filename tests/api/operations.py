@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import psycopg
 
+from tests.api.businesses import connected
 from tests.api.conftest import WABA, Client, Trunkline
 from tests.api.deliveries import eventually, now, status_delivery
 from tests.api.files import JPEG, upload
-from tests.api.test_accounts import connected
 
 Operation = tuple[str, str]  # Method, and path as in the document.
 

@@ -13,9 +13,9 @@ from adapters.wechat.crypto import signature
 from domain.credentials import missing_to_send
 from domain.webhook import Delivery
 from tests.adapters.recorded import ACCOUNTS, CREDENTIALS, Recorded, signed
+from tests.api.businesses import verification
 from tests.api.conftest import TOKEN, Client, Trunkline
 from tests.api.deliveries import eventually
-from tests.api.test_accounts import verification
 
 # The accounts of the recorded deliveries.
 RECORDED_ACCOUNTS: Mapping[str, tuple[str, ...]] = {

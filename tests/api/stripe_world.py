@@ -23,8 +23,8 @@ from api.processes import dispatching, projecting
 from api.settings import Settings
 from tests.api.conftest import ACCOUNTS, TOKEN, Trunkline
 from tests.api.deliveries import eventually
+from tests.api.openapi_check import OpenApiCheck
 from tests.api.test_credits import Shop, shop
-from tests.api.truth import Truth
 
 MASTER_KEY = b"k" * 32
 CARD = "pm_card_visa"
@@ -132,8 +132,10 @@ async def a_bank(where: Database, home: Path, **more: Any) -> AsyncIterator[Bank
             dispatching(parts),
             serving(parts) as (url, http),
         ):
-            truth = await Truth.told_to(http)
-            yield Bank(Trunkline(url, http, whatsapp, parts, settings, where, truth), stripe, clock)
+            openapi = await OpenApiCheck.told_to(http)
+            yield Bank(
+                Trunkline(url, http, whatsapp, parts, settings, where, openapi), stripe, clock
+            )
 
 
 def environment(

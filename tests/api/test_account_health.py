@@ -8,12 +8,12 @@ import pytest
 from adapters import pacing
 from adapters.whatsapp.fake_behaviour import fails, limits
 from tests.adapters.recorded import ACCOUNTS, signed
+from tests.api.businesses import shared
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import eventually, now, status_delivery
 from tests.api.platforms import connect, post
 from tests.api.test_inbox import Inbox
 from tests.api.test_sending import PHONE, accepted, fates, ready, report, sent_texts, statuses
-from tests.api.test_sharing import shared
 
 
 async def health(org: Client, channel_id: str) -> tuple[str, str | None]:

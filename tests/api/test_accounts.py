@@ -7,29 +7,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from adapters.fakes.server import Answer
+from tests.api.businesses import connected, inbox, shared, texts, verification
 from tests.api.conftest import TOKEN, Client, Trunkline
 from tests.api.deliveries import eventually
-from tests.api.test_sharing import problem, shared, texts
-
-
-async def inbox(client: Client, service: str) -> list[list[str]]:
-    """The texts of every chat of a service."""
-    await client.settled()
-    return [await texts(client, service, chat["id"]) for chat in await client.chats(service)]
-
-
-async def verification(client: Client, channel_id: str) -> tuple[str, str | None]:
-    """What became of the check of the credentials."""
-    channel = await client.get(f"/v1/channels/{channel_id}")
-    return channel["verification"], channel["verification_reason"]
-
-
-async def connected(client: Client, account_id: str, service: str = "crm") -> str:
-    """A shared channel whose credentials the platform has accepted."""
-    channel_id = await shared(client, account_id, service)
-    await eventually(lambda: verification(client, channel_id), ("verified", None))
-    return channel_id
-
+from tests.api.test_sharing import problem
 
 # Who holds an account.
 

@@ -3,11 +3,11 @@
 from typing import Any
 from urllib.parse import quote
 
+from tests.api.businesses import shared
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import eventually
 from tests.api.problems import assert_problem
 from tests.api.test_sending import ready, sent_texts
-from tests.api.test_sharing import shared
 
 CANNED = "/v1/services/crm/canned"
 GREETING = "Hello {{customer.name}}, your order {{ number }} is on its way."

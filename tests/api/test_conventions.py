@@ -206,7 +206,7 @@ async def test_a_position_that_is_none_is_refused_wherever_something_is_read(
 
 async def lists(office: Office) -> list[str]:
     """The path of every list that comes in pages of items."""
-    document = office.trunkline.truth.document
+    document = office.trunkline.openapi.document
     return [
         office.path(template)
         for template, methods in document["paths"].items()

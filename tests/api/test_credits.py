@@ -19,9 +19,9 @@ from domain.chosen_rules import DEFAULT_PRICING
 from domain.ledger import InsufficientCredits
 from domain.ports import Append, Appended
 from tests.adapters.log_scenario import TestClock
+from tests.api.businesses import verification
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import eventually
-from tests.api.test_accounts import verification
 
 TEMPLATE = {"category": "marketing", "body": "Hello", "parameters": [], "state": "approved"}
 SEND = {"kind": "template", "name": "hello", "language": "en"}

@@ -1,7 +1,7 @@
 """The OpenAPI document is true (E1): what it says is so, and what is so it says.
 
-Every answer that any test here gets is held against it (`Truth`); that this finds what is wrong,
-and that it meets every operation, is shown here.
+Every answer that any test here gets is held against it (`OpenApiCheck`); that this finds what is
+wrong, and that it meets every operation, is shown here.
 """
 
 import json
@@ -15,6 +15,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.api.conftest import VERIFY_TOKEN, Trunkline
+from tests.api.openapi_check import OpenApiCheck
 from tests.api.operations import (
     NOBODYS_ID,
     Office,
@@ -25,7 +26,6 @@ from tests.api.operations import (
 )
 from tests.api.problems import assert_problem
 from tests.api.test_roles import PREPARATIONS
-from tests.api.truth import Truth
 
 Json = dict[str, Any]
 
@@ -40,7 +40,7 @@ async def office(trunkline: Trunkline) -> Office:
 
 @pytest.fixture
 def document(trunkline: Trunkline) -> Json:
-    return trunkline.truth.document
+    return trunkline.openapi.document
 
 
 def operations_of(document: Json) -> Iterator[tuple[str, str, Json]]:
@@ -130,8 +130,8 @@ async def test_a_body_is_needed_exactly_where_the_document_says_so(
 
 
 async def test_every_operation_answers_what_it_promises(office: Office, document: Json) -> None:
-    """Each answer is checked by `Truth` as it comes; none may be left out."""
-    truth = office.trunkline.truth
+    """Each answer is checked by `OpenApiCheck` as it comes; none may be left out."""
+    openapi = office.trunkline.openapi
     for method, template in await operations(office.admin.http):
         operation = f"{method} {template}"
         names = await PREPARATIONS[operation](office) if operation in PREPARATIONS else {}
@@ -147,16 +147,16 @@ async def test_every_operation_answers_what_it_promises(office: Office, document
         for status in operation["responses"]
         if status.startswith("2") and not path.startswith(("/webhooks/", "/media/"))
     }
-    assert promised - truth.seen == set()
+    assert promised - openapi.seen == set()
 
 
 async def test_webhooks_answer_what_they_promise(office: Office) -> None:
     """The other platforms' are held to their adapters' tests."""
-    truth = office.trunkline.truth
+    openapi = office.trunkline.openapi
     await office.trunkline.deliver(b"{}")
     query = {"hub.mode": "subscribe", "hub.verify_token": VERIFY_TOKEN, "hub.challenge": "1"}
     await office.admin.http.get("/webhooks/whatsapp", params=query)
-    assert {(method, "/webhooks/whatsapp", 200) for method in ("GET", "POST")} <= truth.seen
+    assert {(method, "/webhooks/whatsapp", 200) for method in ("GET", "POST")} <= openapi.seen
 
 
 # Controls: a document that is not true is found out.
@@ -211,10 +211,10 @@ async def test_a_document_that_is_not_true_is_found_out(
 ) -> None:
     answer = await office.admin.call("GET", "/v1/services", expect=200)
     spoiled = deepcopy(document)
-    await Truth(spoiled).check(answer)
+    await OpenApiCheck(spoiled).check(answer)
     spoil(spoiled)
     with pytest.raises(AssertionError):
-        await Truth(spoiled).check(answer)
+        await OpenApiCheck(spoiled).check(answer)
 
 
 async def test_a_time_without_its_z_is_found_out(office: Office, document: Json) -> None:
@@ -226,4 +226,4 @@ async def test_a_time_without_its_z_is_found_out(office: Office, document: Json)
         request=answer.request,
     )
     with pytest.raises(AssertionError):
-        await Truth(document).check(spoiled)
+        await OpenApiCheck(document).check(spoiled)

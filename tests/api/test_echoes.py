@@ -9,6 +9,7 @@ import pytest
 
 from adapters.fakes.behaviour import accepts_until
 from domain.inbound import Address, Content, MessageChanged, MessageOccurred, Person
+from tests.api.businesses import connected, texts
 from tests.api.conftest import Trunkline
 from tests.api.deliveries import (
     delivery,
@@ -22,9 +23,7 @@ from tests.api.deliveries import (
     text_item,
     unsend_item,
 )
-from tests.api.test_accounts import connected
 from tests.api.test_inbox import Inbox, inbox_of
-from tests.api.test_sharing import texts
 
 PHONE = "12025551065"  # Of the customer A.
 GROUP = "Y2FwaV9ncm91cDoxNTU1MDc4Mzg4MToxMjAzNjM0"

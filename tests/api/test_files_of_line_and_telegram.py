@@ -6,8 +6,18 @@ import pytest
 
 from tests.api.deliveries import eventually
 from tests.api.files import JPEG, MP4, PNG, download, upload
-from tests.api.test_line_and_telegram import KIM, PUBLIC, Business, World, both, business, user_id
-from tests.api.test_line_and_telegram import world as world  # The fixture: a server between both.
+from tests.api.test_line_and_telegram_day import (
+    KIM,
+    PUBLIC,
+    Business,
+    World,
+    both,
+    business,
+    user_id,
+)
+from tests.api.test_line_and_telegram_day import (
+    world as world,  # The fixture: a server between both.
+)
 
 
 def customer_sends(acme: Business, kind: str, data: bytes, mime_type: str) -> None:

@@ -11,9 +11,9 @@ from api.main import core
 from domain.account import Account, stream_of
 from domain.inbound import Content
 from domain.ports import Unavailable
+from tests.api.businesses import connected, inbox, verification
 from tests.api.conftest import TOKEN, Trunkline
 from tests.api.deliveries import eventually
-from tests.api.test_accounts import connected, inbox, verification
 
 
 async def test_messages_for_an_account_nobody_holds_are_handed_over_after_the_check(

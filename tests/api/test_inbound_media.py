@@ -23,11 +23,11 @@ from domain.inbound import Address, Content, MessageOccurred, Person
 from domain.media_ports import WaitingMessage
 from projections.engine import runner
 from projections.engine.builds import LiveBuilds
+from tests.api.businesses import connected
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import delivery, eventually, new_wamid, now
 from tests.api.files import JPEG, MP4, OGG, PDF, WEBP, download
 from tests.api.live import live
-from tests.api.test_accounts import connected
 
 PHONE = "12025550143"
 

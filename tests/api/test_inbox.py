@@ -5,10 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from adapters.whatsapp.fake_behaviour import fails
+from tests.api.businesses import connected, shared, texts
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import eventually, now
-from tests.api.test_accounts import connected
-from tests.api.test_sharing import shared, texts
 
 HOUR = 3600
 

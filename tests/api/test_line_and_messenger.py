@@ -29,7 +29,7 @@ from domain.subscription import AGAIN_AFTER, HeldAccount, SubscriptionSchedule
 from tests.api.businesses import Business, connect, organisation
 from tests.api.conftest import APP_SECRET, NOWHERE, listening, serving
 from tests.api.deliveries import eventually
-from tests.api.truth import Truth
+from tests.api.openapi_check import OpenApiCheck
 from tests.conftest import Database as EmptyDatabase
 
 LINES = [
@@ -139,7 +139,7 @@ async def world(
             wechat_api_base=NOWHERE,
         )
         async with serving(settings, where, listener, url) as (parts, http):
-            await Truth.told_to(http)
+            await OpenApiCheck.told_to(http)
             yield World(parts, http, line, messenger, past)
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from tests.adapters.media_places import files_in
 from tests.adapters.s3 import FOLDER, FakeS3
+from tests.api.businesses import connected
 from tests.api.conftest import Client, Trunkline, installed
 from tests.api.deliveries import eventually
 from tests.api.files import JPEG, PDF, PNG, download, try_to_upload, upload
 from tests.api.problems import assert_problem
-from tests.api.test_accounts import connected
 from tests.conftest import Database as EmptyDatabase
 
 PHONE = "12025550143"

@@ -19,11 +19,9 @@ from adapters.messenger.fake_rules import FakePage
 from adapters.messenger.fake_webhooks import EventPlan
 from api.main import Core, Database
 from api.settings import Settings
-from tests.api.businesses import Business, connect, organisation
+from tests.api.businesses import Business, connect, organisation, texts, verification
 from tests.api.conftest import APP_SECRET, NOWHERE, listening, serving
 from tests.api.deliveries import eventually
-from tests.api.test_accounts import verification
-from tests.api.test_sharing import texts
 from tests.conftest import Database as EmptyDatabase
 
 PAGES = [

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.api.businesses import verification
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import eventually
-from tests.api.test_accounts import verification
 from tests.api.test_inbox import Inbox, inbox_of
 from tests.api.test_sharing import problem
 

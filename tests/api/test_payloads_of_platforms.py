@@ -1,6 +1,6 @@
 """Recorded LINE, Telegram, Messenger and WeChat deliveries, on their way into inboxes and the log.
 
-Spec P1–P3, C15, C17, C19; WhatsApp's are in test_payloads.py.
+Spec P1–P3, C15, C17, C19; WhatsApp's are in test_payloads_of_whatsapp.py.
 """
 
 import asyncio

@@ -11,7 +11,7 @@ from tests.api.deliveries import delivery, eventually, new_wamid, now, text_item
 from tests.api.operations import NOBODYS_ID
 from tests.api.platforms import connect
 from tests.api.problems import assert_problem
-from tests.api.test_accounts_of_platforms import new_account, organisation, says
+from tests.api.test_accounts_with_secrets import new_account, organisation, says
 from tests.api.test_inbox import Inbox
 from tests.api.test_sending import PHONE, accepted, fates, ready, statuses
 

@@ -25,6 +25,7 @@ from adapters.whatsapp.fake_webhooks import StatusPlan
 from api.main import Database, core
 from api.processes import dispatching, projecting
 from api.settings import Settings
+from tests.api.businesses import verification
 from tests.api.conftest import (
     ACCOUNT,
     APP_SECRET,
@@ -35,7 +36,6 @@ from tests.api.conftest import (
     text_webhook,
 )
 from tests.api.deliveries import eventually, now
-from tests.api.test_accounts import verification
 from tests.conftest import Database as EmptyDatabase
 
 HANGING = "700000000000003"

@@ -12,6 +12,7 @@ from adapters.whatsapp.fake_behaviour import fails
 from adapters.whatsapp.fake_webhooks import StatusPlan
 from api.main import core
 from api.processes import dispatching
+from tests.api.businesses import connected
 from tests.api.conftest import Trunkline
 from tests.api.deliveries import (
     delivery,
@@ -21,7 +22,6 @@ from tests.api.deliveries import (
     status_delivery,
     text_item,
 )
-from tests.api.test_accounts import connected
 from tests.api.test_inbox import Inbox
 
 PHONE = "12025551065"  # Of the customer A.

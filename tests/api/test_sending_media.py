@@ -10,11 +10,11 @@ from adapters.fakes.behaviour import accepts_then_drops, drops
 from adapters.whatsapp.fake_behaviour import fails
 from adapters.whatsapp.fake_webhooks import StatusPlan
 from api import links
+from tests.api.businesses import connected
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import eventually
 from tests.api.files import JPEG, OGG, PDF, PNG, WEBP, download, upload
 from tests.api.problems import assert_problem
-from tests.api.test_accounts import connected
 
 
 class Desk:

@@ -20,9 +20,9 @@ from api.main import core
 from api.processes import dispatching
 from domain.dispatch_ports import DueMessage
 from tests.adapters.proxy import proxy_to
+from tests.api.businesses import verification
 from tests.api.conftest import TOKEN, Trunkline
 from tests.api.deliveries import eventually
-from tests.api.test_accounts import verification
 from tests.api.test_inbox import HOUR, Inbox, as_time
 from tests.api.test_sending import accepted, fates, ready, report, sent_texts, statuses
 

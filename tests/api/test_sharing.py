@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from domain.channel import ACCOUNTING_SERVICES
-from tests.api.conftest import TOKEN, Client, Trunkline
+from tests.api.businesses import shared, texts
+from tests.api.conftest import TOKEN, Trunkline
 from tests.api.deliveries import eventually
 
 WRITTEN = "What only CRM should read"
@@ -24,25 +25,11 @@ def problem(code: str, status: int, detail: str, **facts: Any) -> dict[str, Any]
     }
 
 
-async def shared(client: Client, account_id: str, *services: str) -> str:
-    """Connect the services to the account, in this order; returns the channel."""
-    await client.services(*services)
-    for service in services:
-        channel = await client.connect(service, account_id)
-    return str(channel["id"])
-
-
 def sharing(channel: dict[str, Any]) -> list[str]:
     """Who shares a channel now, the parent first and marked, as in the table of S8."""
     active = [each for each in channel["services"] if each["state"] == "active"]
     parents = [f"{each['service']} (parent)" for each in active if each["parent"]]
     return parents + [each["service"] for each in active if not each["parent"]]
-
-
-async def texts(client: Client, service: str, chat_id: str) -> list[Any]:
-    """A timeline in short: texts, and None for what is masked."""
-    messages = await client.messages(service, chat_id)
-    return [None if each["masked"] else each["content"]["text"] for each in messages]
 
 
 async def test_services_that_connect_at_once_share_one_channel_with_one_parent(

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.businesses import connected
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import (
     delivery,
@@ -18,7 +19,6 @@ from tests.api.deliveries import (
 )
 from tests.api.live import Event, Live, live
 from tests.api.problems import assert_problem
-from tests.api.test_accounts import connected
 
 PHONE = "12025550143"
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from tests.api.businesses import texts
 from tests.api.conftest import Trunkline
 from tests.api.deliveries import echo_delivery, eventually, now
 from tests.api.test_inbox import Inbox, inbox_of
-from tests.api.test_sharing import texts
 
 NOTHING: tuple[int, dict[str, int]] = (0, {})
 

@@ -20,10 +20,9 @@ from adapters.wechat.tokens import holder
 from api.main import Core, Database, core
 from api.processes import dispatching
 from api.settings import Settings
-from tests.api.businesses import Business, connect, organisation
+from tests.api.businesses import Business, connect, organisation, verification
 from tests.api.conftest import NOWHERE, listening, serving
 from tests.api.deliveries import eventually
-from tests.api.test_accounts import verification
 from tests.conftest import Database as EmptyDatabase
 
 KEY = "9kSjhtwYeRJGFQ4j1VDnBhJ6ZQfmh0W8m2OCXB96EBu"

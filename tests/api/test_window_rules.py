@@ -10,7 +10,7 @@ from tests.api.conftest import APP_SECRET, Client, Trunkline
 from tests.api.live import live
 from tests.api.platforms import connect, post
 from tests.api.problems import assert_problem
-from tests.api.test_accounts_of_platforms import new_account, organisation, says
+from tests.api.test_accounts_with_secrets import new_account, organisation, says
 from tests.api.test_inbox import as_time
 
 WINDOW = "/v1/rules/window"

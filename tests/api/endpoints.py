@@ -1,4 +1,4 @@
-"""Every door of the API: all that a client can ask, found in the OpenAPI document."""
+"""Every endpoint of the API: all that a client can ask, found in the OpenAPI document."""
 
 import base64
 import re
@@ -20,9 +20,9 @@ _CURSOR = re.compile(r'"next_cursor":"([^"]+)"')
 
 @dataclass(frozen=True)
 class Answer:
-    """What came through a door, in all its parts."""
+    """What an endpoint answered, in all its parts."""
 
-    door: str  # Method and path with its query.
+    endpoint: str  # Method and path with its query.
     status: int
     headers: tuple[tuple[str, str], ...]
     text: str

@@ -21,10 +21,10 @@ from adapters.telegram.fake import FakeTelegram
 from adapters.telegram.fake_rules import FakeBot
 from api.main import Core, Database, found
 from api.settings import Settings
+from tests.api.businesses import verification
 from tests.api.conftest import NOWHERE, Client, listening, serving
 from tests.api.deliveries import eventually
-from tests.api.test_accounts import verification
-from tests.api.truth import Truth
+from tests.api.openapi_check import OpenApiCheck
 from tests.conftest import Database as EmptyDatabase
 
 LINES = [
@@ -79,7 +79,7 @@ async def world(
             wechat_api_base=NOWHERE,
         )
         async with serving(settings, where, listener, url) as (parts, http):
-            await Truth.told_to(http)
+            await OpenApiCheck.told_to(http)
             yield World(parts, http, line, telegram)
 
 

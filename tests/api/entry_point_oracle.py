@@ -9,7 +9,7 @@ DAY = timedelta(hours=24)
 THREE_DAYS = timedelta(hours=72)
 
 
-class Entrance:
+class EntryPointOracle:
     """Everything that happened in a chat."""
 
     def __init__(self) -> None:

@@ -15,13 +15,12 @@ from msgspec.structs import replace
 
 from domain.webhook import Delivery
 from tests.adapters.recorded import one, signed, with_headers
+from tests.api.businesses import texts, verification
 from tests.api.conftest import Client, Trunkline
 from tests.api.deliveries import eventually
 from tests.api.operations import positions
 from tests.api.platforms import SECURE, connect, credentials, encrypted, post
 from tests.api.problems import assert_problem
-from tests.api.test_accounts import verification
-from tests.api.test_sharing import texts
 
 BY_ACCOUNT = ("line", "telegram", "wechat")
 by_account = pytest.mark.parametrize("platform", BY_ACCOUNT)

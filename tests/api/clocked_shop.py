@@ -16,9 +16,9 @@ from api.settings import Settings
 from tests.adapters.log_scenario import TestClock
 from tests.api.conftest import ACCOUNTS, APP_SECRET, TOKEN, Trunkline
 from tests.api.deliveries import delivery, eventually, new_wamid, status_delivery, text_item
+from tests.api.openapi_check import OpenApiCheck
 from tests.api.stripe_world import serving
 from tests.api.test_credits import Shop
-from tests.api.truth import Truth
 from tests.conftest import Database
 
 KIM, LEE = "819012345678", "12025550143"  # In Japan, and in the United States.
@@ -36,7 +36,7 @@ REFERRAL = {
 CATEGORIES = ("marketing", "utility", "authentication", "service")
 
 
-class Till(Shop):
+class ClockedShop(Shop):
     """A shop whose clock stands still, with a template of each category."""
 
     def __init__(self, bank: "Bank", admin: Any, account: str, channel: str) -> None:
@@ -163,7 +163,7 @@ class Bank:
     clock: TestClock
     sends: bool
 
-    async def till(self) -> Till:
+    async def shop(self) -> ClockedShop:
         """An organisation of its own, with one number, in the middle of a month."""
         self.clock.time = BEGINNING
         admin, account = await self.trunkline.organisation(), self.trunkline.account()
@@ -172,7 +172,7 @@ class Bank:
         for category in CATEGORIES:
             body = {"category": category, "body": "Hello", "parameters": [], "state": "approved"}
             await admin.put(f"/v1/accounts/{account}/templates/{category}/en", body)
-        return Till(self, admin, account, made["id"])
+        return ClockedShop(self, admin, account, made["id"])
 
 
 @asynccontextmanager
@@ -191,5 +191,5 @@ async def a_bank(database: Database, home: Path, *, sends: bool = True) -> Async
         if sends:
             await stack.enter_async_context(dispatching(parts))
         url, http = await stack.enter_async_context(serving(parts))
-        truth = await Truth.told_to(http)
-        yield Bank(Trunkline(url, http, fake, parts, settings, where, truth), clock, sends)
+        openapi = await OpenApiCheck.told_to(http)
+        yield Bank(Trunkline(url, http, fake, parts, settings, where, openapi), clock, sends)

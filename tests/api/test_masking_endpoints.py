@@ -1,4 +1,4 @@
-"""What CRM writes is read in CRM alone: others ask for it at every door there is (S4).
+"""What CRM writes is read in CRM alone: others ask for it at every endpoint there is (S4).
 
 CRM writes in every way there is, and each text holds a word of its own. Then Desk's people and an
 auditor ask for everything, and none of these words may be in any answer. Nor may an answer depend
@@ -19,7 +19,7 @@ from psycopg import sql
 import api.views
 from projections.masking import Visible
 from tests.api.conftest import Trunkline
-from tests.api.doors import Answer, ask, ask_everything
+from tests.api.endpoints import Answer, ask, ask_everything
 from tests.api.masked_story import AGENTS, CHAT, OTHERS, PLACES, Told, tell
 from tests.api.operations import NOBODYS_ID, is_public, operations
 from tests.api.terminal import Operator
@@ -70,16 +70,16 @@ async def reads(told: Told, *people: str) -> list[Answer]:
         for service in ("desk", "crm") if name in AGENTS else ("desk",):
             client, names = told.others[name], told.names(service)
             if name not in AGENTS:
-                # Files have one door for all services: who may look at CRM is given CRM's.
+                # Files have one endpoint for all services: who may look at CRM is given CRM's.
                 names["media_id"] = [NOBODYS_ID]
             answers += [each async for each in ask_everything(client, names, document)]
     return answers
 
 
 def leaks(told: Told, answers: Iterable[Answer]) -> dict[str, list[str]]:
-    """The doors through which words of CRM came, with the places where these stood."""
-    found = {each.door: told.found_in(each.readable()) for each in answers}
-    return {door: places for door, places in found.items() if places}
+    """The endpoints that gave words of CRM, with the places where these stood."""
+    found = {each.endpoint: told.found_in(each.readable()) for each in answers}
+    return {endpoint: places for endpoint, places in found.items() if places}
 
 
 async def test_crm_reads_what_it_wrote(told: Told) -> None:
@@ -103,8 +103,8 @@ async def test_agents_are_not_told_of_a_file_that_it_is_there(told: Told) -> Non
     download = f"GET /v1/media/{told.media[0]}"
     nobodys = [await ask(told.others[name], "GET", f"/v1/media/{NOBODYS_ID}") for name in AGENTS]
     for each in await reads(told, *AGENTS):
-        assert told.media[0] not in each.readable(), each.door
-        if each.door == download:
+        assert told.media[0] not in each.readable(), each.endpoint
+        if each.endpoint == download:
             assert (each.status, each.text) == (404, nobodys[0].text)
     assert nobodys[0].text == nobodys[1].text
 
@@ -112,10 +112,10 @@ async def test_agents_are_not_told_of_a_file_that_it_is_there(told: Told) -> Non
 async def test_nor_does_it_tell_who_wrote_it(told: Told) -> None:
     """Masked are the author and the owner, too; only the list of users names everybody."""
     for each in await reads(told, *AGENTS):
-        if each.door.startswith("GET /v1/users") or "owner=" in each.door:
+        if each.endpoint.startswith("GET /v1/users") or "owner=" in each.endpoint:
             continue
-        assert told.author.user_id not in each.readable(), each.door
-        assert "Zoraida" not in each.readable(), each.door
+        assert told.author.user_id not in each.readable(), each.endpoint
+        assert "Zoraida" not in each.readable(), each.endpoint
 
 
 async def test_no_log_line_and_no_table_holds_any_of_it(told: Told, lines: Lines) -> None:
@@ -201,7 +201,7 @@ async def test_no_refusal_and_no_answer_to_a_write_gives_any_of_it(trunkline: Tr
     answers = [taken, conflict]
     for name in OTHERS:
         answers += await writes(told, name)
-        is_told = [each.door for each in answers if "Zoraida" in each.readable()]
+        is_told = [each.endpoint for each in answers if "Zoraida" in each.readable()]
         assert name not in AGENTS or is_told == []
     assert {200, 202, 400, 403, 404, 409} <= {each.status for each in answers}
     assert leaks(told, answers) == {}
@@ -218,7 +218,7 @@ def plain(answer: Answer) -> tuple[str, int, dict[str, str], str]:
         if name not in ("date", "content-length", "trunkline-position")
     }
     texts = []
-    for text in (answer.door, answer.text):
+    for text in (answer.endpoint, answer.text):
         text = re.sub(r"[a-z2-7]{26}", "ID", text)
         text = re.sub(r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "TIME", text)
         text = re.sub(r"cursor(=|\":\")[A-Za-z0-9_-]+", "CURSOR", text)
@@ -265,8 +265,8 @@ async def test_without_masking_all_of_this_would_be_seen(
     monkeypatch.setattr(api.views, "shown_to", unmasked)
     found = leaks(told, await reads(told))
     ids = re.compile("|".join([told.office.names["chat_id"], *told.media]))
-    doors = {ids.sub("…", door.partition("?")[0]) for door in found}
-    assert doors == {
+    endpoints = {ids.sub("…", endpoint.partition("?")[0]) for endpoint in found}
+    assert endpoints == {
         "GET /v1/media/…",
         "GET /v1/services/desk/chats",
         "GET /v1/services/desk/chats/…",

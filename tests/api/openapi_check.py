@@ -27,7 +27,7 @@ _FORMATS.checks("date-time", raises=ValueError)(_is_utc)
 
 
 @dataclass
-class Truth:
+class OpenApiCheck:
     """An OpenAPI document, and which of its operations and statuses were seen to be true."""
 
     document: dict[str, Any]
@@ -35,11 +35,11 @@ class Truth:
     _validators: dict[str, Draft202012Validator] = field(default_factory=dict)
 
     @classmethod
-    async def told_to(cls, http: httpx.AsyncClient) -> "Truth":
+    async def told_to(cls, http: httpx.AsyncClient) -> "OpenApiCheck":
         """The document as a client gets it; every answer that it gets is held against it."""
-        truth = cls((await http.get("/openapi.json")).json())
-        http.event_hooks["response"].append(truth.check)
-        return truth
+        openapi = cls((await http.get("/openapi.json")).json())
+        http.event_hooks["response"].append(openapi.check)
+        return openapi
 
     async def check(self, response: httpx.Response) -> None:
         """Raises AssertionError for an answer that the document does not promise."""
