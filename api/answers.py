@@ -97,7 +97,7 @@ def min_position(request: Request[Any, Any, Any]) -> int:
     values = request.headers.getall(MIN_POSITION_HEADER, ["0"])
     position = position_in(values[0]) if len(values) == 1 else None
     if position is None:
-        raise Invalid(MIN_POSITION_HEADER, "must be a position: 0, 1, 2 …, once")
+        raise Invalid(MIN_POSITION_HEADER, "must be given once, as a whole number from 0")
     return position
 
 

@@ -194,7 +194,7 @@ def _from_framework(error: HTTPException) -> Refusal:
 def internal_error(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
     """Our own mistake: nothing of it goes out."""
     logger.exception("A request failed", extra={"path": request.url.path})
-    return problem("internal", "This is a mistake of ours; it has been noted.")
+    return problem("internal", "Internal error; it has been logged.")
 
 
 # How msgspec begins to say that a value is none of those there are, without saying which.

@@ -124,7 +124,7 @@ class Settings:
 
     home: Path = _variable(
         "TRUNKLINE_HOME",
-        "Folder of the embedded database and the generated master key.",
+        "Folder of the embedded database, the generated master key and, in media/, the files.",
         default=Path(".trunkline"),
         read=Path,
     )
@@ -223,7 +223,7 @@ class Settings:
     )
     s3_access_key_id: str | None = _variable(
         "TRUNKLINE_S3_ACCESS_KEY_ID",
-        "Who asks the bucket; without it, whoever the machine is to Amazon.",
+        "Who asks the bucket; without it, the machine's own AWS identity (instance role).",
         secret=True,
     )
     s3_secret_access_key: str | None = _variable(
@@ -275,7 +275,7 @@ class Settings:
     )
     public_url: str | None = _variable(
         "TRUNKLINE_PUBLIC_URL",
-        "The address under which platforms reach this server, for the setup it prints.",
+        "The address under which platforms reach this server; LINE fetches files from it.",
     )
     rate_limit_per_second: int = _variable(
         "TRUNKLINE_RATE_LIMIT_PER_SECOND",

@@ -16,7 +16,7 @@ from api.main import PRETENDED, Pretended, pretended
 LOOK_SECONDS = 0.1
 
 
-@click.command("fake", short_help="Run a platform to develop against.")
+@click.command("fake", short_help="Run a fake platform to develop against.")
 @click.argument("platform", type=click.Choice(list(PRETENDED)))
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; 0 takes a free one.")
 @click.option(
@@ -25,7 +25,7 @@ LOOK_SECONDS = 0.1
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 def fake_command(platform: str, port: int, webhook_url: str | None, as_json: bool) -> None:
-    """Run a platform that is none: it takes messages, delivers webhooks, and fails on demand.
+    """Run a fake platform: it takes messages, delivers webhooks, and fails on demand.
 
     It says how Trunkline is started with it, and how a customer writes. Ctrl-C ends it.
     """

@@ -23,13 +23,13 @@ from domain.refusal import NotFound
 console = Console(highlight=False)
 
 
-@click.command("history", short_help="Show what happened to one thing.")
+@click.command("history", short_help="Show the history of one stream (channel, chat, ledger …).")
 @click.argument("subject")
 @click.option("--as-of", help="A position or a time: show the state as it was then.")
 @click.option("--org", "org_id", help="Organisation id; needed when there are several.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: events, or the state.")
 def history_command(subject: str, as_of: str | None, org_id: str | None, as_json: bool) -> None:
-    """Show what happened to SUBJECT: organisation, channel:ID, chat:ID, credits:ACCOUNT, …"""
+    """Show the history of SUBJECT: organisation, channel:ID, chat:ID, credits:ACCOUNT, …"""
     if subject.partition(":")[0] not in AGGREGATES:
         known = ", ".join(sorted(AGGREGATES))
         raise click.BadParameter(f"{subject!r} is none of {known}", param_hint="SUBJECT")

@@ -147,7 +147,7 @@ class States:
             )
 
     def advance(self, org: Org, stream: str, state: Any, version: int) -> Entry:
-        """Put a state that is being written in the place of its predecessor; see `written`."""
+        """Put a state that is being written in its predecessor's place; `writing` counts it."""
         entry = self._entries.get((org.number, stream))
         if entry is None:
             entry = self._entries[org.number, stream] = Entry(state, version)
