@@ -30,7 +30,8 @@ from domain.outbound import (
 )
 from domain.ports import Clock, Unavailable, Wakener
 
-# A platform's answer is awaited for at most half of this; a claim that is older is abandoned.
+# A claim that is older is abandoned. An answer is awaited for a third of this by default; what goes
+# before a message (a file, a token that is renewed) has times of its own.
 CLAIM_LIFETIME = timedelta(seconds=60)
 
 # All that waits is looked over from time to time: it may have waited for too long.
