@@ -48,7 +48,7 @@ async def nobody_is_found(trunkline: Trunkline) -> AsyncIterator[None]:
 
 def who_look(trunkline: Trunkline) -> int:
     """How many have a connection or wait for one."""
-    pool = trunkline.parts.projectors.get_stats()
+    pool = trunkline.parts.all_orgs.get_stats()
     return pool["pool_size"] - pool["pool_available"] + pool["requests_waiting"]
 
 
@@ -83,7 +83,7 @@ async def test_what_cannot_be_written_yet_is_not_tried_to_the_end(
     """The platform is told to come again, and by then nobody stands in its way."""
     said = await delivery_of_new_people(trunkline, org)
     before = await chats(org)
-    pool = trunkline.parts.projectors
+    pool = trunkline.parts.all_orgs
     refused = pool.get_stats().get("requests_errors", 0)
     async with nobody_is_found(trunkline):
         with monkeypatch.context() as patch:

@@ -21,8 +21,8 @@ from domain.chat_events import (
 from domain.event import Event
 from domain.outgoing import (
     OUTBOUND_REMEMBERED_MAX,
-    UNCERTAIN_REMEMBERED_MAX,
     STATUS_RANK,
+    UNCERTAIN_REMEMBERED_MAX,
     Outbound,
     Reply,
     greatest,
