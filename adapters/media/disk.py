@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from adapters.whole_file import flush
 from domain.media_ports import FileGone
 
 # What is written now is far younger; what is older was left by a process that died.
@@ -96,23 +97,15 @@ class NewFile:
         made = not path.parent.exists()
         path.parent.mkdir(mode=0o700, exist_ok=True)
         os.replace(self._path, path)
-        _flush(path.parent)
+        flush(path.parent)
         if made:
-            _flush(self._folder)
+            flush(self._folder)
 
 
 def _path(folder: Path, address: str) -> Path:
     assert len(address) == 64
     assert address.isalnum()
     return folder / address[:2] / address
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:

@@ -36,6 +36,7 @@ from adapters.postgres.embedded_watch import (
     open_lock,
     stop_unless_used,
 )
+from adapters.whole_file import flush
 
 __all__ = ["EmbeddedPostgresError", "EmbeddedServer", "embedded_postgres"]
 
@@ -254,16 +255,7 @@ def _create_data(place: Place, programs: Path) -> None:
     _demand(made, f"No database could be created in {place.folder}")
     unfinished.rename(place.data)
     for folder in (place.folder, place.folder.parent):
-        _flush(folder)
-
-
-def _flush(folder: Path) -> None:
-    """Makes the names in a folder survive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        flush(folder)
 
 
 def _check_version(place: Place, version: str) -> None:

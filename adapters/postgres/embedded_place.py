@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from adapters.postgres.embedded_watch import Owner, Place, held, make_locks
+from adapters.whole_file import write_whole
 
 OUTSIDE = Path("/var/lib/trunkline")
 TEMPORARY = Path("/tmp")  # noqa: S108 - TMPDIR may differ between those who share a server.
@@ -79,12 +80,12 @@ def _folder_outside(home: Path, owner: Owner) -> Path:
     with held(OUTSIDE / "lock"):
         if not note.exists():
             _set_aside(folder)
-            with note.open("x") as file:  # Never through a link.
-                file.write(
-                    f"PostgreSQL runs as the user {_name(owner)}, who may not enter this folder, "
-                    f"so this folder's database lies in {folder}.\n"
-                )
-        elif str(folder) not in note.read_text():
+            said = (
+                f"PostgreSQL runs as the user {_name(owner)}, who may not enter this folder, "
+                f"so this folder's database lies in {folder}.\n"
+            )
+            write_whole(note, os.fsencode(said), mode=0o644)  # Never through a link.
+        elif os.fsencode(folder) not in note.read_bytes():
             raise EmbeddedPostgresError(
                 f"{home} was moved or copied: its database lies where {note} says, and is looked "
                 f"for in {folder}. Move the home back, or move the database there and correct "

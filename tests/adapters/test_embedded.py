@@ -23,8 +23,9 @@ import pytest
 
 from adapters.postgres import embedded
 from adapters.postgres.embedded import EmbeddedPostgresError, EmbeddedServer, embedded_postgres
-from adapters.postgres.embedded_place import OUTSIDE, TEMPORARY
+from adapters.postgres.embedded_place import OUTSIDE, TEMPORARY, place_under
 from adapters.postgres.embedded_watch import POLL_SECONDS, START_LOCK, held
+from tests.disks import full_disk
 
 REPOSITORY = Path(__file__).parents[2]
 ONLY_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
@@ -617,6 +618,14 @@ def test_a_private_home_of_roots_says_where_its_database_lies(private_home: Path
     [note] = private_home.iterdir()
     assert note.name == "postgres.location"
     assert str(folder) in note.read_text()
+
+
+@ONLY_ROOT
+def test_a_private_home_can_be_used_when_its_disk_has_space_again(private_home: Path) -> None:
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        place_under(private_home)
+    with embedded_postgres(private_home) as server:
+        assert ask(server, "SELECT 1") == 1
 
 
 @ONLY_ROOT
