@@ -35,6 +35,7 @@ from adapters.whatsapp.fake import FakeCloudApi
 from adapters.whatsapp.fake_rules import FakeAccount
 from adapters.whatsapp.fake_webhooks import StatusPlan
 from adapters.whatsapp.platform import WhatsApp
+from adapters.whole_file import write_whole
 from api import health, rate_cards
 from api.app import HANDLERS, Dependencies, create_app
 from api.authentication import Authentication
@@ -170,9 +171,8 @@ async def core(
 ) -> AsyncIterator[Core]:
     """Pools, the log and the commands, running until the end."""
     clock = clock or SystemClock()
-    master = MasterKey(
-        master_key(settings, embedded=where.embedded), previous=settings.master_key_previous
-    )
+    key = master_key(settings, embedded=where.embedded, write=write_whole)
+    master = MasterKey(key, previous=settings.master_key_previous)
     async with AsyncExitStack() as stack:
         # Two pools are named by what row security lets them see.
         all_orgs = await _open(stack, pool(where.url, "trunkline_project", size_max=12))

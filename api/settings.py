@@ -6,9 +6,10 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
@@ -375,7 +376,14 @@ def describe(settings: Settings, environment: Mapping[str, str] = os.environ) ->
     return described
 
 
-def master_key(settings: Settings, *, embedded: bool) -> bytes:
+class WritesWhole(Protocol):
+    """How a file is made of which there must never be a half."""
+
+    def __call__(self, path: Path, data: bytes, *, mode: int) -> None:
+        """Have all of it on the disk before it has its name. Raises FileExistsError."""
+
+
+def master_key(settings: Settings, *, embedded: bool, write: WritesWhole) -> bytes:
     """The master key; made and kept under the home when the database is embedded.
 
     Raises SettingsError for another database without one: a key that lies beside the data
@@ -391,18 +399,16 @@ def master_key(settings: Settings, *, embedded: bool) -> bytes:
         )
     path = settings.home / "master.key"
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return _kept(path)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(base64.b64encode(secrets.token_bytes(MASTER_KEY_BYTES)).decode())
+    if not path.exists():
+        made = base64.b64encode(secrets.token_bytes(MASTER_KEY_BYTES))
+        with suppress(FileExistsError):  # Another process was first, and its key is ours.
+            write(path, made, mode=0o600)
     return _kept(path)
 
 
 def _kept(path: Path) -> bytes:
     try:
-        return _key(path.read_text().strip())
+        return _key(path.read_text(encoding="utf-8").strip())
     except ValueError as error:
         raise SettingsError(
             f"{path} does not hold a master key: {error}. Bring it back from a backup:"

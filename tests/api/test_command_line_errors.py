@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from adapters.whole_file import write_whole
 from api.settings import Settings, SettingsError, master_key
 from tests.api.conftest import Trunkline
 from tests.api.operations import Office, office_of
 from tests.api.terminal import SECONDS_MAX, Done, Operator
+from tests.disks import full_disk
 
 ANOTHER_KEY = "eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg="
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -161,17 +163,39 @@ def test_a_home_that_cannot_be_used_is_told(stranger: Operator, tmp_path: Path) 
         assert home in refused.err
 
 
+def kept_key(home: Path) -> bytes:
+    return master_key(Settings(home=home), embedded=True, write=write_whole)
+
+
 def test_a_kept_master_key_that_is_broken_is_told(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path)
-    made = master_key(settings, embedded=True)
-    assert master_key(settings, embedded=True) == made
+    made = kept_key(tmp_path)
+    assert kept_key(tmp_path) == made
     (tmp_path / "master.key").write_text("broken")
     with pytest.raises(SettingsError) as told:
-        master_key(settings, embedded=True)
+        kept_key(tmp_path)
     assert str(told.value) == (
         f"{tmp_path}/master.key does not hold a master key: expected 32 bytes in base64."
         " Bring it back from a backup: without it nothing that is sealed can be read."
     )
+
+
+def test_a_master_key_is_made_when_the_disk_has_space_again(tmp_path: Path) -> None:
+    with full_disk(), pytest.raises(OSError, match=r"File too large: .*/master\.key"):
+        kept_key(tmp_path)
+    made = kept_key(tmp_path)
+    assert kept_key(tmp_path) == made
+    assert (tmp_path / "master.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_who_begins_beside_another_has_the_key_of_whoever_was_first(tmp_path: Path) -> None:
+    first = []
+
+    def write_second(path: Path, data: bytes, *, mode: int) -> None:
+        first.append(kept_key(tmp_path))
+        write_whole(path, data, mode=mode)
+
+    second = master_key(Settings(home=tmp_path), embedded=True, write=write_second)
+    assert [second] == first
 
 
 # Ends that are nobody's mistake.
