@@ -47,6 +47,13 @@ class UnknownEventType(LookupError):
     """The log holds a type that this code does not know: an older program reads a newer log."""
 
 
+class UnknownEvent(Event, frozen=True, kw_only=True):
+    """Stands for one of such a type, for those who go on without it. It is never stored."""
+
+    type: str
+    version: int
+
+
 def stored_as(name: str, *, version: int = 1) -> Callable[[EventClass], EventClass]:
     """Give an event class the type name and schema version it is stored under, for ever."""
 
@@ -94,6 +101,14 @@ def decode(stored_type: str, schema_version: int, data: bytes) -> Event:
     while (step := _UPCASTS.get(type(event))) is not None:
         event = step(event)
     return event
+
+
+def decode_if_known(stored_type: str, schema_version: int, data: bytes) -> Event:
+    """The same for those who can go on without: what is not known is an UnknownEvent."""
+    try:
+        return decode(stored_type, schema_version, data)
+    except UnknownEventType:
+        return UnknownEvent(type=stored_type, version=schema_version)
 
 
 def decode_as_stored(stored_type: str, schema_version: int, data: bytes) -> Event:

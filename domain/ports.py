@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from domain.event import Event, Recorded, Sealed
+from domain.event import Event, Recorded, Sealed, decode
 
 
 class Org(msgspec.Struct, frozen=True):
@@ -97,6 +97,10 @@ class Clock(Protocol):
         """The time, in UTC."""
 
 
+# Makes an event of its stored type, its schema version and its bytes.
+ReadsEvent = Callable[[str, int, bytes], Event]
+
+
 class Log(Protocol):
     """The log, as commands use it."""
 
@@ -112,9 +116,18 @@ class Log(Protocol):
         """Wait until everything that is queued now is written or lost."""
 
     async def read_stream(
-        self, org: Org, stream: str, *, after: int = 0, limit: int | None = None
+        self,
+        org: Org,
+        stream: str,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        read: ReadsEvent = decode,
     ) -> list[Recorded]:
-        """One stream's events behind version `after`, in order; all of them without a limit."""
+        """One stream's events behind version `after`, in order; all of them without a limit.
+
+        Raises UnknownEventType, unless `read` knows what to do then.
+        """
 
     async def version_at(self, org: Org, stream: str, *, position: int) -> int:
         """The stream's version as of a position of its org; 0 before it began."""

@@ -9,7 +9,7 @@ from adapters.postgres.appender import CHANGES_EVENTS_MAX, NEVER, Appender, Chan
 from adapters.postgres.connections import Pool, lent
 from adapters.postgres.writer import Writer
 from domain.event import Recorded, decode
-from domain.ports import Append, Appended, Clock, Org
+from domain.ports import Append, Appended, Clock, Org, ReadsEvent
 
 READ_ROWS_MAX = 5_000
 
@@ -138,7 +138,13 @@ class PostgresLog:
             return {by_number[number]: position for number, position in await cursor.fetchall()}
 
     async def read_stream(
-        self, org: Org, stream: str, *, after: int = 0, limit: int | None = None
+        self,
+        org: Org,
+        stream: str,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        read: ReadsEvent = decode,
     ) -> list[Recorded]:
         """One stream's events behind version `after`, in order; all of them without a limit."""
         await self.know(org)
@@ -149,7 +155,7 @@ class PostgresLog:
                 arguments = [org.number, stream, after, rows_max]
                 rows = await (await connection.execute(_STREAM, arguments, binary=True)).fetchall()
             for position, version, recorded_at, stored_type, schema_version, data in rows:
-                event = decode(stored_type, schema_version, data)
+                event = read(stored_type, schema_version, data)
                 events.append(Recorded(position, stream, version, recorded_at, event))
             if len(rows) < rows_max:
                 break

@@ -16,7 +16,7 @@ from api.commands.credits import CreditAccounts
 from api.main import Core, core, database
 from domain import ledger
 from domain.aggregates import AGGREGATES, aggregate_of
-from domain.event import Recorded
+from domain.event import Recorded, UnknownEvent, decode_if_known
 from domain.ports import Org
 from domain.refusal import NotFound
 
@@ -41,7 +41,8 @@ def history_command(subject: str, as_of: str | None, org_id: str | None, as_json
             async with core(settings, where) as parts:
                 log, org = parts.context.log, await organisation_of(parts, org_id)
                 stream = await _stream(parts, org, subject)
-                return await log.read_stream(org, stream), await log.position(org)
+                recorded = await log.read_stream(org, stream, read=decode_if_known)
+                return recorded, await log.position(org)
 
         try:
             recorded, head = asyncio.run(read())
@@ -111,13 +112,15 @@ def _show_events(recorded: Sequence[Recorded], *, as_json: bool) -> None:
 
 
 def _line(each: Recorded, words: str) -> dict[str, Any]:
+    unknown = each.event if isinstance(each.event, UnknownEvent) else None
     return {
         "position": each.position,
         "stream": each.stream,
         "version": each.version,
         "recorded_at": each.recorded_at,
-        "type": each.event.stored_type,
-        "data": without_sealed(each.event),
+        "type": unknown.type if unknown else each.event.stored_type,
+        # Which parts of it are personal is not known either.
+        "data": None if unknown else without_sealed(each.event),
         "words": words,
     }
 
@@ -127,6 +130,11 @@ def _show_state(subject: str, recorded: Sequence[Recorded], *, as_json: bool) ->
         raise click.ClickException(f"{subject} did not exist then.")
     state, evolve = aggregate_of(subject)
     for each in recorded:
+        if isinstance(each.event, UnknownEvent):
+            raise click.ClickException(
+                f"What {each.event.type}/{each.event.version} at position {each.position} changes,"
+                f" a newer Trunkline knows; up to --as-of {each.position - 1} this one can tell."
+            )
         state = evolve(state, each.event)
     shown = {
         "position": recorded[-1].position,

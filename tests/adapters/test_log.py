@@ -83,7 +83,7 @@ async def test_a_stream_is_read_in_pages_behind_a_version(
     org = await world.org()
     await one.log.append(command(org, *(("chat:a", version) for version in range(1, 11))))
 
-    async def versions(**arguments: int) -> list[int]:
+    async def versions(**arguments: Any) -> list[int]:
         return [each.version for each in await one.log.read_stream(org, "chat:a", **arguments)]
 
     assert await versions() == list(range(1, 11))

@@ -14,8 +14,8 @@ from adapters.postgres.connections import Pool
 from adapters.postgres.log import PostgresLog
 from adapters.postgres.ticket import Sorting, Stream, Ticket
 from adapters.postgres.wire import Answer, Lost, Wire
-from domain.event import Recorded
-from domain.ports import Clock, Org
+from domain.event import Recorded, decode
+from domain.ports import Clock, Org, ReadsEvent
 from tests.simulation.database import MemoryDatabase, Statement
 from tests.simulation.machine import Machine
 
@@ -196,8 +196,15 @@ class MemoryLog(PostgresLog):
         return self._database.heads[org.number].position
 
     async def read_stream(
-        self, org: Org, stream: str, *, after: int = 0, limit: int | None = None
+        self,
+        org: Org,
+        stream: str,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        read: ReadsEvent = decode,
     ) -> list[Recorded]:
+        assert read is decode, "what is in memory was never encoded"
         await self.know(org)
         await self._machine.travel()
         recorded = self._database.read(org, stream, after=after, limit=limit)
