@@ -18,7 +18,7 @@ from adapters.payment_providers import TERMS
 from adapters.postgres.access_tokens import PostgresAccessTokens
 from adapters.postgres.begun_files import PostgresBegunFiles
 from adapters.postgres.bell import Bell
-from adapters.postgres.connections import Pool, pool
+from adapters.postgres.connections import Pool, TooPowerful, open_clearly, pool
 from adapters.postgres.directory import SYSTEM, Directory
 from adapters.postgres.embedded import EmbeddedPostgresError, embedded_postgres
 from adapters.postgres.keys import MasterKey, OrgKeys
@@ -102,7 +102,14 @@ PROJECTIONS: Sequence[Projection] = (
 )
 
 # What an operator can mend; the texts say how.
-OPERATOR_ERRORS = (SettingsError, MigrationError, EmbeddedPostgresError, JobError, StillRead)
+OPERATOR_ERRORS = (
+    SettingsError,
+    MigrationError,
+    EmbeddedPostgresError,
+    JobError,
+    StillRead,
+    TooPowerful,
+)
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,8 @@ def database(settings: Settings) -> Iterator[Database]:
 def _make_login(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
-            f"DO $$ BEGIN CREATE ROLE {LOGIN} LOGIN NOINHERIT;"
+            f"DO $$ BEGIN IF to_regrole('{LOGIN}') IS NULL THEN"
+            f" CREATE ROLE {LOGIN} LOGIN NOINHERIT; END IF;"
             " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
         )
 
@@ -167,9 +175,12 @@ class Core:
 
 @asynccontextmanager
 async def core(
-    settings: Settings, where: Database, *, clock: Clock | None = None
+    settings: Settings, where: Database, *, clock: Clock | None = None, only_reads: bool = False
 ) -> AsyncIterator[Core]:
-    """Pools, the log and the commands, running until the end."""
+    """Pools, the log and the commands, running until the end.
+
+    Who `only_reads` is content with a database that takes nothing new; others are refused here.
+    """
     clock = clock or SystemClock()
     key = master_key(settings, embedded=where.embedded, write=write_whole)
     master = MasterKey(key, previous=settings.master_key_previous)
@@ -205,7 +216,8 @@ async def core(
                 provider=TERMS[settings.payment_provider],
             ),
         )
-        system = await directory.create_organisation(SYSTEM)
+        system = await directory.organisation(SYSTEM) if only_reads else None
+        system = system or await directory.create_organisation(SYSTEM)
         inbound = Inbound(executor, people, directory, clock, new_id, system=system)
         reading = Reading(LiveBuilds(one_org, PROJECTIONS))
         feeds = Feeds(log, reading, bell.listener(), SHOWN)
@@ -255,8 +267,8 @@ async def _keys_of_the_installation(directory: Directory, system: Org) -> OrgKey
 
 
 async def _open(stack: AsyncExitStack, opened: Pool) -> Pool:
-    await opened.open(wait=True)
     stack.push_async_callback(opened.close)
+    await open_clearly(opened)
     return opened
 
 

@@ -38,7 +38,8 @@ def migrate(url: str, *, login: str | None, projections: Iterable[Tables]) -> li
 
     `login` is the database user that the servers use, where it differs from the one in `url`;
     it may take on the roles. A projection that has no build of its version gets one, which is
-    live and empty: it is filled from the first event on.
+    live and empty: it is filled from the first event on. Where nothing is missing, nothing is
+    written, so that commands which only read go on where that is all one may.
     """
     with psycopg.connect(url, autocommit=True) as connection:
         login = login or connection.info.user
@@ -112,10 +113,12 @@ def _make_schemas(connection: psycopg.Connection) -> None:
             _execute(connection, "CREATE SCHEMA {} AUTHORIZATION {}", schema, OWNER)
     with connection.transaction():
         become_owner(connection)
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS migrations (name text PRIMARY KEY, sha256 bytea NOT NULL,"
-            " applied_at timestamptz NOT NULL DEFAULT now())"
-        )
+        # Looked for first: a database that may only be read refuses even what changes nothing.
+        if connection.execute("SELECT to_regclass('migrations')").fetchone() == (None,):
+            connection.execute(
+                "CREATE TABLE migrations (name text PRIMARY KEY, sha256 bytea NOT NULL,"
+                " applied_at timestamptz NOT NULL DEFAULT now())"
+            )
 
 
 def _to_be_done(connection: psycopg.Connection, login: str) -> str:

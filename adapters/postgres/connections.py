@@ -5,7 +5,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from psycopg import AsyncConnection, Error, OperationalError, sql
 from psycopg_pool import AsyncConnectionPool
@@ -66,7 +66,11 @@ async def assume(connection: Connection, role: Role) -> None:
     )
     row = await cursor.fetchone()
     if row is None or row[0]:
-        raise TooPowerful(f"{role} may not be a superuser nor bypass row security.")
+        raise TooPowerful(
+            f"{role} may be no superuser and may not bypass row security, which keeps"
+            " organisations apart. Have an administrator run this, then try again:\n"
+            f"  ALTER ROLE {role} NOSUPERUSER NOBYPASSRLS;"
+        )
 
 
 @asynccontextmanager
@@ -103,6 +107,15 @@ def pool(url: str, role: Role, *, size_max: int) -> Pool:
         reconnect_timeout=POOL_RECONNECT_SECONDS,
         name=role,
     )
+
+
+async def open_clearly(opened: Pool) -> None:
+    """Open a pool of `pool`. Raises TooPowerful, OperationalError."""
+    # Alone it would try for half a minute, and then not say why it could not.
+    assert isinstance(opened.conninfo, str)
+    async with connected(opened.conninfo, cast("Role", opened.name)):
+        pass
+    await opened.open(wait=True)
 
 
 @asynccontextmanager

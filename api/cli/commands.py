@@ -2,51 +2,23 @@
 
 import asyncio
 import json
-import sys
-from typing import Any, get_args
+from typing import get_args
 
 import click
-import psycopg
 import uvloop
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
 from api import settings as configuration
+from api.cli.clearly import Clearly
 from api.logs import log_to_stderr
-from api.main import OPERATOR_ERRORS, database, found_organisation
+from api.main import database, found_organisation
 from api.server import DEFAULT_PORT, Role, serve
 
 NAME_LENGTH_MAX = 200
 
 console = Console()
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-class Clearly(click.Group):
-    """Errors that an operator can mend are told in a sentence, with exit code 1.
-
-    It stands around all commands, so that none can forget it.
-    """
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
-        try:
-            return super().invoke(ctx)
-        except OPERATOR_ERRORS as error:
-            _say(str(error))
-        except psycopg.OperationalError as error:
-            _say(f"The database cannot be reached: {error}")
-            _say("Look at TRUNKLINE_DATABASE_URL (trunkline config lists everything).")
-        except BrokenPipeError:
-            raise  # Whoever read us has read enough: click ends without a word.
-        except OSError as error:
-            _say(str(error))
-        sys.exit(1)
-
-
-def _say(text: str) -> None:
-    errors.print("[red]trunkline:[/red]", Text(text))
 
 
 @click.group(cls=Clearly, context_settings={"help_option_names": ["-h", "--help"]})

@@ -38,7 +38,7 @@ def history_command(subject: str, as_of: str | None, org_id: str | None, as_json
         where.migrate()
 
         async def read() -> tuple[list[Recorded], int]:
-            async with core(settings, where) as parts:
+            async with core(settings, where, only_reads=True) as parts:
                 log, org = parts.context.log, await organisation_of(parts, org_id)
                 stream = await _stream(parts, org, subject)
                 recorded = await log.read_stream(org, stream, read=decode_if_known)
