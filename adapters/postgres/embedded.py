@@ -207,11 +207,14 @@ def _ping(server: EmbeddedServer) -> Ping:
 def _is_ours(server: EmbeddedServer) -> bool:
     """Whether the server that answers has our data: a process id in a file proves nothing."""
     try:
-        with psycopg.connect(server.superuser_url, connect_timeout=5) as connection:
+        # In SQL_ASCII, which is bytes: a folder's name need be no text.
+        with psycopg.connect(
+            server.superuser_url, connect_timeout=5, client_encoding="SQL_ASCII"
+        ) as connection:
             row = connection.execute("SHOW data_directory").fetchone()
     except psycopg.Error:
         return False
-    return row == (str(server.data_directory),)
+    return row == (os.fsencode(server.data_directory),)
 
 
 def _start(place: Place, binaries: Path | None, settings: Mapping[str, str]) -> None:
@@ -259,7 +262,7 @@ def _create_data(place: Place, programs: Path) -> None:
 
 
 def _check_version(place: Place, version: str) -> None:
-    made_by = (place.data / "PG_VERSION").read_text().strip()
+    made_by = (place.data / "PG_VERSION").read_text(encoding="utf-8").strip()
     if made_by != version:
         raise EmbeddedPostgresError(
             f"{place.data} was made by PostgreSQL {made_by}, and these programs are {version}. "

@@ -50,7 +50,8 @@ class Owner:
             command,
             input=stdin,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",  # A folder's name may be any bytes, and errors quote it.
             check=False,
             pass_fds=self.locks if pass_fds is None else pass_fds,
             user=self.uid if is_root else None,

@@ -260,7 +260,9 @@ def test_settings_can_be_added(home: Path) -> None:
         assert ask(server, "SHOW log_line_prefix") == r"it's \ %m "
 
 
-@pytest.mark.parametrize("name", ["""it's "a" $HOME `x` ü""", "long/" * 40])
+@pytest.mark.parametrize(
+    "name", ["""it's "a" $HOME `x` ü""", "long/" * 40, os.fsdecode("café".encode("latin-1"))]
+)
 def test_a_home_may_have_any_name(new_home: Path, name: str) -> None:
     with embedded_postgres(new_home / name) as server:
         assert len(os.fsencode(server.socket_directory / ".s.PGSQL.5432")) <= 107
@@ -635,6 +637,19 @@ def test_a_new_home_does_not_inherit_the_database_of_a_deleted_one(private_home:
     shutil.rmtree(private_home)
     with embedded_postgres(private_home) as server:
         assert ask(server, "SELECT to_regclass('kept')") is None
+
+
+def test_what_goes_wrong_in_a_home_whose_name_is_no_text_is_said(new_home: Path) -> None:
+    home = new_home / os.fsdecode("café".encode("latin-1"))
+    home.mkdir(parents=True)
+    with embedded_postgres(home) as server:
+        pass
+    (home / "postgres" / "trunkline.conf").unlink()
+    (home / "postgres" / "trunkline.conf").mkdir()
+    expected = "settings could not be written.*Is a directory"
+    with pytest.raises(EmbeddedPostgresError, match=expected), embedded_postgres(home):
+        pass
+    assert server.data_directory == home / "postgres" / "data"
 
 
 @ONLY_ROOT
