@@ -137,7 +137,7 @@ def _to_be_done(connection: psycopg.Connection, login: str) -> str:
 
 
 def _apply(connection: psycopg.Connection, path: Path) -> bool:
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     digest = hashlib.sha256(text.encode()).digest()
     with connection.transaction():
         become_owner(connection)

@@ -9,7 +9,7 @@ _HEADING = re.compile(r"^-- ([a-z_]+) --$", re.MULTILINE)
 
 def load(python_file: str) -> dict[str, str]:
     """The sections of the .sql file beside a Python file, by name."""
-    text = Path(python_file).with_suffix(".sql").read_text()
+    text = Path(python_file).with_suffix(".sql").read_text(encoding="utf-8")
     _, *parts = _HEADING.split(text)
     return dict(zip(parts[::2], parts[1::2], strict=True))
 

@@ -67,6 +67,25 @@ def test_the_program_lists_its_commands_and_refuses_others(stranger: Operator) -
     assert "No such command 'nothing'" in refused.err
 
 
+# Where Python takes files and terminals for ASCII.
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("migrate",), ("projections", "list")])
+def test_no_command_depends_on_the_encoding_of_the_surroundings(
+    operator: Operator, arguments: tuple[str, ...]
+) -> None:
+    done = operator.does(*arguments, **ASCII)
+    assert (done.code, done.err) == (0, "")
+
+
+def test_what_a_terminal_cannot_show_is_written_otherwise(stranger: Operator) -> None:
+    url = {"TRUNKLINE_PUBLIC_URL": "https://花.example"}
+    shown = stranger.does("config", PYTHONIOENCODING="latin-1", **url)
+    assert (shown.code, shown.err) == (0, "")
+    assert r"TRUNKLINE_PUBLIC_URL = https://\u82b1.example (environment)" in shown.out
+
+
 # Serving.
 
 
