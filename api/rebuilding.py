@@ -5,8 +5,9 @@ import gc
 import multiprocessing
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from multiprocessing import resource_tracker
 
 import psycopg
 
@@ -63,7 +64,8 @@ class RebuildJob:
     def _start_worker(self, build: Build) -> multiprocessing.process.BaseProcess:
         arguments = (self._connect, self._projection, build)
         process = self._processes.Process(target=_work, args=arguments, daemon=True)
-        process.start()
+        with _without_interruptions():
+            process.start()
         return process
 
 
@@ -76,9 +78,23 @@ async def comparison_of(projection: Projection, connect: Connect) -> AsyncIterat
             yield table
 
 
+@contextmanager
+def _without_interruptions() -> Iterator[None]:
+    """Ctrl-C waits; and what is started here never hears of it, from its first instruction on.
+
+    Who was interrupted ends its workers.
+    """
+    # Python's own process, started with the first worker, lets signals through again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(connect: Connect, projection: Projection, build: Build) -> None:
     """What a worker's process does; what went wrong is written in the database, or is its fault."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Who was interrupted ends its workers.
     # Rows live for one batch and refer to each other in no circles.
     gc.freeze()
     gc.set_threshold(100_000)
