@@ -99,7 +99,8 @@ def status_command(as_json: bool) -> None:
     for org in waiting:
         console.print(
             f"{org.projection}_{org.version}_{org.build} waits in organisation {org.organisation}"
-            f" before position {org.position} since {org.since:%Y-%m-%d %H:%M:%S} ({org.error})."
+            f" before position {org.position} since {org.since:%Y-%m-%d %H:%M:%S} ({org.error}).",
+            soft_wrap=True,
         )
 
 
@@ -282,13 +283,15 @@ def _exchange(projection: Projection, exchange: Callable[..., Any]) -> None:
 
 def _tell(line: dict[str, Any], text: str) -> None:
     if console.is_terminal:
-        console.print(text)
+        console.print(text, soft_wrap=True)  # A command in it can be copied.
     else:
         click.echo(json.dumps(line))
 
 
-def _table(*titles: str) -> Table:
+def _table(name: str, *titles: str) -> Table:
+    """What stands in the first column is typed into other commands, so it is never shortened."""
     table = Table(box=None, header_style="bold")
+    table.add_column(name, no_wrap=True)
     for title in titles:
-        table.add_column(title)
+        table.add_column(title, overflow="fold")
     return table

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from api.cli import main
 from api.main import PROJECTIONS
@@ -102,6 +103,32 @@ def test_list_and_status_are_for_people_and_for_programs(run: Run, log: Log) -> 
     assert (inbox["state"], inbox["orgs"], inbox["events_behind"]) == ("live", 2, 50)
     assert inbox["seconds_behind"] > 0
     assert "Events behind" in run("status").stdout
+
+
+def screen(monkeypatch: pytest.MonkeyPatch, *, width: int) -> None:
+    """Let the commands write to a terminal that is so wide."""
+    console = Console(width=width, force_terminal=True, color_system=None, highlight=False)
+    monkeypatch.setattr("api.cli.projections.console", console)
+
+
+def test_what_is_typed_into_other_commands_is_never_shortened(
+    run: Run, log: Log, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = {name for name in schemas(database) if not name.startswith("unread")}
+    screen(monkeypatch, width=50)
+    assert live <= set(run("status").stdout.split())
+    assert {each.name for each in PROJECTIONS} <= set(run("list").stdout.split())
+
+
+def test_a_command_to_go_on_with_stands_on_one_line(
+    run: Run, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen(monkeypatch, width=50)
+    told = run("rebuild", "unread").stdout
+    assert (
+        "Compare it with `trunkline projections diff unread`,"
+        " then `trunkline projections switch unread`.\n"
+    ) in told
 
 
 def test_what_is_parked_is_shown(run: Run, log: Log, database: Database) -> None:
