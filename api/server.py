@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Generator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Literal
@@ -23,7 +24,8 @@ DEFAULT_PORT = 8000
 
 # A stop is over within ten seconds: half of it for requests that are being answered.
 GRACE_SECONDS = 5
-# Where the database does not answer at all, the driver alone would take longer for each query.
+# Where the database does not answer at all, the driver alone would take longer for each query; and
+# one of our own, which is stopped too, may hang with its disk.
 STOP_SECONDS_MAX = 9.0
 # A client that reads nothing for so long is gone, or means harm.
 SLOW_READER_SECONDS = 30.0
@@ -43,15 +45,16 @@ async def serve(
     """Run one role, or all, until SIGTERM or SIGINT; `ready` is told the address, if there is one.
 
     Without a port, roles that serve no clients listen nowhere; with one, operators may ask them.
+    Ten seconds after such a signal the process is no more, whatever its caller still does.
     """
     collect_seldom()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def begin_to_stop() -> None:
-        stop.set()
-        if not where.embedded:  # One of our own is stopped, too.
-            loop.call_later(STOP_SECONDS_MAX, _end_anyway)
+        if not stop.is_set():
+            stop.set()
+            _end_in_time()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, begin_to_stop)
@@ -72,8 +75,18 @@ async def serve(
             await stop.wait()
 
 
+def _end_in_time() -> None:
+    # No timer of the loop's: a database of our own is stopped when the loop has ended.
+    timer = threading.Timer(STOP_SECONDS_MAX, _end_anyway)
+    timer.daemon = True  # An end that comes by itself does not wait for it.
+    timer.start()
+
+
 def _end_anyway() -> None:
-    """What was acknowledged is safe, and whoever stops us would not wait for the rest."""
+    """What was acknowledged is safe, and whoever stops us would not wait for the rest.
+
+    The watcher of a database of our own stops it as soon as it can be stopped.
+    """
     logger.warning("The server ends now, without what waits for the database")
     os._exit(0)
 

@@ -2,12 +2,18 @@
 
 import asyncio
 import json
+import os
 import re
 import secrets
+import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
@@ -140,6 +146,65 @@ async def test_a_server_ends_in_time_though_its_database_does_not_answer(
             proxy.flowing.set()
         assert server.returncode == 0
         assert b"The server ends now, without what waits for the database" in err
+
+
+def processes_naming(folder: Path) -> list[int]:
+    """A server and its watcher: both name their folder in their command line."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.fsencode(folder) in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+def children_of(process: int) -> list[int]:
+    return [
+        int(each) for each in Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    ]
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Path]:
+    """A home whose server, frozen or not, ends with the test."""
+    folder = Path(tempfile.mkdtemp())  # Pytest's folders are private to root.
+    folder.chmod(0o755)
+    yield folder / "home"
+    give_up_at = time.monotonic() + SECONDS_MAX
+    while processes_naming(folder):
+        assert time.monotonic() < give_up_at
+        time.sleep(0.05)
+    shutil.rmtree(folder)
+
+
+def test_a_server_ends_in_time_though_its_own_database_is_frozen(
+    stranger: Operator, own_postgres: Path
+) -> None:
+    """As on a disk that hangs; the watcher stops it once it goes on."""
+    home = {"TRUNKLINE_HOME": str(own_postgres)}
+    server = subprocess.Popen(
+        [sys.executable, "-c", HURRIED, "serve", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**stranger.environment, **home},
+    )
+    assert server.stdout is not None
+    assert server.stdout.readline().startswith("Trunkline is ready at ")
+    pid = own_postgres / "postgres" / "data" / "postmaster.pid"
+    postmaster = int(pid.read_text().splitlines()[0])
+    frozen = [postmaster, *children_of(postmaster)]
+    for each in frozen:
+        os.kill(each, signal.SIGSTOP)
+    try:
+        server.send_signal(signal.SIGTERM)
+        _, err = server.communicate(timeout=STOP_SECONDS_MAX)
+    finally:
+        server.kill()
+        for each in frozen:
+            os.kill(each, signal.SIGCONT)
+    assert server.returncode == 0
+    assert "The server ends now, without what waits for the database" in err
 
 
 def test_each_role_says_that_it_is_ready(operator: Operator) -> None:
