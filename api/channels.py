@@ -18,6 +18,7 @@ from api.parts import Part
 from api.reading import Reading
 from api.settings import Settings
 from domain.channel import require_eligible
+from domain.credentials import names_made
 from domain.refusal import NotFound
 from projections.channels.projection import Channels as ChannelsProjection
 from projections.channels.queries import ChannelRow, HealthState, channel, channels_page
@@ -112,14 +113,17 @@ class ChannelView(msgspec.Struct, kw_only=True):
     released: bool
 
 
-class Setup(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What to enter at the platform."""
+Shown = str | None | msgspec.UnsetType
+
+
+class Setup(msgspec.Struct, kw_only=True):
+    """What to enter at the platform; null is what was shown before, and is shown once."""
 
     webhook_url: str
-    verify_token: str | None = None  # The installation's, for Meta's platforms.
-    secret_token: str | None = None
-    token: str | None = None
-    encoding_aes_key: str | None = None
+    verify_token: Shown = msgspec.UNSET  # The installation's, for Meta's platforms.
+    secret_token: Shown = msgspec.UNSET
+    token: Shown = msgspec.UNSET
+    encoding_aes_key: Shown = msgspec.UNSET
 
 
 class ConnectedView(ChannelView, kw_only=True):
@@ -338,15 +342,18 @@ def found(row: ChannelRow | None) -> ChannelRow:
 def _setup(
     request: AnyRequest, settings: Settings, data: ConnectBody, done: Connected | None
 ) -> Setup:
-    """What to enter at the platform. Secrets are said once, and never in a repeated answer."""
+    """What to enter at the platform."""
     base = (settings.public_url or str(request.base_url)).rstrip("/")
     url = f"{base}/webhooks/{data.platform}"
     if data.platform not in META:
         url = f"{url}/{data.account_id}"
-    if done is None or not done.first:
-        return Setup(webhook_url=url)
-    token = settings.meta_verify_token if data.platform in META else None
-    return Setup(webhook_url=url, verify_token=token, **done.made)
+    shown: dict[str, Any] = {}
+    if done is None:
+        names = names_made(data.platform, data.credentials or {})
+        shown = dict.fromkeys(["verify_token"] if data.platform in META else names)
+    elif done.first:
+        shown = {"verify_token": settings.meta_verify_token} if data.platform in META else done.made
+    return Setup(webhook_url=url, **shown)
 
 
 def channel_view(row: ChannelRow) -> ChannelView:

@@ -8,6 +8,7 @@ import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 import msgspec
 from msgspec.structs import replace
@@ -121,16 +122,17 @@ def wechat_mode(credentials: Credentials) -> str:
 
 def made(platform: str, given: Credentials, seed: Seed) -> dict[str, str]:
     """What a platform wants pasted and was not given."""
-    if platform == "telegram" and "secret_token" not in given:
-        return {"secret_token": base64.urlsafe_b64encode(seed("secret_token")).decode().rstrip("=")}
-    if platform != "wechat":
-        return {}
-    wanted = {}
-    if "token" not in given:
-        wanted["token"] = _in_base_62(seed("token"), WECHAT_TOKEN_LENGTH)
-    if "encoding_aes_key" not in given and wechat_mode(given) != "plain":
-        wanted["encoding_aes_key"] = _in_base_62(seed("encoding_aes_key"), WECHAT_KEY_LENGTH)
-    return wanted
+    return {name: _MAKERS[name](seed(name)) for name in names_made(platform, given)}
+
+
+def names_made(platform: str, given: Credentials) -> list[str]:
+    """What of that is made by us, by name."""
+    wanted = []
+    if platform == "telegram":
+        wanted = ["secret_token"]
+    elif platform == "wechat":
+        wanted = ["token"] if wechat_mode(given) == "plain" else ["token", "encoding_aes_key"]
+    return [name for name in wanted if name not in given]
 
 
 def merge(stored: StoredCredentials, given: Credentials, *, now: datetime) -> StoredCredentials:
@@ -151,6 +153,10 @@ def read(data: bytes) -> StoredCredentials:
     return StoredCredentials(current=msgspec.json.decode(data, type=dict[str, str]))
 
 
+def _in_base_64(seed: bytes) -> str:
+    return base64.urlsafe_b64encode(seed).decode().rstrip("=")
+
+
 def _in_base_62(seed: bytes, length: int) -> str:
     """WeChat's console takes letters and digits only; 43 of them hold 256 bits."""
     number, digits = int.from_bytes(seed, "big"), []
@@ -158,3 +164,10 @@ def _in_base_62(seed: bytes, length: int) -> str:
         number, digit = divmod(number, len(BASE_62))
         digits.append(BASE_62[digit])
     return "".join(digits)
+
+
+_MAKERS: Mapping[str, Callable[[bytes], str]] = {
+    "secret_token": _in_base_64,
+    "token": partial(_in_base_62, length=WECHAT_TOKEN_LENGTH),
+    "encoding_aes_key": partial(_in_base_62, length=WECHAT_KEY_LENGTH),
+}
