@@ -11,6 +11,7 @@ from projections.engine import pieces
 from projections.engine.batches import GapInLog, take_batch
 from projections.engine.builds import Build
 from projections.engine.checkpoints import reached
+from projections.engine.gaps import first_gap
 from projections.engine.jobs import name_of
 from projections.engine.pieces import Piece
 from projections.engine.projection import Connection, Filling, Projection, filling_of
@@ -135,7 +136,7 @@ class Worker:
         # No message of the error: it may hold what a customer wrote.
         organisation = f"organisation {await name_of(self._connection, piece.org)}"
         if isinstance(error, GapInLog):
-            return f"{organisation}: the log has a gap ({error})"
+            return f"{organisation}: the log has a gap ({await self._gap(piece, error)})"
         if piece.work == "follow":
             position = await reached(self._connection, self._build, org=piece.org) + 1
             place = f"the event at position {position}"
@@ -144,3 +145,8 @@ class Worker:
         else:
             place = "the end of its log"
         return f"{organisation}: {place} cannot be taken ({type(error).__name__})"
+
+    async def _gap(self, piece: Piece, error: GapInLog) -> str:
+        position = await first_gap(self._connection, piece.org)
+        # Versions of a stream may miss one although no position does.
+        return str(error) if position is None else f"the event at position {position} is missing"

@@ -77,7 +77,7 @@ class Pages:
             whole = [row for row in rows if row[1] != rows[-1][1]]
             rows = whole or await self._read_stream(piece, rows[-1][1])
         return Page(
-            streams=_streams(piece.org, rows),
+            streams=_streams(rows),
             events=len(rows),
             reached=rows[-1][1] if rows else None,
             is_last=is_last,
@@ -109,12 +109,12 @@ async def require_whole_log(connection: Connection, piece: Piece) -> None:
         raise GapInLog(f"org {piece.org}, before position {piece.position}")
 
 
-def _streams(org: int, rows: Sequence[Row]) -> list[list[Recorded]]:
+def _streams(rows: Sequence[Row]) -> list[list[Recorded]]:
     streams = []
     for name, group in groupby(rows, lambda row: row[1]):
         stream = list(group)
         if [row[2] for row in stream] != list(range(1, len(stream) + 1)):
-            raise GapInLog(f"org {org}, in the stream {name}")
+            raise GapInLog(f"in the stream {name}")
         wanted = [_recorded(row) for row in stream if row[-1] is not None]
         if wanted:
             streams.append(wanted)
