@@ -16,7 +16,7 @@ from projections.engine.jobs import name_of
 from projections.engine.pieces import Piece
 from projections.engine.projection import Connection, Filling, Projection, filling_of
 from projections.engine.runner import is_server_trouble
-from projections.engine.whole_streams import Pages, next_stream, require_whole_log
+from projections.engine.whole_streams import Pages, UnknownEvent, next_stream, require_whole_log
 
 # More than a live projection takes: nobody waits for a single event.
 BATCH_EVENTS_MAX = 10_000
@@ -124,7 +124,8 @@ class Worker:
 
     async def _narrow_down(self, piece: Piece, error: Exception) -> None:
         """Take less, down to the event or stream that cannot be taken; there a rebuild stops."""
-        if not isinstance(error, GapInLog) and self._limit > 1:
+        is_one = piece.work == "finish" or isinstance(error, GapInLog)
+        if not is_one and self._limit > 1:
             self._limit //= 2
             return
         await pieces.note_trouble(
@@ -142,6 +143,8 @@ class Worker:
             place = f"the event at position {position}"
         elif piece.work == "fill":
             place = f"the stream {await next_stream(self._connection, piece)}"
+        elif isinstance(error, UnknownEvent):
+            place = f"the event at position {error.position}"
         else:
             place = "the end of its log"
         return f"{organisation}: {place} cannot be taken ({type(error).__name__})"

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from domain.event import EVENT_CLASSES, Recorded, decode
+from domain.event import EVENT_CLASSES, Recorded, UnknownEventType, decode
 from projections.engine.batches import GapInLog
 from projections.engine.named_sql import load
 from projections.engine.pieces import Piece
@@ -16,6 +16,14 @@ from projections.engine.projection import Connection
 SQL = load(__file__)
 
 Row = tuple[Any, ...]
+
+
+class UnknownEvent(UnknownEventType):
+    """The log holds, at `position` for the first time, a type that this code does not know."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"at position {position}")
+        self.position = position
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -103,10 +111,17 @@ async def next_stream(connection: Connection, piece: Piece) -> str:
 
 
 async def require_whole_log(connection: Connection, piece: Piece) -> None:
-    """As many events as the piece's position says: none is missing. Raises GapInLog."""
-    cursor = await connection.execute(SQL["count"], {"org": piece.org, "position": piece.position})
-    if await cursor.fetchone() != (piece.position,):
-        raise GapInLog(f"org {piece.org}, before position {piece.position}")
+    """None is missing up to the piece's position, and all are of types that the code knows.
+
+    Streams of other kinds are not read, so this alone sees them. Raises GapInLog, UnknownEvent.
+    """
+    cursor = await connection.execute(SQL["types"], {"org": piece.org, "position": piece.position})
+    types = await cursor.fetchall()
+    if sum(count for _, _, count, _ in types) != piece.position:
+        raise GapInLog(f"before position {piece.position}")
+    unknown = [first for *name, _, first in types if tuple(name) not in EVENT_CLASSES]
+    if unknown:
+        raise UnknownEvent(min(unknown))
 
 
 def _streams(rows: Sequence[Row]) -> list[list[Recorded]]:

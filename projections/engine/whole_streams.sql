@@ -26,7 +26,9 @@ SELECT min(stream)
  WHERE org = %(org)s AND stream >= %(first_stream)s AND stream <= %(last_stream)s
    AND stream > %(reached)s
 
--- count --
-SELECT count(*)
+-- types --
+-- How many events there are of each type, and the first of them, in one scan.
+SELECT type, schema_version, count(*), min(position)
   FROM trunkline.events
  WHERE org = %(org)s AND position BETWEEN 1 AND %(position)s
+ GROUP BY type, schema_version

@@ -165,6 +165,24 @@ async def test_a_gap_in_the_log_stops_a_rebuild(
     where: Where, log: Log, projection: Diary | Library, missing: int
 ) -> None:
     log.append(1, 9, streams=3)
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "stream = 'ticket:zz', version = 1, type = 'ticket.opened'",
+        "stream = 'ticket:zz', version = 1, schema_version = 99",
+    ],
+)
+async def test_a_type_that_is_not_known_stops_a_rebuild_wherever_it_stands(
+    where: Where, log: Log, odd: str
+) -> None:
+    """In a stream, too, that the filling does not read. E5."""
+    log.append(1, 9, streams=3)
+    change(log, f"UPDATE events SET {odd} WHERE position = 9")
+    with pytest.raises(JobError, match=r"organisation 1: the event at position 9 cannot be taken"):
+        await rebuild(where, Library(), workers=1, report=quietly)
+    assert await states(where, Library()) == {1: "live", 2: "building"}
+
+
     change(log, f"DELETE FROM events WHERE position = {missing}")
     gap = f"organisation 1: the log has a gap (the event at position {missing} is missing)"
     with pytest.raises(JobError, match=re.escape(gap)):
