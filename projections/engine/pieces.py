@@ -42,6 +42,7 @@ class Progress(msgspec.Struct, frozen=True):
     events: int = 0
     pieces: int = 0
     trouble: str | None = None
+    is_spoiled: bool = False  # The log was found damaged.
 
 
 async def plan(connection: Connection, build: Build, filling: Filling | None) -> None:
@@ -56,6 +57,7 @@ async def plan(connection: Connection, build: Build, filling: Filling | None) ->
     for stage, work in enumerate(works, start=len(kinds)):
         parameters = {"stage": stage, "work": work, "counts": filling is None}
         await connection.execute(SQL["plan_orgs"], {**build.key, **parameters})
+    await connection.execute(SQL["remember_log"], build.key)
 
 
 async def next_work(connection: Connection, build: Build) -> Work | None:
@@ -94,6 +96,20 @@ async def note(
 async def note_trouble(connection: Connection, build: Build, piece: Piece, trouble: str) -> None:
     """Write down why a piece cannot go on; it is told to whoever asked for the rebuild."""
     await connection.execute(SQL["note_trouble"], {**build.key, **_name(piece), "trouble": trouble})
+
+
+async def doubt(connection: Connection, build: Build) -> None:
+    """Write down that the log was found damaged: what was filled is not gone on with."""
+    await connection.execute(SQL["doubt"], build.key)
+
+
+async def is_doubtful(connection: Connection, build: Build) -> bool:
+    """Whether what was filled may be of a damaged log: it was found, or has been mended since.
+
+    So it needs nobody who lived to write down what he found. Reads what was planned of the log.
+    """
+    row = await (await connection.execute(SQL["is_doubtful"], build.key)).fetchone()
+    return row == (True,)
 
 
 async def forget_trouble(connection: Connection, build: Build) -> None:

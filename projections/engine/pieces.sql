@@ -27,6 +27,39 @@ SELECT %(projection)s, %(version)s, %(build)s, %(stage)s, h.org, 0, %(work)s, h.
   FROM trunkline.heads h
  WHERE h.position > 0
 
+-- remember_log --
+UPDATE trunkline.builds
+   SET log_seen = pg_current_snapshot()
+ WHERE projection = %(projection)s AND version = %(version)s AND build = %(build)s
+
+-- doubt --
+UPDATE trunkline.builds
+   SET log_seen = NULL
+ WHERE projection = %(projection)s AND version = %(version)s AND build = %(build)s
+
+-- is_doubtful --
+-- Events are never changed, so a row that was written after the planning, up to a position that was
+-- planned, was mended. xmin has the lower half of its transaction's number, which is taken for one
+-- after the planning if there was one: after four billion transactions a row may look mended that
+-- is only old.
+SELECT b.log_seen IS NULL OR EXISTS (
+       SELECT FROM (SELECT org, max(position) AS position
+                      FROM trunkline.pieces
+                     WHERE projection = b.projection AND version = b.version AND build = b.build
+                     GROUP BY org) planned
+         JOIN trunkline.events e ON e.org = planned.org AND e.position <= planned.position
+        CROSS JOIN pg_snapshot_xmin(b.log_seen) first
+        CROSS JOIN LATERAL (
+              SELECT first::text::bigint
+                     + ((e.xmin::text::bigint - first::text::bigint) & x'ffffffff'::bigint)
+                     AS transaction) written
+        WHERE written.transaction < pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+          AND NOT pg_visible_in_snapshot(written.transaction::text::xid8, b.log_seen))
+  FROM trunkline.builds b
+ WHERE b.projection = %(projection)s AND b.version = %(version)s AND b.build = %(build)s
+   AND EXISTS (SELECT FROM trunkline.pieces p
+                WHERE p.projection = b.projection AND p.version = b.version AND p.build = b.build)
+
 -- take --
 -- Of the first stage that is not done, in the order of the index pieces_left. What comes after the
 -- filling waits until the tables have their indexes.
@@ -65,10 +98,10 @@ UPDATE trunkline.pieces
    AND trouble IS NOT NULL
 
 -- follow_again --
--- The last stage once more, with organisations that are new.
+-- The last stage once more, with organisations that are new: nothing of those was planned.
 INSERT INTO trunkline.pieces
        (projection, version, build, stage, org, number, work, position, events)
-SELECT %(projection)s, %(version)s, %(build)s, last.stage, h.org, 0, 'follow', h.position, 0
+SELECT %(projection)s, %(version)s, %(build)s, last.stage, h.org, 0, 'follow', 0, 0
   FROM trunkline.heads h,
        (SELECT coalesce(max(stage), 0) AS stage
           FROM trunkline.pieces
@@ -86,6 +119,8 @@ SELECT work
 
 -- progress --
 SELECT coalesce(sum(least(events_done, events)), 0)::bigint, coalesce(sum(events), 0)::bigint,
-       count(*), min(trouble)
+       count(*), min(trouble),
+       (SELECT log_seen IS NULL FROM trunkline.builds
+         WHERE projection = %(projection)s AND version = %(version)s AND build = %(build)s)
   FROM trunkline.pieces
  WHERE projection = %(projection)s AND version = %(version)s AND build = %(build)s

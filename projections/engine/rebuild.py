@@ -1,8 +1,8 @@
 """Fills a new build of a projection beside the one that serves (E3).
 
 What is left to do stands in the database (pieces.py), so a rebuild that was ended, even by
-`kill -9`, is gone on with by the same command. At its end the build is `ready`: runners follow it,
-and it may be compared and switched to.
+`kill -9`, is gone on with by the same command; but not one that was filled from a damaged log. At
+its end the build is `ready`: runners follow it, and it may be compared and switched to.
 """
 
 import asyncio
@@ -22,6 +22,14 @@ POLL_SECONDS = 0.1
 # A build that is so close behind the log is left to the runners.
 BEHIND_EVENTS_MAX = 5_000
 
+_GOES_ON = (
+    "When the cause is mended, run the same command again: it goes on from there, or with --afresh"
+    " from the beginning."
+)
+_THROWN_AWAY = (
+    "What was filled is thrown away: when the log is mended, run the same command again; it begins"
+    " afresh."
+)
 _BUILDS = (
     "SELECT coalesce(max(build), 0) + 1 FROM trunkline.builds"
     " WHERE projection = %s AND version = %s"
@@ -106,11 +114,11 @@ class Rebuild:
         """Begin a build, or go on with the one that was begun, until it is ready. Raises JobError.
 
         The previous build, and one that was ready and never switched to, make room for a new one;
-        `afresh`, so does the one that was begun.
+        `afresh`, so does the one that was begun, and where it may be of a damaged log.
         """
         await take_turn(self._connection, self._projection)
         build = await build_in(self._connection, self._projection, "building")
-        if build is None or afresh:
+        if build is None or afresh or await self._is_doubtful(build):
             build = await self._begin()
         await pieces.forget_trouble(self._connection, build)
         if not (await pieces.progress(self._connection, build)).pieces:
@@ -130,10 +138,21 @@ class Rebuild:
         try:
             yield
             self._tell(build, "verifying", await pieces.progress(self._connection, build))
-            await verifying
+            await self._end(verifying, build)
         finally:
             verifying.cancel()
             await asyncio.gather(verifying, return_exceptions=True)
+
+    async def _end(self, verifying: Awaitable[None], build: Build) -> None:
+        try:
+            await verifying
+        except JobError as broken:
+            await pieces.doubt(self._connection, build)
+            raise JobError(f"{broken} {_THROWN_AWAY}") from broken
+
+    async def _is_doubtful(self, build: Build) -> bool:
+        self._tell(build, "checking", Progress())
+        return await pieces.is_doubtful(self._connection, build)
 
     async def _begin(self) -> Build:
         projection = self._projection
@@ -176,10 +195,10 @@ class Rebuild:
         """See how far it is and what is next; the tables get their indexes when they are full."""
         progress = await pieces.progress(self._connection, build)
         if progress.trouble is not None:
+            next_step = _THROWN_AWAY if progress.is_spoiled else _GOES_ON
             raise JobError(
-                f"{build.schema} cannot be filled: {progress.trouble}. Nothing was switched. When"
-                " the cause is mended, run the same command again: it goes on from there, or with"
-                " --afresh from the beginning."
+                f"{build.schema} cannot be filled: {progress.trouble}. Nothing was switched."
+                f" {next_step}"
             )
         work = await pieces.next_work(self._connection, build)
         if work != "fill":

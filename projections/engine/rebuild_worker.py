@@ -128,9 +128,11 @@ class Worker:
         if not is_one and self._limit > 1:
             self._limit //= 2
             return
-        await pieces.note_trouble(
-            self._connection, self._build, piece, await self._trouble(piece, error)
-        )
+        trouble = await self._trouble(piece, error)
+        async with self._connection.transaction():
+            await pieces.note_trouble(self._connection, self._build, piece, trouble)
+            if isinstance(error, GapInLog):
+                await pieces.doubt(self._connection, self._build)
         raise PieceFailed
 
     async def _trouble(self, piece: Piece, error: Exception) -> str:
@@ -141,10 +143,10 @@ class Worker:
         if piece.work == "follow":
             position = await reached(self._connection, self._build, org=piece.org) + 1
             place = f"the event at position {position}"
-        elif piece.work == "fill":
-            place = f"the stream {await next_stream(self._connection, piece)}"
         elif isinstance(error, UnknownEvent):
             place = f"the event at position {error.position}"
+        elif piece.work == "fill":
+            place = f"the stream {await next_stream(self._connection, piece)}"
         else:
             place = "the end of its log"
         return f"{organisation}: {place} cannot be taken ({type(error).__name__})"

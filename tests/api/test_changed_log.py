@@ -37,13 +37,17 @@ def rename(database: Database, org: str, old: str, new: str) -> None:
 
 
 def test_a_rebuild_of_a_changed_log_is_not_ready_until_it_is_mended(database: Database) -> None:
-    """The event can be folded as well as any other: only the chain of hashes tells."""
+    """The event can be folded as well as any other: only the chain of hashes tells.
+
+    What was built of it is not used for what is ready then.
+    """
     org = json.loads(run("org", "create", "Moon", "--json").stdout)["organization_id"]
     rename(database, org, "Moon", "Loon")
     refused = run("projections", "rebuild", "unread", expect=1)
     assert f"Organisation {org}: The log is broken at position 1" in refused.stderr
+    assert "What was filled is thrown away" in refused.stderr
     nothing = run("projections", "switch", "unread", expect=1)
     assert "unread_1_2 is not filled yet" in nothing.stderr
     rename(database, org, "Loon", "Moon")
-    ready = run("projections", "rebuild", "unread").stdout.splitlines()[-1]
-    assert json.loads(ready)["state"] == "ready"
+    ready = json.loads(run("projections", "rebuild", "unread").stdout.splitlines()[-1])
+    assert (ready["build"], ready["state"]) == ("unread_1_3", "ready")

@@ -7,15 +7,19 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from adapters.postgres.connections import Pool
+from adapters.postgres.connections import Pool, connected
 from api.jobs import as_projector, rebuild
 from api.main import Database as Where
+from api.rebuilding import RebuildJob
+from migrations.builds import Workshop
 from projections.engine import pieces
 from projections.engine.builds import builds_of
 from projections.engine.jobs import JobError, JobRuns, take_turn
@@ -159,12 +163,6 @@ async def test_a_type_that_is_not_known_stops_a_rebuild(
     assert await states(where, projection) == {1: "live", 2: "building"}
 
 
-@pytest.mark.parametrize("missing", [2, 9])
-@pytest.mark.parametrize("projection", [Diary(), Library()])
-async def test_a_gap_in_the_log_stops_a_rebuild(
-    where: Where, log: Log, projection: Diary | Library, missing: int
-) -> None:
-    log.append(1, 9, streams=3)
 @pytest.mark.parametrize(
     "odd",
     [
@@ -183,11 +181,86 @@ async def test_a_type_that_is_not_known_stops_a_rebuild_wherever_it_stands(
     assert await states(where, Library()) == {1: "live", 2: "building"}
 
 
+@pytest.mark.parametrize("missing", [2, 9])
+@pytest.mark.parametrize("projection", [Diary(), Library()])
+async def test_a_gap_in_the_log_stops_a_rebuild(
+    where: Where, log: Log, projection: Diary | Library, missing: int
+) -> None:
+    log.append(1, 9, streams=3)
     change(log, f"DELETE FROM events WHERE position = {missing}")
     gap = f"organisation 1: the log has a gap (the event at position {missing} is missing)"
     with pytest.raises(JobError, match=re.escape(gap)):
         await rebuild(where, projection, workers=1, report=quietly)
     assert await states(where, projection) == {1: "live", 2: "building"}
+
+
+async def rebuild_with(where: Where, verify_logs: Callable[[], Awaitable[None]]) -> None:
+    connect = partial(connected, where.url, "trunkline_project")
+    job = RebuildJob(Library(), Workshop(where.migration_url), connect, verify_logs)
+    await job.run(workers=2, report=quietly)
+
+
+async def finds_damage() -> None:
+    raise JobError("The log is broken.")
+
+
+async def ends_first() -> None:
+    raise psycopg.OperationalError
+
+
+@pytest.mark.parametrize(
+    ("verify_logs", "message"),
+    [(finds_damage, "broken. What was filled is thrown away"), (ends_first, "went away")],
+)
+async def test_what_was_filled_from_a_damaged_log_is_not_gone_on_with(
+    where: Where, log: Log, verify_logs: Callable[[], Awaitable[None]], message: str
+) -> None:
+    """Whether or not the one that was ended lived to find it."""
+    log.append(1, 9)
+    change(log, "UPDATE events SET stream = 'reader:x:crm', version = 1 WHERE position = 9")
+    with pytest.raises(JobError, match=message):
+        await rebuild_with(where, verify_logs)
+    assert (9, "reader:x:crm") in log.rows("library_1_2.library", 1)
+    change(log, "UPDATE events SET stream = 'reader:0:crm', version = 9 WHERE position = 9")
+    await go_on(where, Library())
+    assert await states(where, Library()) == {1: "live", 3: "ready"}
+    assert shelves(log, 3, 1)[1:] == [[("reader:0:crm", 9)], [("all", 9)]]
+
+
+async def test_damage_that_was_found_is_remembered_however_it_is_mended(
+    where: Where, log: Log
+) -> None:
+    """Below the database, too, where no row shows it."""
+    log.append(1, 9)
+    with pytest.raises(JobError, match="thrown away"):
+        await rebuild_with(where, finds_damage)
+    await go_on(where, Library())
+    assert await states(where, Library()) == {1: "live", 3: "ready"}
+
+
+async def test_a_log_that_only_grew_is_gone_on_with(where: Where, log: Log) -> None:
+    log.append(1, 9)
+    with pytest.raises(JobError):
+        await rebuild_with(where, ends_first)
+    log.append(1, 3)
+    log.append(2, 5)
+    await go_on(where, Library())
+    assert await states(where, Library()) == {1: "live", 2: "ready"}
+
+
+@pytest.mark.parametrize("projection", [Diary(), Library()])
+async def test_a_gap_that_was_filled_again_is_in_no_build(
+    where: Where, log: Log, projection: Diary | Library
+) -> None:
+    log.append(1, 9, streams=3)
+    change(log, "CREATE TABLE aside AS SELECT * FROM events WHERE position = 9")
+    change(log, "DELETE FROM events WHERE position = 9")
+    with pytest.raises(JobError, match="begins afresh"):
+        await rebuild(where, projection, workers=1, report=quietly)
+    change(log, "INSERT INTO events SELECT * FROM aside")
+    change(log, "DROP TABLE aside")
+    await go_on(where, projection)
+    await assert_whole(log, projection, 1, 9, build=3)
 
 
 async def test_a_log_that_lost_its_end_stops_a_rebuild(where: Where, log: Log) -> None:
@@ -237,13 +310,16 @@ async def go_on(where: Where, projection: Diary | Library) -> None:
             await asyncio.sleep(0.02)
 
 
-async def assert_whole(log: Log, projection: Diary | Library, org: int, count: int) -> None:
+async def assert_whole(
+    log: Log, projection: Diary | Library, org: int, count: int, build: int = 2
+) -> None:
     if isinstance(projection, Library):
-        assert [position for position, _ in shelves(log, 2, org)[0]] == list(range(1, count + 1))
-        assert sum(pages for _, pages in shelves(log, 2, org)[1]) == count
-        assert shelves(log, 2, org)[2] == [("all", count)]
+        pages, volumes, totals = shelves(log, build, org)
+        assert [position for position, _ in pages] == list(range(1, count + 1))
+        assert sum(number for _, number in volumes) == count
+        assert totals == [("all", count)]
     else:
-        assert log.diary(org, build=2) == list(range(1, count + 1))
+        assert log.diary(org, build=build) == list(range(1, count + 1))
 
 
 CHILD = """
