@@ -16,7 +16,7 @@ from projections.engine.builds import Build
 from projections.engine.comparison import Comparison, TableComparison, builds_to_compare
 from projections.engine.jobs import JobError
 from projections.engine.projection import Connection, Projection
-from projections.engine.rebuild import Rebuild, Report, Workshop
+from projections.engine.rebuild import HELD_SECONDS_MAX, Rebuild, Report, Workshop
 from projections.engine.rebuild_worker import PieceFailed, Worker
 
 # Opens a connection of role trunkline_project; it can be pickled, to be handed to processes.
@@ -55,6 +55,13 @@ class RebuildJob:
                     self._verify_logs,
                 )
                 return await rebuild.run(workers=workers, afresh=afresh)
+        except psycopg.errors.LockNotAvailable:
+            raise JobError(
+                "Somebody has held a row of this rebuild, in `builds` or `pieces`, for more than"
+                f" {HELD_SECONDS_MAX:.0f} seconds. Nothing was switched; end that transaction"
+                " (pg_stat_activity names it) and run the same command again: it goes on where it"
+                " stopped."
+            ) from None
         except psycopg.OperationalError as error:
             raise JobError(
                 "The database went away, or refuses to serve. Nothing was switched; when it is"

@@ -1,6 +1,8 @@
 """Makes and drops builds: complete sets of a projection's tables, each in a schema of its own."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 import psycopg
@@ -8,7 +10,7 @@ from psycopg import sql
 
 OWNER = "trunkline_owner"
 
-# How long those who still read a build that is to be dropped are waited for.
+# How long those who still read a build that is to be dropped or changed are waited for.
 LEAVE_SECONDS_MAX = 30.0
 LEAVE_PAUSE_SECONDS = 0.02
 
@@ -35,7 +37,7 @@ _INSIDE = (
 
 
 class StillRead(Exception):
-    """Transactions that began long ago read a build that is to be dropped."""
+    """Transactions that began long ago read a build that is to be dropped or changed."""
 
     def __init__(self, schema: str) -> None:
         super().__init__(
@@ -122,9 +124,8 @@ class Workshop:
             )
 
     def complete(self, schema: str, indexes: str) -> None:
-        """Give bare tables that are full their keys, indexes and row security."""
-        with psycopg.connect(self._url) as connection:
-            become_owner(connection)
+        """Give bare tables that are full their keys, indexes and row security. Raises StillRead."""
+        with self._owning(schema) as connection:
             _on_schema(connection, schema, "SET LOCAL search_path = {}")
             connection.execute(indexes.encode())
             _guard(connection, schema)
@@ -134,8 +135,7 @@ class Workshop:
 
     def analyze(self, schema: str) -> None:
         """Let the planner know what the tables hold."""
-        with psycopg.connect(self._url) as connection:
-            become_owner(connection)
+        with self._owning(schema) as connection:
             _on_tables(connection, schema, "ANALYZE {table}")
 
     def drop(self, schema: str, *, live_too: bool = False) -> None:
@@ -144,8 +144,7 @@ class Workshop:
         A live one goes only with `live_too`: of a version that no server has any more.
         Who follows it finds its checkpoints gone: both cannot move one, so nobody is in the middle.
         """
-        with psycopg.connect(self._url) as connection:
-            become_owner(connection)
+        with self._owning(schema) as connection:
             dropped = connection.execute(
                 "DELETE FROM builds WHERE schema = %s AND (state <> 'live' OR %s)",
                 [schema, live_too],
@@ -154,6 +153,19 @@ class Workshop:
                 raise LookupError(f"There is no build {schema} that could be dropped.")
             _wait_for_readers(connection, schema)
             _on_schema(connection, schema, "DROP SCHEMA {} CASCADE")
+
+    @contextmanager
+    def _owning(self, schema: str) -> Iterator[psycopg.Connection]:
+        """A transaction of the build's owner. Raises StillRead where somebody is in its way."""
+        try:
+            with psycopg.connect(self._url) as connection:
+                become_owner(connection)
+                connection.execute(
+                    "SELECT set_config('lock_timeout', %s, true)", [f"{LEAVE_SECONDS_MAX}s"]
+                )
+                yield connection
+        except psycopg.errors.LockNotAvailable:
+            raise StillRead(schema) from None
 
 
 def _wait_for_readers(connection: psycopg.Connection, schema: str) -> None:

@@ -19,6 +19,8 @@ from projections.engine.pieces import Progress
 from projections.engine.projection import Connection, Projection, filling_of
 
 POLL_SECONDS = 0.1
+# How long somebody else may hold a row that the job itself wants to write.
+HELD_SECONDS_MAX = 30.0
 # A build that is so close behind the log is left to the runners.
 BEHIND_EVENTS_MAX = 5_000
 
@@ -26,6 +28,7 @@ _GOES_ON = (
     "When the cause is mended, run the same command again: it goes on from there, or with --afresh"
     " from the beginning."
 )
+_BE_PATIENT = "SELECT set_config('lock_timeout', %s, false)"
 _THROWN_AWAY = (
     "What was filled is thrown away: when the log is mended, run the same command again; it begins"
     " afresh."
@@ -117,6 +120,7 @@ class Rebuild:
         `afresh`, so does the one that was begun, and where it may be of a damaged log.
         """
         await take_turn(self._connection, self._projection)
+        await self._connection.execute(_BE_PATIENT, [f"{HELD_SECONDS_MAX}s"])
         build = await build_in(self._connection, self._projection, "building")
         if build is None or afresh or await self._is_doubtful(build):
             build = await self._begin()

@@ -41,7 +41,7 @@ async def roll_back(connection: Connection, projection: Projection) -> Build:
     if previous is None:
         raise JobError(
             f"There is no previous build of {projection.name} to go back to: nothing was switched"
-            " since the last rebuild began."
+            " since the last rebuild began, or it was taken back already."
         )
     return await _exchange(connection, projection, previous, leaving_as="ready")
 

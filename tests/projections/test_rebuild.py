@@ -7,8 +7,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +19,10 @@ from adapters.postgres.connections import Pool, connected
 from api.jobs import as_projector, rebuild
 from api.main import Database as Where
 from api.rebuilding import RebuildJob
-from migrations.builds import Workshop
+from migrations import builds
+from migrations.builds import StillRead, Workshop
 from projections.engine import pieces
+from projections.engine import rebuild as rebuilding
 from projections.engine.builds import builds_of
 from projections.engine.jobs import JobError, JobRuns, take_turn
 from projections.engine.rebuild import Report
@@ -406,6 +408,62 @@ async def test_control_rows_are_missing_where_the_place_is_moved_apart(
 ) -> None:
     await its_worker_dies(where, log, where.url)
     assert len(log.diary(1, build=2)) < 300
+
+
+# Who holds something is waited for, but not for ever.
+
+
+@contextmanager
+def holding(where: Where, statement: str) -> Iterator[None]:
+    """A transaction that somebody has left open."""
+    with psycopg.connect(where.migration_url) as connection:
+        connection.execute(statement.encode())
+        yield
+
+
+async def test_who_reads_a_build_that_is_to_make_room_is_not_waited_for_for_ever(
+    where: Where, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builds, "LEAVE_SECONDS_MAX", 0.2)
+    log.append(1, 9)
+    await rebuild(where, Diary(), workers=1, report=quietly)
+    held = holding(where, "SELECT FROM diary_1_2.diary")
+    with held, pytest.raises(StillRead, match=r"been reading diary_1_2 .* Nothing was changed"):
+        await rebuild(where, Diary(), workers=1, report=quietly)
+    assert await states(where, Diary()) == {1: "live", 2: "ready"}
+    await rebuild(where, Diary(), workers=1, report=quietly)
+    assert await states(where, Diary()) == {1: "live", 3: "ready"}
+
+
+async def test_who_reads_a_table_that_is_to_get_its_keys_is_not_waited_for_for_ever(
+    where: Where, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builds, "LEAVE_SECONDS_MAX", 0.2)
+    log.append(1, 9)
+    begun = ExitStack()
+
+    def look(report: Report) -> None:
+        if report.step == "planning":
+            begun.enter_context(holding(where, "SELECT FROM library_1_2.library"))
+
+    with begun, pytest.raises(StillRead, match="been reading library_1_2"):
+        await rebuild(where, Library(), workers=1, report=look)
+    await go_on(where, Library())
+    await assert_whole(log, Library(), 1, 9)
+
+
+async def test_who_holds_a_piece_is_not_waited_for_for_ever(
+    where: Where, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuilding, "HELD_SECONDS_MAX", 0.2)
+    log.append(1, 9)
+    with pytest.raises(JobError):
+        await rebuild(where, Moody(), workers=1, report=quietly)
+    held = holding(where, "SELECT FROM trunkline.pieces FOR UPDATE")
+    with held, pytest.raises(JobError, match="held a row of this rebuild"):
+        await rebuild(where, Moody(), workers=1, report=quietly)
+    await go_on(where, Diary())
+    await assert_whole(log, Diary(), 1, 9)
 
 
 # Nothing happens again (I8).

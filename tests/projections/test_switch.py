@@ -65,6 +65,8 @@ async def test_a_switch_changes_what_is_read_and_a_rollback_takes_it_back(
         assert await exchange(where, roll_back, Library()) == "library_1_1"
         assert await pages(live) == 9
         assert await states(where, Library()) == {1: "live", 2: "ready"}
+        with pytest.raises(JobError, match="or it was taken back already"):
+            await exchange(where, roll_back, Library())
         assert await exchange(where, switch, Library()) == "library_1_2"
         # All of them are followed.
         log.append(ORG, 1)
