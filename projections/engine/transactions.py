@@ -10,7 +10,7 @@ from projections.engine.projection import Connection
 
 
 @asynccontextmanager
-async def transaction(connection: Connection) -> AsyncIterator[None]:
+async def transaction(connection: Connection, begin: str = "BEGIN") -> AsyncIterator[None]:
     """A pipelined transaction that waits for nothing but what is fetched in it, and for its end.
 
     psycopg's own, within a pipeline, waits for the answers to BEGIN, to the last statement and to
@@ -20,7 +20,7 @@ async def transaction(connection: Connection) -> AsyncIterator[None]:
         raise psycopg.ProgrammingError("This transaction cannot stand in another one.")
     try:
         async with connection.pipeline():
-            await connection.execute("BEGIN")
+            await connection.execute(begin)
             yield
             ended = await connection.execute("COMMIT")
         # Whoever has swallowed an error of the server has nothing to commit.

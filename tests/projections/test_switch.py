@@ -219,6 +219,20 @@ async def test_readers_get_no_wrong_answer_while_builds_come_and_go(
     assert [reader.faults for reader in readers] == [[]] * len(readers)
 
 
+async def test_an_answer_is_of_one_moment(
+    where: Where, log: Log, live: LiveBuilds, projectors: Pool
+) -> None:
+    """Else one that was begun before a switch would be ahead of the first that comes after it."""
+    log.append(ORG, 3)
+    async with running(projectors, log, Library()):
+        await until(lambda: len(log.rows("library_1_1.library", ORG)) == 3)
+        async with live.within(ORG) as connection:
+            before = await position(connection, Library(), org=ORG)
+            log.append(ORG, 5)
+            await until(lambda: len(log.rows("library_1_1.library", ORG)) == 8)
+            assert await position(connection, Library(), org=ORG) == before == 3
+
+
 async def test_control_a_switch_that_does_not_look_takes_readers_back_in_time(
     where: Where, log: Log, live: LiveBuilds, projectors: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
