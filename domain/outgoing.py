@@ -1,6 +1,7 @@
 """A chat's messages to the customer, as its decisions see them."""
 
 from datetime import datetime
+from itertools import islice
 
 import msgspec
 
@@ -69,12 +70,10 @@ class Reply(msgspec.Struct, frozen=True):
 def forget_oldest(outbound: dict[str, Outbound]) -> None:
     """Forget the oldest, where there are too many; what is queued is never forgotten."""
     uncertain = [key for key, each in outbound.items() if each.awaits_a_person]
-    settled = [key for key, each in outbound.items() if each.is_settled]
-    too_many = len(outbound) - len(uncertain) - OUTBOUND_REMEMBERED_MAX
-    for message_id in (
-        *settled[: max(too_many, 0)],
-        *uncertain[: max(len(uncertain) - UNCERTAIN_REMEMBERED_MAX, 0)],
-    ):
+    settled = (key for key, each in outbound.items() if each.is_settled)
+    surplus = max(len(outbound) - len(uncertain) - OUTBOUND_REMEMBERED_MAX, 0)
+    uncertain_surplus = max(len(uncertain) - UNCERTAIN_REMEMBERED_MAX, 0)
+    for message_id in (*islice(settled, surplus), *uncertain[:uncertain_surplus]):
         del outbound[message_id]
 
 
