@@ -47,7 +47,7 @@ class UnknownEventType(LookupError):
     """The log holds a type that this code does not know: an older program reads a newer log."""
 
 
-class UnknownEvent(Event, frozen=True, kw_only=True):
+class UndecodedEvent(Event, frozen=True, kw_only=True):
     """Stands for one of such a type, for those who go on without it. It is never stored."""
 
     type: str
@@ -104,11 +104,11 @@ def decode(stored_type: str, schema_version: int, data: bytes) -> Event:
 
 
 def decode_if_known(stored_type: str, schema_version: int, data: bytes) -> Event:
-    """The same for those who can go on without: what is not known is an UnknownEvent."""
+    """The same for those who can go on without: what is not known is an UndecodedEvent."""
     try:
         return decode(stored_type, schema_version, data)
     except UnknownEventType:
-        return UnknownEvent(type=stored_type, version=schema_version)
+        return UndecodedEvent(type=stored_type, version=schema_version)
 
 
 def decode_as_stored(stored_type: str, schema_version: int, data: bytes) -> Event:

@@ -16,7 +16,7 @@ from api.commands.credits import CreditAccounts
 from api.main import Core, core, database
 from domain import ledger
 from domain.aggregates import AGGREGATES, aggregate_of
-from domain.event import Recorded, UnknownEvent, decode_if_known
+from domain.event import Recorded, UndecodedEvent, decode_if_known
 from domain.ports import Org
 from domain.refusal import NotFound
 
@@ -112,7 +112,7 @@ def _show_events(recorded: Sequence[Recorded], *, as_json: bool) -> None:
 
 
 def _line(each: Recorded, words: str) -> dict[str, Any]:
-    unknown = each.event if isinstance(each.event, UnknownEvent) else None
+    unknown = each.event if isinstance(each.event, UndecodedEvent) else None
     return {
         "position": each.position,
         "stream": each.stream,
@@ -130,7 +130,7 @@ def _show_state(subject: str, recorded: Sequence[Recorded], *, as_json: bool) ->
         raise click.ClickException(f"{subject} did not exist then.")
     state, evolve = aggregate_of(subject)
     for each in recorded:
-        if isinstance(each.event, UnknownEvent):
+        if isinstance(each.event, UndecodedEvent):
             raise click.ClickException(
                 f"What {each.event.type}/{each.event.version} at position {each.position} changes,"
                 f" a newer Trunkline knows; up to --as-of {each.position - 1} this one can tell."

@@ -23,7 +23,7 @@ from domain import (
     unrouted,
     watermark,
 )
-from domain.event import Event, Sealed, UnknownEvent
+from domain.event import Event, Sealed, UndecodedEvent
 from domain.pricing import free_because
 
 # A sentence for each kind of event; what a sentence does not need to say stays out of it.
@@ -187,7 +187,7 @@ _SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     canned.CannedReplyRemoved: lambda e: f"#{e.shortcut} stands for nothing any more.",
     unrouted.DeliveryKept: lambda _: "A delivery for an account that nobody holds was kept.",
     unrouted.DeliveriesHandedOver: lambda e: f"{e.count} deliveries went to {e.organisation_id}.",
-    UnknownEvent: lambda e: f"{e.type}/{e.version}: a newer Trunkline knows what that is.",
+    UndecodedEvent: lambda e: f"{e.type}/{e.version}: a newer Trunkline knows what that is.",
 }
 
 
