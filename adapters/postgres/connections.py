@@ -28,8 +28,6 @@ POOL_TIMEOUT_SECONDS = 5.0
 POOL_RECONNECT_SECONDS = 5.0
 CONNECT_TIMEOUT_SECONDS = 5
 UNLOCK_SECONDS_MAX = 1.0
-
-
 # A server that says nothing for so long is away, though its connections stand: its machine has
 # stopped, or its disk. The longest query that somebody waits for takes a tenth.
 ANSWER_SECONDS_MAX = 15.0

@@ -150,7 +150,7 @@ class Reception:
             content=self._seal(unit, author, message.content, stream, MessageReceived),
             key=self._key(message.platform_id),
             quotes=self._key(message.quotes) if message.quotes else None,
-            member=author if message.group and message.person.addresses else None,
+            member=_member(message, author),
             files=len(files_of(message.content)),
             referred=message.referred,
         )
@@ -196,7 +196,7 @@ class Reception:
                     target=target,
                     at=self._at,
                     content=reaction,
-                    member=author if change.group and change.person.addresses else None,
+                    member=_member(change, author),
                     echo=change.echo,
                 )
             case _, None:
@@ -411,3 +411,8 @@ class Reception:
     ) -> Sealed:
         data = msgspec.json.encode(content)
         return self._people.seal(unit, self._keys, contact_id, data, stream, event)
+
+
+def _member(said: MessageOccurred | MessageChanged, author: str) -> str | None:
+    """In a group: the contact whose doing it was, if one is named (C19)."""
+    return author if said.group and said.person.addresses else None
