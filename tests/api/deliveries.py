@@ -152,8 +152,17 @@ def without_fetching(events: list[Any]) -> list[Any]:
     return [each for each in events if not each["type"].startswith("chat.media_")]
 
 
-def without_state(content: dict[str, Any]) -> dict[str, Any]:
-    """What a message says, wherever the asking for its file has come to."""
+def words_of(message: Item) -> Item:
+    """What a message says, without our ids, and wherever the asking for its file has come to."""
+    ours = ("id", "reply_to", "author")
+    said = {name: value for name, value in message.items() if name not in ours}
+    said["content"] = _without_state(said["content"])
+    if said["member"]:
+        said["member"] = said["member"]["name"]
+    return said
+
+
+def _without_state(content: Item) -> Item:
     if "media" not in content:
         return content
     media = content["media"]

@@ -17,7 +17,7 @@ from adapters.wechat.crypto import decrypt
 from adapters.wechat.document import read_strictly
 from tests.adapters.recorded import PLATFORMS, Recorded, recorded, signed
 from tests.api.conftest import Client, Trunkline
-from tests.api.deliveries import without_fetching, without_state
+from tests.api.deliveries import without_fetching, words_of
 from tests.api.platforms import (
     RECORDED_ACCOUNTS,
     SECURE,
@@ -270,11 +270,7 @@ async def snapshot(office: Office, client: Client) -> list[Any]:
 
 
 def _said(message: dict[str, Any]) -> str:
-    ours = ("id", "reply_to", "author")
-    said = {name: value for name, value in message.items() if name not in ours}
-    said["content"] = without_state(said["content"])
-    if said["member"]:
-        said["member"] = said["member"]["name"]
+    said = words_of(message)
     if said["kind"] == "button_reply":
         said.pop("at")
     return json.dumps(said, sort_keys=True, ensure_ascii=False)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.api.conftest import Client, Trunkline
-from tests.api.deliveries import without_fetching, without_state
+from tests.api.deliveries import without_fetching, words_of
 
 # The accounts of the recorded webhooks, with the business accounts that they belong to.
 ACCOUNTS = {
@@ -251,12 +251,7 @@ async def snapshot(client: Client, service: str) -> list[Any]:
 
 
 def _said(message: dict[str, Any]) -> str:
-    ours = ("id", "reply_to", "author")
-    said = {name: value for name, value in message.items() if name not in ours}
-    said["content"] = without_state(said["content"])
-    if said["member"]:
-        said["member"] = said["member"]["name"]
-    return json.dumps(said, sort_keys=True, ensure_ascii=False)
+    return json.dumps(words_of(message), sort_keys=True, ensure_ascii=False)
 
 
 def single(manifest: list[Any]) -> Iterator[Any]:
